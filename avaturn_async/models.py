@@ -1,0 +1,468 @@
+"""The contract's schemas, one attrs class each, under their schema names.
+
+All are frozen and keyword-only. What the contract does not name is kept in `extra` and, in what is sent, goes back as
+it came. Values are checked when an object is made: a wrong one is a ``ValueError`` or ``TypeError`` that names the field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Literal, Self, TypeAlias, cast
+from uuid import UUID
+
+import attrs
+
+from .redact import without_query
+
+__all__ = [
+    "AssetSlot",
+    "AssetSlotWithColorRGB",
+    "AssetSlotWithColorRGBA",
+    "AssetSlots",
+    "AvatarBody",
+    "AvatarListItem",
+    "AvatarReadyWebhook",
+    "BoneScale",
+    "CreateOrEditExistingSessionConfig",
+    "CreateSessionConfig",
+    "EditExistingSessionConfig",
+    "ErrorBody",
+    "ExportReadyWebhook",
+    "ExternalAvatarCustomization",
+    "HTTPValidationError",
+    "NewAvatarRequest",
+    "NewAvatarResponse",
+    "NewExportResponse",
+    "NewSessionRequest",
+    "NewSessionResponse",
+    "NewUserResponse",
+    "OpenEnum",
+    "PhotoUpload",
+    "RenderReadyWebhook",
+    "RenderResult",
+    "RenderStatus",
+    "ScanStatus",
+    "SessionConfig",
+    "ValidationError",
+    "as_uuid",
+]
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}")
+_RGB = re.compile(r"#[0-9a-fA-F]{6}")
+_RGBA = re.compile(r"#[0-9a-fA-F]{8}")
+_JPEG = b"\xff\xd8\xff"
+
+
+def as_uuid(value: str | UUID, name: str) -> UUID:
+    """Return `value` as a UUID; `name` is what the ValueError or TypeError calls it."""
+    if isinstance(value, UUID):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a UUID or its text, not {type(value).__name__}")
+    if not _UUID.fullmatch(value):
+        raise ValueError(f"{name} must be a UUID, such as 0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00, not {value[:80]!r}")
+    return UUID(value)
+
+
+class OpenEnum(StrEnum):
+    """An enum that further members upstream don't break: an unknown value is a member of its own."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        member = str.__new__(cls, value)
+        member._name_ = value
+        member._value_ = value
+        return member
+
+    @property
+    def known(self) -> bool:
+        """Say whether the contract names this value."""
+        return self._name_ in type(self).__members__
+
+
+class ScanStatus(OpenEnum):
+    """How far the processing of an avatar's photos is."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class RenderStatus(OpenEnum):
+    """How far a render or an export is."""
+
+    PENDING = "pending"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class AvatarBody(OpenEnum):
+    """A body preset; further members are not documented."""
+
+    BODY_0 = "body_0"
+
+
+def _where(instance: Any, attribute: attrs.Attribute[Any]) -> str:
+    return f"{type(instance).__name__}.{attribute.name}"
+
+
+# Converters leave what they don't understand to the validators, which know the field's name.
+
+
+def _uuid(value: str | UUID) -> UUID:
+    return UUID(value) if isinstance(value, str) and _UUID.fullmatch(value) else cast("UUID", value)
+
+
+def _body(value: str) -> AvatarBody:
+    return AvatarBody(value) if isinstance(value, str) else value
+
+
+def _scan_status(value: str) -> ScanStatus:
+    return ScanStatus(value) if isinstance(value, str) else value
+
+
+def _render_status(value: str) -> RenderStatus:
+    return RenderStatus(value) if isinstance(value, str) else value
+
+
+def _items(value: Sequence[str | int]) -> Sequence[str | int]:
+    return tuple(value)
+
+
+def _findings(value: Sequence[ValidationError]) -> Sequence[ValidationError]:
+    return tuple(value)
+
+
+def _is_uuid(instance: Any, attribute: attrs.Attribute[UUID], value: UUID) -> None:
+    as_uuid(value, _where(instance, attribute))
+
+
+def _is_a(kind: type | tuple[type, ...], said: str) -> Any:
+    def check(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise TypeError(f"{_where(instance, attribute)} must be {said}, not {value!r:.80}")
+
+    return check
+
+
+def _matches(pattern: re.Pattern[str], said: str) -> Any:
+    def check(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise ValueError(f"{_where(instance, attribute)} must be a colour like {said}, not {value!r:.80}")
+
+    return check
+
+
+def _equals(expected: str) -> Any:
+    def check(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value != expected:
+            raise ValueError(f"{_where(instance, attribute)} must be {expected!r}, not {value!r:.80}")
+
+    return check
+
+
+def _strings(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{_where(instance, attribute)} must be a mapping of str to str, not {value!r:.80}")
+    for key, item in value.items():
+        if not isinstance(key, str) or not isinstance(item, str):
+            raise TypeError(f"{_where(instance, attribute)} must map str to str; {key!r:.40} does not")
+
+
+def _jpeg(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{_where(instance, attribute)} must be bytes, not {type(value).__name__}")
+    if not value.startswith(_JPEG):
+        raise ValueError(
+            f"{_where(instance, attribute)} is not a JPEG: it begins with {value[:4].hex(' ') or 'nothing'}"
+        )
+
+
+def _shown(url: str | None) -> str:
+    return repr(url if url is None else without_query(url))
+
+
+_optional = attrs.validators.optional
+_text = _is_a(str, "a str")
+_number = _is_a((int, float), "a number")
+
+
+def _slot(kind: type[Any]) -> Any:
+    return _optional(_is_a(kind, f"an {kind.__name__} or None"))
+
+
+def _extra() -> Any:
+    return attrs.field(factory=dict, hash=False, repr=lambda extra: repr(dict(extra)))
+
+
+# What an avatar looks like.
+
+
+@attrs.frozen(kw_only=True)
+class AssetSlot:
+    """An asset in a slot."""
+
+    id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class AssetSlotWithColorRGB:
+    """An asset with a colour without alpha, ``#rrggbb``: hair and headwear."""
+
+    id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    color: str | None = attrs.field(default=None, validator=_optional(_matches(_RGB, "#a1b2c3")))
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class AssetSlotWithColorRGBA:
+    """An asset with a colour with alpha, ``#rrggbbaa``: eyewear."""
+
+    id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    color: str | None = attrs.field(default=None, validator=_optional(_matches(_RGBA, "#a1b2c3ff")))
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class AssetSlots:
+    """At most one asset in each slot."""
+
+    clothing: AssetSlot | None = attrs.field(default=None, validator=_slot(AssetSlot))
+    hair_and_headwear: AssetSlotWithColorRGB | None = attrs.field(default=None, validator=_slot(AssetSlotWithColorRGB))
+    eyewear: AssetSlotWithColorRGBA | None = attrs.field(default=None, validator=_slot(AssetSlotWithColorRGBA))
+    footwear: AssetSlot | None = attrs.field(default=None, validator=_slot(AssetSlot))
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class BoneScale:
+    """Body proportions; the web editor offers -100 to 100, the API's range is not stated."""
+
+    head: float | None = attrs.field(default=None, validator=_optional(_number))
+    arms: float | None = attrs.field(default=None, validator=_optional(_number))
+    chest: float | None = attrs.field(default=None, validator=_optional(_number))
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class ExternalAvatarCustomization:
+    """The assets, body and other parameters of an avatar: the contract's Input and Output in one.
+
+    It serializes without nulls and with `extra`, so what was read, changed with ``attrs.evolve`` and written erases
+    nothing.
+    """
+
+    assets: AssetSlots = attrs.field(factory=AssetSlots, validator=_is_a(AssetSlots, "an AssetSlots"))
+    body: AvatarBody = attrs.field(default=AvatarBody.BODY_0, converter=_body, validator=_is_a(AvatarBody, "a str"))
+    age: str | None = attrs.field(default=None, validator=_optional(_text))
+    metadata: Mapping[str, str] | None = attrs.field(default=None, validator=_optional(_strings), hash=False)
+    bone_scale: BoneScale | None = attrs.field(default=None, validator=_slot(BoneScale))
+    skin_tone_correction: float | None = attrs.field(default=None, validator=_optional(_number))
+    extra: Mapping[str, Any] = _extra()
+
+
+# Users, sessions, avatars.
+
+
+@attrs.frozen(kw_only=True)
+class NewUserResponse:
+    """A new user; its id is an opaque string."""
+
+    id: str = attrs.field(validator=_text)
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class CreateSessionConfig:
+    """Open the creation flow."""
+
+    type: Literal["create"] = attrs.field(default="create", validator=_equals("create"))
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class CreateOrEditExistingSessionConfig:
+    """Open the dashboard if the user has avatars, else the creation flow."""
+
+    type: Literal["create_or_edit_existing"] = attrs.field(
+        default="create_or_edit_existing", validator=_equals("create_or_edit_existing")
+    )
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class EditExistingSessionConfig:
+    """Open the editor for one avatar."""
+
+    avatar_id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    type: Literal["edit_existing"] = attrs.field(default="edit_existing", validator=_equals("edit_existing"))
+    extra: Mapping[str, Any] = _extra()
+
+
+SessionConfig: TypeAlias = CreateOrEditExistingSessionConfig | CreateSessionConfig | EditExistingSessionConfig
+
+_CONFIGS = (CreateOrEditExistingSessionConfig, CreateSessionConfig, EditExistingSessionConfig)
+
+
+@attrs.frozen(kw_only=True)
+class NewSessionRequest:
+    """What sessions/new is asked."""
+
+    user_id: str = attrs.field(validator=_text)
+    config: SessionConfig | None = attrs.field(
+        default=None, validator=_optional(_is_a(_CONFIGS, "one of the session configs"))
+    )
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class NewSessionResponse:
+    """A short-lived link that opens the Avaturn UI."""
+
+    id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    url: str = attrs.field(validator=_text, repr=_shown)
+    custom_upload_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class NewAvatarRequest:
+    """What avatars/new is asked."""
+
+    user_id: str = attrs.field(validator=_text)
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class NewAvatarResponse:
+    """A provisional avatar that awaits its photos at `upload_url`."""
+
+    avatar_id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    upload_url: str = attrs.field(validator=_text, repr=_shown)
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class PhotoUpload:
+    """The form that is posted to an upload url: three JPEGs, and how they are to be read."""
+
+    image_frontal: bytes = attrs.field(validator=_jpeg, repr=False)
+    image_side_1: bytes = attrs.field(validator=_jpeg, repr=False)
+    image_side_2: bytes = attrs.field(validator=_jpeg, repr=False)
+    body_type: Literal["male", "female"] = attrs.field()
+    telephoto: bool = attrs.field(default=False, validator=_is_a(bool, "a bool"))
+
+    @body_type.validator
+    def _known_body_type(self, _: Any, value: object) -> None:
+        if value not in ("male", "female"):
+            raise ValueError(f"PhotoUpload.body_type must be 'male' or 'female', not {value!r:.80}")
+
+
+@attrs.frozen(kw_only=True)
+class AvatarListItem:
+    """An avatar of a user."""
+
+    id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    status: ScanStatus = attrs.field(converter=_scan_status, validator=_is_a(ScanStatus, "a str"))
+    extra: Mapping[str, Any] = _extra()
+
+
+# Jobs.
+
+
+@attrs.frozen(kw_only=True)
+class RenderResult:
+    """A rendering task; `render_url` is a temporary link."""
+
+    id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    status: RenderStatus = attrs.field(converter=_render_status, validator=_is_a(RenderStatus, "a str"))
+    render_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class NewExportResponse:
+    """The state of an export; `url` is a temporary link, there once it is ready."""
+
+    status: RenderStatus = attrs.field(converter=_render_status, validator=_is_a(RenderStatus, "a str"))
+    url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
+    extra: Mapping[str, Any] = _extra()
+
+
+# Webhooks.
+
+
+@attrs.frozen(kw_only=True)
+class AvatarReadyWebhook:
+    """An avatar's scan is processed; all but the id is an inference of the contract's."""
+
+    avatar_id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    user_id: str | None = attrs.field(default=None, validator=_optional(_text))
+    session_id: str | None = attrs.field(default=None, validator=_optional(_text))
+    status: ScanStatus | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(_scan_status),
+        validator=_optional(_is_a(ScanStatus, "a str")),
+    )
+    event: Literal["avatar.ready"] = attrs.field(default="avatar.ready", validator=_equals("avatar.ready"))
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class RenderReadyWebhook:
+    """A rendering task ended, well or not; `id` is the one that renders/new answered."""
+
+    id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    avatar_id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    user_id: str = attrs.field(validator=_text)
+    status: RenderStatus = attrs.field(converter=_render_status, validator=_is_a(RenderStatus, "a str"))
+    render_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
+    event: Literal["render.ready"] = attrs.field(default="render.ready", validator=_equals("render.ready"))
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class ExportReadyWebhook:
+    """An export task ended, well or not; which version of the avatar it was for is not said."""
+
+    avatar_id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
+    user_id: str = attrs.field(validator=_text)
+    status: RenderStatus = attrs.field(converter=_render_status, validator=_is_a(RenderStatus, "a str"))
+    export_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
+    event: Literal["export.ready"] = attrs.field(default="export.ready", validator=_equals("export.ready"))
+    extra: Mapping[str, Any] = _extra()
+
+
+# Errors as the API words them.
+
+
+@attrs.frozen(kw_only=True)
+class ValidationError:
+    """One finding of a 422 (not an exception)."""
+
+    loc: Sequence[str | int] = attrs.field(converter=_items)
+    msg: str = attrs.field(validator=_text)
+    type: str = attrs.field(validator=_text)
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class HTTPValidationError:
+    """The body of a 422."""
+
+    detail: Sequence[ValidationError] = attrs.field(default=(), converter=_findings)
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class ErrorBody:
+    """The body of other errors, as far as it is known."""
+
+    detail: str | None = attrs.field(default=None, validator=_optional(_text))
+    extra: Mapping[str, Any] = _extra()

@@ -1,0 +1,29 @@
+"""Keep secrets out of whatever prints values: tracebacks, logs, reprs."""
+
+from __future__ import annotations
+
+from typing import final
+
+__all__ = ["Secret", "without_query"]
+
+MASK = "'***'"
+
+
+@final
+class Secret(str):
+    """A str whose repr is masked, so that a traceback printer that shows locals shows ``'***'``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return MASK
+
+
+def without_query(url: str) -> str:
+    """Return `url` without its query, fragment and userinfo: the parts of a temporary link that give access."""
+    head = url.split("#", 1)[0].split("?", 1)[0]
+    scheme, separator, rest = head.partition("://")
+    if not separator:
+        return head
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
