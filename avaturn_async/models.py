@@ -14,7 +14,7 @@ from uuid import UUID
 
 import attrs
 
-from .redact import without_query
+from .redact import origin_of, without_query
 
 __all__ = [
     "AssetSlot",
@@ -187,6 +187,10 @@ def _shown(url: str | None) -> str:
     return repr(url if url is None else without_query(url))
 
 
+def _origin(url: str | None) -> str:
+    return repr(url if url is None else origin_of(url))
+
+
 _optional = attrs.validators.optional
 _text = _is_a(str, "a str")
 _number = _is_a((int, float), "a number")
@@ -326,8 +330,8 @@ class NewSessionResponse:
     """A short-lived link that opens the Avaturn UI."""
 
     id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
-    url: str = attrs.field(validator=_text, repr=_shown)
-    custom_upload_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
+    url: str = attrs.field(validator=_text, repr=_origin)
+    custom_upload_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_origin)
     extra: Mapping[str, Any] = _extra()
 
 
@@ -344,7 +348,7 @@ class NewAvatarResponse:
     """A provisional avatar that awaits its photos at `upload_url`."""
 
     avatar_id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
-    upload_url: str = attrs.field(validator=_text, repr=_shown)
+    upload_url: str = attrs.field(validator=_text, repr=_origin)
     extra: Mapping[str, Any] = _extra()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-__all__ = ["Secret", "without_query"]
+__all__ = ["Secret", "origin_of", "without_query"]
 
 MASK = "'***'"
 
@@ -27,3 +27,10 @@ def without_query(url: str) -> str:
         return head
     authority, slash, path = rest.partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def origin_of(url: str) -> str:
+    """Return the scheme and host of `url` and an ellipsis, where its path gives access too."""
+    shown = without_query(url)
+    scheme, separator, rest = shown.partition("://")
+    return f"{scheme}://{rest.split('/', 1)[0]}/..." if separator else "..."

@@ -1,0 +1,76 @@
+"""What all waits of one client share: its transport, its mailbox, its policies, and the list of who waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Protocol, TYPE_CHECKING
+
+import attrs
+
+from .config import PollPolicy
+from .errors import AvaturnError, ClientClosedError
+from .polling import HintBudget, Pace, RecentVersions, WebhookEvidence
+
+if TYPE_CHECKING:
+    from .transport import Transport
+    from .download import Downloader
+    from .webhooks.mailbox import Mailbox
+    from collections.abc import Coroutine
+
+__all__ = ["Desk"]
+
+logger = logging.getLogger(__name__)
+
+
+class _Waiting(Protocol):
+    def fail(self, error: Exception) -> None: ...
+
+
+@attrs.define(kw_only=True, eq=False)
+class Desk:
+    """The shared part of a client's pending objects."""
+
+    transport: Transport
+    downloader: Downloader
+    policy: PollPolicy = attrs.field(factory=PollPolicy)
+    mailbox: Mailbox | None = None
+    authenticated: bool = True
+    confirm: bool = True
+    wait_timeout: float | None = 900
+    evidence: WebhookEvidence = attrs.field(factory=WebhookEvidence)
+    hints: HintBudget = attrs.field(factory=HintBudget)
+    versions: RecentVersions = attrs.field(factory=RecentVersions)
+    pace: Pace = attrs.field(init=False)
+    armed: set[_Waiting] = attrs.field(init=False, factory=set)
+    _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self.pace = Pace(self.policy, self.evidence)
+
+    async def position(self, key: str) -> str | None:
+        """Return the key's position in the mailbox, or None where there is no mailbox or its store can't be reached."""
+        if self.mailbox is None:
+            return None
+        try:
+            return await self.mailbox.position(key)
+        except (AvaturnError, OSError) as error:
+            logger.warning("the mailbox can't be read (%s); waiting goes on by polling", type(error).__name__)
+            return None
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` in a task that `aclose` ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def aclose(self) -> None:
+        """End every wait with ClientClosedError, and every read."""
+        for waiting in tuple(self.armed):
+            waiting.fail(ClientClosedError("the client was closed while this was awaited; the remote job goes on"))
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

@@ -1,0 +1,442 @@
+"""The race: a job's end is learned from a webhook or from a poll, whichever is first, and once.
+
+A pending has no task of its own. While somebody waits it stands under one timer and one place in the mailbox; each
+look at the API is a short task that ends with the look. When the last awaiter leaves, all of that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, TYPE_CHECKING
+
+from .errors import (
+    APIStatusError,
+    AvaturnError,
+    ConnectError,
+    JobFailedError,
+    NotFoundError,
+    NotReadyError,
+    OutcomeUnknownError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    WaitError,
+    WaitTimeoutError,
+    WebhooksRequiredError,
+)
+from .models import RenderStatus, ScanStatus
+from .polling import CONFIRM_DELAYS
+from .tokens import write_token
+
+if TYPE_CHECKING:
+    from uuid import UUID
+    from .webhooks.mailbox import Delivery
+    from .desk import Desk
+    from .results import ResolvedBy
+    from collections.abc import Generator
+
+__all__ = ["DEFAULT", "Default", "NotYet", "Pending"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Status = RenderStatus | ScanStatus
+Waiter = asyncio.Future[Exception | None]
+
+#: Failures in a row that a wait tolerates.
+TRANSIENT_BUDGET = 10
+#: Seconds after a job's creation in which a 404 may be the API's own delay.
+YOUNG = 10.0
+#: Seconds between two looks that events woke.
+EVENT_SPACING = 0.5
+#: Seconds of clock resolution to be generous by.
+SLACK = 0.001
+
+_TRANSIENT = (ConnectError, RequestTimeoutError, OutcomeUnknownError, RateLimitError, ServerError)
+
+
+class Default:
+    """The type of `DEFAULT`: the client's own wait_timeout."""
+
+    def __repr__(self) -> str:
+        return "<the client's wait_timeout>"
+
+
+DEFAULT: Final = Default()
+
+
+class NotYet(WaitError):
+    """An answer that will be a whole one in a moment: ready without a url, or an avatar that is not listed."""
+
+
+class Pending(ABC, Generic[T]):
+    """A job that goes on at Avaturn; await it for its result."""
+
+    __slots__ = (
+        "__weakref__",
+        "_anchored",
+        "_born",
+        "_confirming",
+        "_created_at",
+        "_desk",
+        "_ending",
+        "_extra_look",
+        "_last_trouble",
+        "_last_wake",
+        "_looks",
+        "_misses",
+        "_next_look",
+        "_polls",
+        "_position",
+        "_reading",
+        "_timer",
+        "_waiters",
+        "_watch",
+        "avatar_id",
+        "status",
+    )
+
+    _kind: ClassVar[str]
+    _noun: ClassVar[str]
+    _readable: ClassVar[bool] = True
+
+    avatar_id: UUID
+    status: Status
+
+    def __init__(
+        self,
+        desk: Desk,
+        avatar_id: UUID,
+        *,
+        status: Status,
+        position: str | None = None,
+        created_at: float | None = None,
+        look_now: bool = False,
+    ) -> None:
+        self._desk = desk
+        self.avatar_id = avatar_id
+        self.status = status
+        self._position = position or ""
+        self._anchored = position is not None
+        now = time.monotonic()
+        self._created_at = time.time() if created_at is None else created_at
+        self._born = now - max(0.0, time.time() - self._created_at)
+        self._next_look = now + (0.0 if look_now or created_at is not None else desk.pace.delay(0))
+        self._extra_look = math.inf
+        self._last_wake = -math.inf
+        self._confirming = len(CONFIRM_DELAYS)
+        self._looks = self._polls = self._misses = 0
+        self._last_trouble: str | None = None
+        self._ending: T | AvaturnError | None = None
+        self._waiters: list[Waiter] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch: asyncio.Future[Delivery] | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    # For users.
+
+    async def wait(self, *, timeout: float | None | Default = DEFAULT) -> T:
+        """Wait for the end of the job and return its result.
+
+        Any number of awaiters share one schedule of looks; cancelling one, or its deadline, touches no other and never
+        the remote job.
+
+        Args:
+            timeout: seconds that this awaiter waits, on the monotonic clock; None is for ever. Left out, it is the
+                client's ``wait_timeout``. A deadline before the next scheduled look gets one look at once.
+
+        Raises:
+            WaitTimeoutError: the deadline passed.
+            JobFailedError: the API said that the job failed.
+            AuthenticationError, PermissionDeniedError: at once; the token does not do.
+            AvaturnError: ten failures in a row were tolerated and this was the next one. Every AvaturnError from here
+                carries ``resume_token``.
+        """
+        try:
+            if self._ending is None:
+                await self._wait(self._desk.wait_timeout if isinstance(timeout, Default) else timeout)
+            return self.result()
+        except AvaturnError as error:
+            error.resume_token = self.resume_token
+            raise
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self.wait().__await__()
+
+    async def refresh(self) -> Status:
+        """Read the job once, now, and return its status; errors are raised as they are."""
+        self._desk.transport.check_loop()
+        if self._ending is None:
+            self._polls += 1
+            try:
+                await self._read("poll")
+            except AvaturnError as error:
+                error.resume_token = self.resume_token
+                raise
+        return self.status
+
+    def done(self) -> bool:
+        """Say whether the end is known. This moves only while somebody waits or refreshes."""
+        return self._ending is not None
+
+    def result(self) -> T:
+        """Return the result, or raise NotReadyError before the end and JobFailedError after a failed one."""
+        if self._ending is None:
+            error: AvaturnError = NotReadyError(f"{self} is not over: {self.status} as last seen")
+        elif isinstance(self._ending, AvaturnError):
+            error = self._ending.copy()
+        else:
+            return self._ending
+        error.resume_token = self.resume_token
+        raise error
+
+    @property
+    def resume_token(self) -> str:
+        """What `resume` needs in another process: JSON with ids, base_url and the time of creation, no API token."""
+        position = self._position if self._anchored else None
+        fields = {"avatar_id": str(self.avatar_id), "position": position, **self._token_fields()}
+        return write_token(self._kind, self._desk.transport.base_url, self._created_at, fields)
+
+    def __str__(self) -> str:
+        return f"the {self._noun} of avatar {self.avatar_id}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} avatar_id={self.avatar_id} status={self.status.value}>"
+
+    # For each kind of job.
+
+    @property
+    def _key(self) -> str:
+        return f"{self._kind}:{self.avatar_id}"
+
+    def _token_fields(self) -> dict[str, Any]:
+        return {}
+
+    @abstractmethod
+    async def _read(self, cause: ResolvedBy) -> None:
+        """Read the job once; settle it where it is over, raise NotYet where the answer is not whole."""
+
+    @abstractmethod
+    def _accept(self, delivery: Delivery) -> None:
+        """Settle the job by an authenticated event, or have it looked at."""
+
+    # Its end.
+
+    def _settle(self, ending: T | AvaturnError, by: ResolvedBy) -> None:
+        if self._ending is not None:
+            return
+        self._ending = ending
+        if self._desk.mailbox is not None and by != "create":
+            self._desk.evidence.note(by_webhook=by == "webhook")
+        self._disarm()
+        self._wake_awaiters(None)
+
+    def _settle_failed(self, by: ResolvedBy) -> None:
+        told = {"create": "the API said so at once", "webhook": "a webhook said so", "poll": "the API said so"}[by]
+        self._settle(JobFailedError(f"{self} failed: {told}", told_by=by), by)
+
+    def fail(self, error: Exception) -> None:
+        """End the waits of those who wait now, with an error of its own each; the job itself may go on."""
+        self._disarm()
+        self._misses = 0
+        self._wake_awaiters(error)
+
+    def _wake_awaiters(self, error: Exception | None) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(error.copy() if isinstance(error, AvaturnError) else error)
+
+    def _waited(self) -> float:
+        return time.monotonic() - self._born
+
+    # One awaiter.
+
+    async def _wait(self, timeout: float | None) -> None:
+        loop = self._desk.transport.check_loop()
+        self._check_source()
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("timeout must be a number of seconds or None, not NaN")
+        waiter: Waiter = loop.create_future()
+        alarm = None if timeout is None else loop.call_later(max(0.0, timeout), _expire, waiter)
+        self._join(waiter, timeout)
+        try:
+            trouble = await waiter
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+            self._leave(waiter)
+        if trouble is not None:
+            raise trouble
+        if timeout is not None and self._ending is None:
+            raise self._timed_out(timeout)
+
+    def _check_source(self) -> None:
+        if not self._readable and (self._desk.mailbox is None or not self._desk.authenticated):
+            raise WebhooksRequiredError(
+                f"{self} can only be awaited by a client with an authenticated webhooks= receiver or mailbox: "
+                "the API has no endpoint that reads a render"
+            )
+
+    def _timed_out(self, timeout: float) -> WaitTimeoutError:
+        trouble = f", last trouble: {self._last_trouble}" if self._last_trouble else ""
+        seen = f"last seen {self.status}, read {self._polls} times{trouble}"
+        return WaitTimeoutError(f"{self} was not over after {timeout:g} s: {seen}", timeout=timeout, status=self.status)
+
+    def _join(self, waiter: Waiter, timeout: float | None) -> None:
+        self._waiters.append(waiter)
+        if len(self._waiters) == 1:
+            self._arm()
+        if timeout is not None and 0 < timeout < self._next_look - time.monotonic():
+            self._look("poll")
+
+    def _leave(self, waiter: Waiter) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+            if not self._waiters:
+                self._disarm()
+
+    # The runners of the race: a place in the mailbox, and a timer.
+
+    def _arm(self) -> None:
+        self._desk.armed.add(self)
+        self._subscribe()
+        self._set_timer()
+
+    def _disarm(self) -> None:
+        self._desk.armed.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if self._reading is not None and self._reading is not _current_task():
+            self._reading.cancel()
+            self._reading = None
+
+    def _subscribe(self) -> None:
+        if self._desk.mailbox is None:
+            return
+        self._watch = asyncio.ensure_future(self._desk.mailbox.wait(self._key, self._position))
+        self._watch.add_done_callback(self._on_delivery)
+
+    def _on_delivery(self, watch: asyncio.Future[Delivery]) -> None:
+        if watch.cancelled() or watch is not self._watch:
+            return
+        self._watch = None
+        error = watch.exception()
+        if error is not None:
+            self._lost_mailbox(error)
+            return
+        delivery = watch.result()
+        self._position = delivery.id
+        self._subscribe()
+        self._heed(delivery)
+
+    def _lost_mailbox(self, error: BaseException) -> None:
+        logger.warning("the mailbox can't be read (%s); waiting for %s goes on by polling", type(error).__name__, self)
+        if not self._readable:
+            self.fail(error if isinstance(error, Exception) else WaitError(f"the mailbox of {self} was lost"))
+
+    def _heed(self, delivery: Delivery) -> None:
+        if delivery.authenticated:
+            self._accept(delivery)
+        elif self._readable and self._desk.hints.take(self._key):
+            self._wake_look()
+
+    def _believes_failure(self, delivery: Delivery) -> bool:
+        return self._anchored and delivery.only and not self._desk.versions.ambiguous(self.avatar_id)
+
+    def _confirm(self) -> None:
+        """Look now because an authenticated event said ready, and again soon while the API still says pending."""
+        self._confirming = 0
+        self._wake_look()
+
+    def _wake_look(self) -> None:
+        self._extra_look = max(time.monotonic(), self._last_wake + EVENT_SPACING)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._readable or self._reading is not None or not self._waiters:
+            return
+        delay = min(self._next_look, self._extra_look) - time.monotonic()
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._on_time)
+
+    def _on_time(self) -> None:
+        self._look("webhook" if self._extra_look <= time.monotonic() + SLACK else "poll")
+
+    # One look.
+
+    def _look(self, cause: Literal["webhook", "poll"]) -> None:
+        if self._reading is not None or not self._readable:
+            return
+        now = time.monotonic()
+        if cause == "webhook":
+            self._last_wake, self._extra_look = now, math.inf
+        scheduled = self._next_look <= now + SLACK
+        if scheduled:
+            self._looks += 1
+            self._plan_next_look()
+        self._reading = self._desk.spawn(self._look_once(cause, scheduled=scheduled))
+        self._set_timer()
+
+    def _plan_next_look(self) -> None:
+        self._next_look = time.monotonic() + self._desk.pace.delay(self._looks)
+
+    async def _look_once(self, cause: Literal["webhook", "poll"], *, scheduled: bool) -> None:
+        self._polls += 1
+        try:
+            await self._read(cause)
+            self._misses = 0
+        except AvaturnError as error:
+            self._missed(error)
+        except Exception as error:  # noqa: BLE001 - whoever waits must learn of a defect, not hang
+            self.fail(error)
+        finally:
+            if self._reading is _current_task():
+                self._reading = None
+        if scheduled:  # once more: a slow API is not asked back to back
+            self._plan_next_look()
+        self._look_on(cause)
+
+    def _look_on(self, cause: Literal["webhook", "poll"]) -> None:
+        if self._ending is not None:
+            return
+        if cause == "webhook" and self._confirming < len(CONFIRM_DELAYS):
+            later = time.monotonic() + CONFIRM_DELAYS[self._confirming]
+            self._confirming += 1
+            self._extra_look = min(self._extra_look, later)
+        self._set_timer()
+
+    def _missed(self, error: AvaturnError) -> None:
+        self._last_trouble = str(error)
+        self._misses += 1
+        if not self._is_transient(error) or self._misses > TRANSIENT_BUDGET:
+            self.fail(error)
+
+    def _is_transient(self, error: AvaturnError) -> bool:
+        if isinstance(error, NotFoundError):
+            return self._waited() < YOUNG
+        if isinstance(error, APIStatusError) and error.status in (408, 425):
+            return True
+        return isinstance(error, (*_TRANSIENT, NotYet))
+
+
+def _expire(waiter: Waiter) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None

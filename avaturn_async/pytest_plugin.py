@@ -1,0 +1,1 @@
+"""Fixtures for apps built on the SDK."""

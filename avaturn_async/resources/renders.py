@@ -1,0 +1,90 @@
+"""Renders: images of avatars in scenes."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args, TYPE_CHECKING
+
+from .. import calls, codec
+from ..jobs import PendingRender
+from ..models import RenderResult, RenderStatus, as_uuid
+from ..pending import DEFAULT, Default
+from ..tokens import read_token
+
+if TYPE_CHECKING:
+    from uuid import UUID
+    from ..desk import Desk
+    from ..results import Render
+
+__all__ = ["ImageFormat", "Renders"]
+
+ImageFormat = Literal["jpg", "png", "webp"]
+
+_SCENE = re.compile(r"[a-zA-Z0-9_/]+")
+
+
+class Renders:
+    """``client.renders``."""
+
+    __slots__ = ("_desk",)
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def create(
+        self, avatar_id: str | UUID, scene: str = "common/preview", *, format: ImageFormat = "jpg"
+    ) -> PendingRender:
+        """Start a render; await what this returns, which needs a client with webhooks=.
+
+        Every call starts a new task (contract), so it is sent again only while nothing was sent, or on 429 and 503.
+
+        Args:
+            avatar_id: the avatar.
+            scene: ``common/preview``, ``common/forest_half_body``, another documented scene, or one of your own.
+            format: ``jpg``, ``png`` or ``webp``.
+        """
+        avatar = as_uuid(avatar_id, "avatar_id")
+        answer = await self._desk.transport.request(calls.create_render(avatar, _scene(scene), _format(format)))
+        state = codec.load(answer.body, RenderResult)
+        pending = PendingRender(self._desk, avatar, state.id, status=state.status)
+        pending.heard(state, "create")
+        return pending
+
+    async def create_and_wait(
+        self,
+        avatar_id: str | UUID,
+        scene: str = "common/preview",
+        *,
+        format: ImageFormat = "jpg",
+        timeout: float | None | Default = DEFAULT,
+    ) -> Render:
+        """Create a render and wait for it; `timeout` in seconds is that of the wait."""
+        return await (await self.create(avatar_id, scene, format=format)).wait(timeout=timeout)
+
+    def resume(self, token: str) -> PendingRender:
+        """Return the pending render of a resume token; its event is found for as long as the mailbox keeps it.
+
+        Raises:
+            ConfigurationError: the token belongs to another base_url.
+            ValueError: it is no token of a render.
+        """
+        fields = read_token(token, kind="render", base_url=self._desk.transport.base_url)
+        return PendingRender(
+            self._desk,
+            as_uuid(fields.get("avatar_id", ""), "the token's avatar_id"),
+            as_uuid(fields.get("id", ""), "the token's id"),
+            status=RenderStatus.PENDING,
+            created_at=fields["created"],
+        )
+
+
+def _scene(scene: str) -> str:
+    if not isinstance(scene, str) or not _SCENE.fullmatch(scene):
+        raise ValueError(f"scene must be letters, digits, '_' and '/', such as common/preview, not {scene!r:.80}")
+    return scene
+
+
+def _format(image_format: str) -> str:
+    if image_format not in get_args(ImageFormat):
+        raise ValueError(f"format must be one of {', '.join(get_args(ImageFormat))}, not {image_format!r:.80}")
+    return image_format
