@@ -1,0 +1,160 @@
+"""The emulator in a thread of its own, for tests and programs that have no event loop."""
+
+import asyncio
+import threading
+from collections import Counter
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from .catalogue import Catalogue
+from .faults import Faults
+from .hooks import Delivery
+from .journal import RequestRecord
+from .server import Emulator
+from .timing import Timing
+
+__all__ = ["EmulatorThread"]
+
+
+class EmulatorThread:
+    """Run an emulator that has not been started, in a thread; `with` it, or `start` and `stop`.
+
+    Everything here may be used from any thread. What `Emulator` shows as it grows is shown as a copy.
+    """
+
+    def __init__(self, emulator: Emulator | None = None) -> None:
+        self._emulator = emulator or Emulator()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+
+    def __repr__(self) -> str:
+        return f"<EmulatorThread {self._emulator!r}>"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start, and return once requests are answered. Raise `OSError` where the port is taken."""
+        if self._thread is not None:
+            raise RuntimeError("this emulator is running already")
+        started: Future[None] = Future()
+        thread = threading.Thread(target=self._main, args=(started,), name="avaturn-emulator", daemon=True)
+        thread.start()
+        try:
+            started.result()
+        except Exception:
+            thread.join()
+            raise
+        self._thread = thread
+
+    def stop(self) -> None:
+        """Stop, and return once nothing is left of it; does nothing where it does not run."""
+        thread, self._thread = self._thread, None
+        if thread is not None and self._loop is not None and self._stopping is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            thread.join()
+
+    @property
+    def url(self) -> str:
+        """The base url, without a slash at its end."""
+        return self._emulator.url
+
+    @property
+    def token(self) -> str:
+        """The only API token that is right."""
+        return self._emulator.token
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The assets and bodies that customizations may name."""
+        return self._emulator.catalogue
+
+    @property
+    def webhook_url(self) -> str | None:
+        """Where events are posted to."""
+        return self._emulator.webhook_url
+
+    @webhook_url.setter
+    def webhook_url(self, value: str | None) -> None:
+        self._emulator.webhook_url = value
+
+    @property
+    def timing(self) -> Timing:
+        """How long things take, of those that start from now on."""
+        return self._emulator.timing
+
+    @timing.setter
+    def timing(self, value: Timing) -> None:
+        self._emulator.timing = value
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong from now on."""
+        return self._emulator.faults
+
+    @faults.setter
+    def faults(self, value: Faults) -> None:
+        self._emulator.faults = value
+
+    @property
+    def requests(self) -> tuple[RequestRecord, ...]:
+        """The last ten thousand requests, in the order in which they ended."""
+        return tuple(self._emulator.requests)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often each operation was asked for, by operationId, answered or not."""
+        return self._emulator.counts.copy()
+
+    @property
+    def deliveries(self) -> tuple[Delivery, ...]:
+        """The last ten thousand webhooks, received, refused or lost."""
+        return tuple(self._emulator.deliveries)
+
+    def complete_session(self, session_id: str | UUID, *, customization: dict[str, Any] | None = None) -> UUID:
+        """End a session as a user in the editor would, as `Emulator.complete_session` does."""
+        loop = self._alive()
+        call = self._emulator.complete_session(session_id, customization=customization)
+        return asyncio.run_coroutine_threadsafe(call, loop).result()
+
+    def settled(self, timeout: float | None = None) -> None:
+        """Return once no job is running and every event has been sent; raise `TimeoutError` after `timeout` seconds."""
+        loop = self._alive()
+        future = asyncio.run_coroutine_threadsafe(self._emulator.settled(), loop)
+        try:
+            future.result(timeout)
+        finally:
+            future.cancel()
+
+    def expire_urls(self) -> None:
+        """Kill all urls of models and images given out so far."""
+        self._emulator.expire_urls()
+
+    def _alive(self) -> asyncio.AbstractEventLoop:
+        if self._thread is None or self._loop is None:
+            raise RuntimeError("this emulator is not running")
+        return self._loop
+
+    def _main(self, started: "Future[None]") -> None:
+        with asyncio.Runner() as runner:
+            try:
+                runner.run(self._serve(started))
+            except BaseException as error:
+                if started.done():
+                    raise
+                started.set_exception(error)
+
+    async def _serve(self, started: "Future[None]") -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        async with self._emulator:
+            started.set_result(None)
+            await self._stopping.wait()

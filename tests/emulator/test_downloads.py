@@ -1,0 +1,193 @@
+"""Temporary urls: signatures, expiry, ranges."""
+
+import contextlib
+import struct
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from avaturn_async.emulator import Emulator, Faults, Timing, library
+from avaturn_async.emulator.ranges import UnsatisfiableError, span
+
+from .kit import AT_ONCE, Caller, Receiver
+
+SIGNATURES = {"jpg": b"\xff\xd8\xff", "png": b"\x89PNG", "webp": b"RIFF"}
+
+
+async def test_an_export_is_a_model(caller: Caller) -> None:
+    """The bytes are a GLB of the declared length."""
+    status, headers, data = await caller.fetch(await caller.exported(await caller.dressed()))
+    assert (status, headers["Content-Type"], headers["Accept-Ranges"]) == (200, "model/gltf-binary", "bytes")
+    assert int(headers["Content-Length"]) == len(data)
+    assert struct.unpack("<4sII", data[:12]) == (b"glTF", 2, len(data))
+
+
+@pytest.mark.parametrize("format", ["jpg", "png", "webp"])
+async def test_a_render_is_an_image_of_its_format(
+    emulator: Emulator, caller: Caller, receiver: Receiver, format: str
+) -> None:
+    """The url in the event leads to it."""
+    avatar_id = await caller.dressed()
+    await caller.render(avatar_id, "common/transparent_half_body", format=format)
+    await emulator.settled()
+    url = receiver.events[-1]["render_url"]
+    assert urlsplit(url).path.endswith(f".{format}")
+    status, headers, data = await caller.fetch(url)
+    assert (status, headers["Content-Type"]) == (200, f"image/{format}".replace("jpg", "jpeg"))
+    assert data.startswith(SIGNATURES[format])
+
+
+async def test_a_model_depends_on_seed_avatar_and_version_alone() -> None:
+    """A second emulator of the same seed serves the same bytes under the same ETag."""
+    seen = []
+    for seed in (1, 1, 2):
+        async with Emulator(seed=seed, timing=AT_ONCE) as emulator, Caller(emulator) as caller:
+            avatar_id = await caller.dressed()
+            _, headers, data = await caller.fetch(await caller.exported(avatar_id))
+            seen.append((headers["ETag"], data))
+    assert seen[0] == seen[1]
+    assert seen[0][0] != seen[2][0]
+
+
+async def test_size_body_and_variety_of_models_are_settings() -> None:
+    """The least size is kept to, and with a variety of one all models are the same."""
+    options = {"timing": AT_ONCE, "body": "T1", "model_size": 1_000_000, "model_variety": 1}
+    async with Emulator(**options) as emulator, Caller(emulator) as caller:
+        models = [(await caller.fetch(await caller.exported(await caller.dressed())))[2] for _ in range(2)]
+    assert models[0] == models[1]
+    assert 1_000_000 <= len(models[0]) < 2_000_000
+
+
+async def test_models_beyond_what_is_kept_are_made_again(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgetting a model does not change it."""
+    monkeypatch.setattr(library, "MAX_KEPT", 1)
+    urls = [await caller.exported(await caller.dressed()) for _ in range(2)]
+    first, second, again = [await caller.fetch(url) for url in (*urls, urls[0])]
+    assert first[2] == again[2] != second[2]
+
+
+async def test_an_expired_url_is_403(emulator: Emulator, caller: Caller) -> None:
+    """A url lives for as long as it was to live when it was made."""
+    avatar_id = await caller.dressed()
+    alive = await caller.exported(avatar_id)
+    emulator.timing = Timing(url_ttl=0)
+    dead = await caller.exported(avatar_id)
+    status, headers, body = await caller.fetch(dead)
+    assert (status, headers.getone("Content-Type").split(";")[0]) == (403, "application/xml")
+    assert b"<Code>AccessDenied</Code>" in body
+    assert (await caller.fetch(alive))[0] == 200
+
+
+async def test_all_urls_can_be_made_to_expire(emulator: Emulator, caller: Caller) -> None:
+    """Who asks again gets one that is alive, to the same file."""
+    avatar_id = await caller.dressed()
+    url = await caller.exported(avatar_id)
+    before = await caller.fetch(url)
+    emulator.expire_urls()
+    assert (await caller.fetch(url))[0] == 403
+    after = await caller.fetch((await caller.export(avatar_id))["url"])
+    assert (before[1]["ETag"], before[2]) == (after[1]["ETag"], after[2])
+
+
+async def test_a_forged_url_is_403(caller: Caller) -> None:
+    """Path, query and signature hang together."""
+    url = await caller.exported(await caller.dressed())
+    other = await caller.dressed()
+    avatar_id = urlsplit(url).path.split("/")[2]
+    for forged in (
+        url.split("?")[0],
+        url.replace("expires=1", "expires=2"),
+        url.replace(avatar_id, other),
+        url.replace("signature=", "signature=%C3%A9"),
+        url + "&scene=x",
+    ):
+        assert (await caller.fetch(forged))[0] == 403
+
+
+async def test_a_token_is_sent_back(caller: Caller) -> None:
+    """A client that sends its token to a download learns that it should not."""
+    url = await caller.exported(await caller.dressed())
+    assert (await caller.fetch(url, Authorization="Bearer x"))[0] == 400
+
+
+async def test_the_files_of_a_deleted_avatar_are_gone(caller: Caller) -> None:
+    """Exports are deleted with their avatar."""
+    user = await caller.new_user()
+    url = await caller.exported(await caller.dressed(user))
+    await caller.call("DELETE", f"users/{user}")
+    status, _, body = await caller.fetch(url)
+    assert (status, b"NoSuchKey" in body) == (404, True)
+
+
+async def test_head_tells_length_and_etag(caller: Caller) -> None:
+    """HEAD is GET without the bytes, and has no ranges."""
+    url = await caller.exported(await caller.dressed())
+    _, whole, data = await caller.fetch(url)
+    status, headers, nothing = await caller.fetch(url, "HEAD", Range="bytes=0-1")
+    assert (status, headers["Content-Length"], headers["ETag"]) == (200, str(len(data)), whole["ETag"])
+    assert nothing == b""
+
+
+async def test_a_range_is_part_of_the_whole(caller: Caller) -> None:
+    """206 for some, 416 for none, 200 where If-Range names another file."""
+    url = await caller.exported(await caller.dressed())
+    _, headers, data = await caller.fetch(url)
+    size = len(data)
+    status, part, tail = await caller.fetch(url, Range="bytes=300000-", If_Range=headers["ETag"])
+    assert (status, part["Content-Range"]) == (206, f"bytes 300000-{size - 1}/{size}")
+    assert (tail, part["ETag"], part["Content-Length"]) == (data[300_000:], headers["ETag"], str(size - 300_000))
+    assert (await caller.fetch(url, Range="bytes=5-9"))[2] == data[5:10]
+    assert (await caller.fetch(url, Range="bytes=-7"))[2] == data[-7:]
+    status, refused, _ = await caller.fetch(url, Range=f"bytes={size}-")
+    assert (status, refused["Content-Range"]) == (416, f"bytes */{size}")
+    status, _, whole = await caller.fetch(url, Range="bytes=5-9", If_Range='"other"')
+    assert (status, whole) == (200, data)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("bytes=0-0", range(1)),
+        ("bytes=0-99", range(10)),
+        ("bytes=9-", range(9, 10)),
+        ("bytes=-3", range(7, 10)),
+        ("bytes=-99", range(10)),
+        ("Bytes = 1 - 2", range(1, 3)),
+        ("bytes=3-2", None),
+        ("bytes=-", None),
+        ("bytes=0-1,3-4", None),
+        ("bytes=x-", None),
+        ("bytes=\u0661-", None),
+        ("chunks=0-1", None),
+        ("bytes=" + "9" * 5000 + "-", None),
+        ("", None),
+        ("bytes=10-", "unsatisfiable"),
+        ("bytes=-0", "unsatisfiable"),
+        ("bytes=" + "9" * 4000 + "-", "unsatisfiable"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_ranges(header: str, expected: range | str | None) -> None:
+    """A range header means what RFC 9110 says."""
+    try:
+        assert span({"Range": header}, length=10, etag='"x"') == expected
+    except UnsatisfiableError:
+        assert expected == "unsatisfiable"
+
+
+async def test_a_broken_download_can_be_resumed(emulator: Emulator, caller: Caller) -> None:
+    """The connection breaks in the middle; ranges put the file together."""
+    url = await caller.exported(await caller.dressed())
+    data = (await caller.fetch(url))[2]
+    emulator.faults = Faults(broken_downloads=1)
+    start = b""
+    async with caller.anonymous.get(url) as response:
+        assert int(response.headers["Content-Length"]) == len(data)
+        with contextlib.suppress(aiohttp.ClientPayloadError):
+            async for chunk in response.content.iter_any():
+                start += chunk
+    assert len(start) < len(data)
+    assert emulator.requests[-1].status is None
+    emulator.faults = Faults()
+    assert start + (await caller.fetch(url, Range=f"bytes={len(start)}-"))[2] == data

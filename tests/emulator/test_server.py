@@ -1,0 +1,199 @@
+"""Starting, stopping, and what can be seen from outside."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from importlib import resources
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from avaturn_async.emulator import Emulator, EmulatorThread, Faults, Timing
+from avaturn_async.emulator.agenda import Agenda
+from avaturn_async.emulator.contract import contract
+
+from .kit import AT_ONCE, NEVER, NOBODY, Caller, Receiver
+
+
+async def test_the_document_is_the_contract_of_this_server(emulator: Emulator, caller: Caller) -> None:
+    """It names the emulator as server and its bodies as members, and is the contract else."""
+    async with caller.anonymous.get(f"{emulator.url}/openapi.json") as response:
+        document = await response.json()
+    assert document["servers"] == [{"url": emulator.url}]
+    assert document["components"]["schemas"]["AvatarBody"].pop("enum") == [*emulator.catalogue.bodies]
+    assert document | {"servers": contract()["servers"]} == contract()
+
+
+def test_the_emulator_imports_nothing_of_the_client() -> None:
+    """Each is a check on the other."""
+    folder = Path(str(resources.files("avaturn_async.emulator")))
+    sources = {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.py")}
+    assert len(sources) > 10
+    assert not [path for path, text in sources.items() if "from .." in text and path.parent == folder]
+    assert not [
+        path for path, text in sources.items() if "import avaturn_async" in text or "from avaturn_async" in text
+    ]
+
+
+async def test_leaving_ends_everything() -> None:
+    """With jobs, requests and idle connections under way, no task stays and the port is free."""
+    before = asyncio.all_tasks()
+    async with Emulator(timing=AT_ONCE) as emulator, Caller(emulator) as caller, Receiver() as receiver:
+        emulator.webhook_url = receiver.url
+        avatar_id = await caller.dressed()
+        emulator.timing = NEVER
+        await caller.export(avatar_id)
+        emulator.faults = Faults(slow=3600)
+        slow = asyncio.create_task(caller.new_user())
+        while emulator.counts["create_user"] < 2:
+            await asyncio.sleep(0)
+        await emulator.__aexit__(None, None, None)
+        with pytest.raises((aiohttp.ClientConnectionError, ConnectionError)):
+            await slow
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await caller.fetch(emulator.url)
+    assert asyncio.all_tasks() == before
+
+
+async def test_an_emulator_can_run_again() -> None:
+    """It remembers its users, but not the jobs that were under way."""
+    emulator = Emulator(timing=NEVER)
+    with pytest.raises(RuntimeError, match="async with"):
+        _ = emulator.url
+    async with emulator, Caller(emulator) as caller:
+        user = await caller.new_user()
+        with pytest.raises(RuntimeError, match="running"):
+            await emulator.__aenter__()
+    with pytest.raises(RuntimeError, match="async with"):
+        await emulator.settled()
+    async with emulator, Caller(emulator) as caller:
+        assert await caller.call("GET", f"users/{user}/avatars") == []
+
+
+async def test_a_port_that_is_taken_is_an_os_error(emulator: Emulator) -> None:
+    """The error passes on, and leaves nothing behind."""
+    port = int(emulator.url.rpartition(":")[2])
+    with pytest.raises(OSError, match="address already in use"):
+        async with Emulator(port=port):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("host", "start"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:"),
+        ("0.0.0.0", "http://127.0.0.1:"),
+        ("::1", "http://[::1]:"),
+        ("::", "http://[::1]:"),
+    ],
+)
+async def test_the_url_can_be_called(host: str, start: str) -> None:
+    """Also where all addresses are listened at."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(
+                socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+            )
+        except OSError:
+            pytest.skip(f"{host} can't be listened at on this machine")
+    async with Emulator(host=host) as emulator, Caller(emulator) as caller:
+        assert emulator.url.startswith(start)
+        assert emulator.url in repr(emulator)
+        await caller.new_user()
+
+
+async def test_urls_can_be_given_out_for_another_address(caller: Caller) -> None:
+    """Behind a proxy or in a container the emulator has another name."""
+    async with Emulator(public_url="http://avaturn.test/") as emulator:
+        assert emulator.url == "http://avaturn.test"
+
+
+async def test_requests_are_counted_and_logged(emulator: Emulator, caller: Caller) -> None:
+    """What is not an operation is logged without one."""
+    await caller.new_user()
+    await caller.answer("POST", "exports/new", params={"avatar_id": NOBODY})
+    await caller.fetch(f"{emulator.url}/elsewhere")
+    assert [(r.method, r.path, r.query, r.operation, r.status) for r in emulator.requests] == [
+        ("POST", "/api/v1/users/new", "", "create_user", 200),
+        ("POST", "/api/v1/exports/new", f"avatar_id={NOBODY}", "create_export", 404),
+        ("GET", "/elsewhere", "", None, 404),
+    ]
+    assert emulator.counts == {"create_user": 1, "create_export": 1}
+
+
+async def test_the_agenda_runs_in_order_of_time_then_of_entry() -> None:
+    """One that raises stops none after it."""
+    agenda, seen = Agenda(), []
+    asyncio.get_running_loop().set_exception_handler(lambda *_: seen.append("raised"))
+    agenda.after(0.02, lambda: seen.append("late"))
+    agenda.after(0, lambda: 1 / 0)
+    for number in range(3):
+        agenda.after(0.01, lambda number=number: seen.append(number))
+    await agenda.emptied()
+    assert seen == ["raised", 0, 1, 2, "late"]
+    assert agenda.empty
+
+
+async def test_jitter_makes_jobs_take_longer(caller: Caller, emulator: Emulator) -> None:
+    """With an hour of it, an export that takes no time is not ready."""
+    avatar_id = await caller.dressed()
+    emulator.timing = Timing(export=0, jitter=3600)
+    await caller.export(avatar_id)
+    assert (await caller.export(avatar_id))["status"] == "pending"
+
+
+def test_an_emulator_in_a_thread_can_be_used_without_a_loop() -> None:
+    """All of it can be seen and set, and nothing is left of it."""
+    threads = threading.active_count()
+
+    async def open_session() -> str:
+        async with Caller(emulator) as caller:
+            user = await caller.new_user()
+            session = await caller.call("POST", "sessions/new", json={"user_id": user})
+            return session["id"]
+
+    with EmulatorThread(Emulator(timing=NEVER)) as emulator:
+        emulator.timing, emulator.faults = AT_ONCE, Faults(webhook_loss=1)
+        emulator.webhook_url = "http://127.0.0.1:1/"
+        assert (emulator.timing, emulator.faults) == (AT_ONCE, Faults(webhook_loss=1))
+        assert emulator.webhook_url == "http://127.0.0.1:1/"
+        session_id = asyncio.run(open_session())
+        avatar_id = emulator.complete_session(session_id)
+        emulator.settled(timeout=30)
+        emulator.expire_urls()
+        assert [delivery.event["avatar_id"] for delivery in emulator.deliveries] == [str(avatar_id)]
+        assert emulator.counts == {"create_user": 1, "create_session": 1}
+        assert [request.operation for request in emulator.requests] == ["create_user", "create_session"]
+        assert emulator.catalogue.bodies[0] == "body_0"
+        assert emulator.url in repr(emulator)
+        with pytest.raises(RuntimeError, match="running"):
+            emulator.start()
+    emulator.stop()
+    assert threading.active_count() == threads
+    with pytest.raises(RuntimeError, match="not running"):
+        emulator.settled()
+
+
+def test_a_thread_that_can_not_start_says_why() -> None:
+    """The error is raised where it was started, and the port that is taken can be tried again."""
+    with EmulatorThread() as first:
+        second = EmulatorThread(Emulator(port=int(first.url.rpartition(":")[2])))
+        with pytest.raises(OSError, match="address already in use"):
+            second.start()
+    second.start()
+    second.stop()
+
+
+def test_settled_has_a_deadline_in_a_thread() -> None:
+    """A job that takes an hour is not waited for."""
+    with EmulatorThread(Emulator(timing=NEVER)) as emulator:
+
+        async def start_a_scan() -> None:
+            async with Caller(emulator) as caller:
+                await caller.upload((await caller.new_avatar())["upload_url"])
+
+        asyncio.run(start_a_scan())
+        with pytest.raises(TimeoutError):
+            emulator.settled(timeout=0.01)
