@@ -312,7 +312,9 @@ def test_a_render_event_that_beats_the_response_is_taken() -> None:
     run(story())
 
 
-@pytest.mark.parametrize(("event", "error"), [(("failed", None), JobFailedError), (("ready", None), ResponseFormatError)])
+@pytest.mark.parametrize(
+    ("event", "error"), [(("failed", None), JobFailedError), (("ready", None), ResponseFormatError)]
+)
 def test_a_render_that_went_wrong_says_so(event: tuple[str, str | None], error: type[Exception]) -> None:
     """A failed render, and one that is ready without a url."""
 

@@ -17,6 +17,7 @@ from avaturn_async.desk import Desk
 from avaturn_async.models import ExportReadyWebhook
 from avaturn_async.resources import Avatars, Exports, Renders
 from avaturn_async.transport import Answer, Call
+
 MemoryMailbox = object
 
 AVATAR = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00")
@@ -113,7 +114,13 @@ class World:
     """A client without its sockets."""
 
     def __init__(
-        self, say: Say, *, mailbox: MemoryMailbox | None = None, latency: float = 0.0, policy: PollPolicy = POLICY, **desk: Any
+        self,
+        say: Say,
+        *,
+        mailbox: MemoryMailbox | None = None,
+        latency: float = 0.0,
+        policy: PollPolicy = POLICY,
+        **desk: Any,
     ) -> None:
         self.transport = ScriptedTransport(say, latency)
         self.mailbox = mailbox
