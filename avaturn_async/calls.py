@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from . import codec
 from .transport import Call
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .models import ExternalAvatarCustomization, NewAvatarRequest, NewSessionRequest
     from uuid import UUID
+
+    from .models import ExternalAvatarCustomization, NewAvatarRequest, NewSessionRequest
 
 __all__ = [
     "create_avatar",

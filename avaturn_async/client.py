@@ -17,9 +17,11 @@ from .resources import Avatars, Exports, Renders, Sessions, Users
 from .transport import Transport
 
 if TYPE_CHECKING:
-    from .webhooks.mailbox import Mailbox
     from types import TracebackType
+
     import aiohttp
+
+    from .webhooks.mailbox import Mailbox
 
 __all__ = ["DEFAULT_BASE_URL", "AvaturnClient"]
 
@@ -107,7 +109,7 @@ class AvaturnClient:
             transport=self._transport,
             downloader=self._downloader,
             policy=polling,
-            mailbox=getattr(webhooks, "mailbox", webhooks),
+            mailbox=_mailbox_of(webhooks),
             authenticated=getattr(webhooks, "authenticated", True),
             confirm=confirm_webhooks,
             wait_timeout=wait_timeout,
@@ -143,6 +145,13 @@ class AvaturnClient:
 
     def __repr__(self) -> str:
         return f"<AvaturnClient {self.base_url}>"
+
+
+def _mailbox_of(webhooks: _Receiver | Mailbox | None) -> Mailbox | None:
+    mailbox: Mailbox | None = getattr(webhooks, "mailbox", webhooks)  # type: ignore[arg-type]
+    if mailbox is not None and not callable(getattr(mailbox, "position", None)):
+        raise TypeError(f"webhooks must be a WebhookReceiver or a Mailbox, not {type(webhooks).__name__}")
+    return mailbox
 
 
 def _token(token: str | None) -> Secret:

@@ -26,6 +26,8 @@ __all__ = ["dumps", "load", "loads", "structure", "unstructure"]
 
 T = TypeVar("T")
 
+_ABSENT = object()
+
 
 def load(body: bytes, kind: type[T]) -> T:
     """Parse `body` as JSON of the model `kind`; a ResponseFormatError says what was wrong, and where."""
@@ -36,12 +38,16 @@ def loads(body: bytes) -> Any:
     """Parse `body` as JSON, or raise ResponseFormatError."""
     problem = "is not JSON"
     try:
-        return json.loads(body) if orjson is None else orjson.loads(body)
+        return json.loads(body, parse_constant=_no_number) if orjson is None else orjson.loads(body)
     except RecursionError:
         problem = "is nested too deeply"
     except ValueError:
         pass
     raise ResponseFormatError(f"the answer {problem}: it begins with {body[:60]!r}")
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
 
 
 def dumps(value: Any) -> bytes:
@@ -98,7 +104,11 @@ def _converter(*, detailed: bool) -> Converter:
         lambda kind: kind == str | int, _strict((str, int), "a string or a whole number")
     )
     converter.register_structure_hook_func(lambda kind: kind == Mapping[str, Any], lambda value, _: value)
-    converter.register_structure_hook_func(lambda kind: kind == models.SessionConfig, _session_config(converter))
+    config = _session_config(converter)
+    converter.register_structure_hook_func(lambda kind: kind == models.SessionConfig, config)
+    converter.register_structure_hook_func(
+        lambda kind: kind == models.SessionConfig | None, lambda value, _: None if value is None else config(value, _)
+    )
     converter.register_structure_hook_factory(_is_open_enum, _open_enum)
     converter.register_structure_hook_factory(_is_array, lambda kind: _array(kind, converter))
     converter.register_structure_hook_factory(attrs.has, lambda kind: _keep_extra(kind, converter))
@@ -163,6 +173,7 @@ def _session_config(converter: Converter) -> Callable[[Any, Any], Any]:
 def _keep_extra(kind: type[attrs.AttrsInstance], converter: Converter) -> Callable[[Any, Any], Any]:
     structure_known = make_dict_structure_fn(kind, converter)
     names = {field.name for field in attrs.fields(kind)} - {"extra"}
+    required = [field.name for field in attrs.fields(kind) if field.metadata.get("required")]
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
@@ -170,14 +181,16 @@ def _keep_extra(kind: type[attrs.AttrsInstance], converter: Converter) -> Callab
         known = {name: item for name, item in value.items() if name in names}
         if len(known) < len(value):
             known["extra"] = {name: item for name, item in value.items() if name not in names}
+        for name in required:
+            known.setdefault(name, _ABSENT)
         return structure_known(known, kind)
 
     return hook
 
 
 def _summary(value: Any) -> str:
-    if value is None:
-        return "null"
+    if value is None or value is _ABSENT:
+        return "nothing" if value is _ABSENT else "null"
     return {dict: "an object", list: "an array", bool: "a boolean", str: "a string"}.get(type(value), "a number")
 
 

@@ -88,7 +88,7 @@ class PollPolicy:
     Attributes:
         first: seconds from the job's creation to the first look.
         factor: each delay is this many times the one before.
-        cap: seconds that a delay never exceeds.
+        cap: seconds that a delay never exceeds, before its jitter.
         jitter: the share of each delay by which it is spread at random, either way.
         first_with_webhooks: seconds to the first look, and the least delay, while webhooks are seen to resolve jobs.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -13,10 +13,11 @@ from .errors import AvaturnError, ClientClosedError
 from .polling import HintBudget, Pace, RecentVersions, WebhookEvidence
 
 if TYPE_CHECKING:
-    from .transport import Transport
-    from .download import Downloader
-    from .webhooks.mailbox import Mailbox
     from collections.abc import Coroutine
+
+    from .download import Downloader
+    from .transport import Transport
+    from .webhooks.mailbox import Mailbox
 
 __all__ = ["Desk"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import calls, codec
 from .errors import ResponseFormatError
@@ -17,13 +17,14 @@ from .models import (
     RenderStatus,
     ScanStatus,
 )
-from .pending import NotYet, Pending, Status
+from .pending import NotYetError, Pending, Status
 from .results import Export, Render, ResolvedBy
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from .desk import Desk
     from .webhooks.mailbox import Delivery
-    from uuid import UUID
 
 __all__ = ["PendingAvatar", "PendingExport", "PendingRender"]
 
@@ -46,7 +47,7 @@ class PendingExport(Pending[Export]):
             self._settle_failed(by)
         elif state.status is RenderStatus.READY:
             if not state.url:
-                raise NotYet(f"{self} is said to be ready, but without a url")
+                raise NotYetError(f"{self} is said to be ready, but without a url")
             self._settle(self._export(state.url, by), by)
 
     async def _read(self, cause: ResolvedBy) -> None:
@@ -61,7 +62,7 @@ class PendingExport(Pending[Export]):
         state = codec.load(answer.body, NewExportResponse)
         if state.status is RenderStatus.READY and state.url:
             return state.url
-        raise NotYet(f"{self} has no url any more: the API says {state.status}; export it again")
+        raise NotYetError(f"{self} has no url any more: the API says {state.status}; export it again")
 
     def _accept(self, delivery: Delivery) -> None:
         event = delivery.event
@@ -197,7 +198,7 @@ class PendingAvatar(Pending[AvatarListItem]):
         for item in codec.load(answer.body, list[AvatarListItem]):
             if item.id == self.avatar_id:
                 return item
-        raise NotYet(f"avatar {self.avatar_id} is not among the avatars of its user")
+        raise NotYetError(f"avatar {self.avatar_id} is not among the avatars of its user")
 
     async def _customize(self) -> None:
         if self._customization is not None:

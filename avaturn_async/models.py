@@ -1,11 +1,13 @@
 """The contract's schemas, one attrs class each, under their schema names.
 
 All are frozen and keyword-only. What the contract does not name is kept in `extra` and, in what is sent, goes back as
-it came. Values are checked when an object is made: a wrong one is a ``ValueError`` or ``TypeError`` that names the field.
+it came. Values are checked when an object is made: a wrong one is a ``ValueError`` or ``TypeError`` that names the
+field.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -53,6 +55,9 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-
 _RGB = re.compile(r"#[0-9a-fA-F]{6}")
 _RGBA = re.compile(r"#[0-9a-fA-F]{8}")
 _JPEG = b"\xff\xd8\xff"
+
+#: Marks a field that has a default for those who write it, and that JSON must have all the same.
+REQUIRED = {"required": True}
 
 
 def as_uuid(value: str | UUID, name: str) -> UUID:
@@ -191,9 +196,15 @@ def _origin(url: str | None) -> str:
     return repr(url if url is None else origin_of(url))
 
 
+def _number(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{_where(instance, attribute)} must be a number, not {value!r:.80}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{_where(instance, attribute)} must be a finite number, not {value!r}")
+
+
 _optional = attrs.validators.optional
 _text = _is_a(str, "a str")
-_number = _is_a((int, float), "a number")
 
 
 def _slot(kind: type[Any]) -> Any:
@@ -262,8 +273,12 @@ class ExternalAvatarCustomization:
     nothing.
     """
 
-    assets: AssetSlots = attrs.field(factory=AssetSlots, validator=_is_a(AssetSlots, "an AssetSlots"))
-    body: AvatarBody = attrs.field(default=AvatarBody.BODY_0, converter=_body, validator=_is_a(AvatarBody, "a str"))
+    assets: AssetSlots = attrs.field(
+        factory=AssetSlots, validator=_is_a(AssetSlots, "an AssetSlots"), metadata=REQUIRED
+    )
+    body: AvatarBody = attrs.field(
+        default=AvatarBody.BODY_0, converter=_body, validator=_is_a(AvatarBody, "a str"), metadata=REQUIRED
+    )
     age: str | None = attrs.field(default=None, validator=_optional(_text))
     metadata: Mapping[str, str] | None = attrs.field(default=None, validator=_optional(_strings), hash=False)
     bone_scale: BoneScale | None = attrs.field(default=None, validator=_slot(BoneScale))

@@ -11,19 +11,17 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 from .errors import (
     APIStatusError,
     AvaturnError,
-    ConnectError,
     JobFailedError,
     NotFoundError,
     NotReadyError,
-    OutcomeUnknownError,
     RateLimitError,
-    RequestTimeoutError,
     ServerError,
+    TransportError,
     WaitError,
     WaitTimeoutError,
     WebhooksRequiredError,
@@ -33,13 +31,14 @@ from .polling import CONFIRM_DELAYS
 from .tokens import write_token
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from uuid import UUID
-    from .webhooks.mailbox import Delivery
+
     from .desk import Desk
     from .results import ResolvedBy
-    from collections.abc import Generator
+    from .webhooks.mailbox import Delivery
 
-__all__ = ["DEFAULT", "Default", "NotYet", "Pending"]
+__all__ = ["DEFAULT", "Default", "NotYetError", "Pending"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ EVENT_SPACING = 0.5
 #: Seconds of clock resolution to be generous by.
 SLACK = 0.001
 
-_TRANSIENT = (ConnectError, RequestTimeoutError, OutcomeUnknownError, RateLimitError, ServerError)
+_TRANSIENT = (TransportError, RateLimitError, ServerError)
 
 
 class Default:
@@ -69,7 +68,7 @@ class Default:
 DEFAULT: Final = Default()
 
 
-class NotYet(WaitError):
+class NotYetError(WaitError):
     """An answer that will be a whole one in a moment: ready without a url, or an avatar that is not listed."""
 
 
@@ -139,7 +138,7 @@ class Pending(ABC, Generic[T]):
 
     # For users.
 
-    async def wait(self, *, timeout: float | None | Default = DEFAULT) -> T:
+    async def wait(self, *, timeout: float | Default | None = DEFAULT) -> T:
         """Wait for the end of the job and return its result.
 
         Any number of awaiters share one schedule of looks; cancelling one, or its deadline, touches no other and never
@@ -218,7 +217,7 @@ class Pending(ABC, Generic[T]):
 
     @abstractmethod
     async def _read(self, cause: ResolvedBy) -> None:
-        """Read the job once; settle it where it is over, raise NotYet where the answer is not whole."""
+        """Read the job once; settle it where it is over, raise NotYetError where the answer is not whole."""
 
     @abstractmethod
     def _accept(self, delivery: Delivery) -> None:
@@ -427,7 +426,7 @@ class Pending(ABC, Generic[T]):
             return self._waited() < YOUNG
         if isinstance(error, APIStatusError) and error.status in (408, 425):
             return True
-        return isinstance(error, (*_TRANSIENT, NotYet))
+        return isinstance(error, (*_TRANSIENT, NotYetError))
 
 
 def _expire(waiter: Waiter) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from tenacity import RetryCallState, wait_exponential
 
-from typing import TYPE_CHECKING
-
 if TYPE_CHECKING:
-    from .config import PollPolicy
     from collections.abc import Callable, Hashable
+
+    from .config import PollPolicy
 
 __all__ = ["CONFIRM_DELAYS", "HintBudget", "Pace", "RecentVersions", "WebhookEvidence"]
 
@@ -93,7 +93,7 @@ class HintBudget:
 class RecentVersions:
     """Remember which avatars got a new version after an export, while an event for the older one may still come.
 
-    An event names no version (contract, ExportReadyWebhook), so a `failed` for such an avatar may be the older version's.
+    An event names no version (contract, ExportReadyWebhook), so a `failed` for such an avatar may be the older one's.
     """
 
     __slots__ = ("_clock", "_exported", "_revised")

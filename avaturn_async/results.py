@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Literal, TypeAlias, TYPE_CHECKING
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
@@ -11,8 +11,8 @@ from .download import Download, Downloader
 from .redact import without_query
 
 if TYPE_CHECKING:
-    from uuid import UUID
     import os
+    from uuid import UUID
 
 __all__ = ["Download", "Export", "Progress", "Render", "ResolvedBy"]
 
@@ -53,7 +53,7 @@ class _Result:
             self.url, path, overwrite=overwrite, progress=progress, fresh_url=self._fresh_url, kind=self._kind()
         )
 
-    def stream(self) -> AsyncIterator[bytes]:
+    def stream(self) -> AsyncGenerator[bytes, None]:
         """Iterate over the file's bytes as they come, with the checks of `download` except the atomic file."""
         return self._downloader.stream(self.url, fresh_url=self._fresh_url, kind=self._kind())
 

@@ -31,7 +31,7 @@ def read_token(token: str, *, kind: str, base_url: str) -> dict[str, Any]:
     if fields.get("v") != _VERSION:
         raise ValueError(f"this resume token is of version {fields.get('v')!r:.20}; this release reads {_VERSION}")
     if fields.get("kind") != kind:
-        raise ValueError(f"this resume token is for an {fields.get('kind')!r:.20}, not for an {kind!r}")
+        raise ValueError(f"this resume token is of the kind {fields.get('kind')!r:.20}, not {kind!r}")
     if fields.get("base_url") != base_url:
         raise ConfigurationError(
             f"this resume token belongs to {fields.get('base_url')!r:.200}, but the client's base_url is {base_url!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -18,12 +19,12 @@ from ..models import (
     as_uuid,
 )
 from ..tokens import read_token
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .photos import Photos
-    from ..desk import Desk
     from uuid import UUID
+
+    from ..desk import Desk
+    from .photos import Photos
 
 __all__ = ["Avatars"]
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from .. import calls, codec
 from ..jobs import PendingExport
 from ..models import NewExportResponse, RenderStatus, as_uuid
-from ..pending import DEFAULT, Default, NotYet
+from ..pending import DEFAULT, Default, NotYetError
 from ..tokens import read_token
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..results import Export
-    from ..desk import Desk
     from uuid import UUID
+
+    from ..desk import Desk
+    from ..results import Export
 
 __all__ = ["Exports"]
 
@@ -38,13 +40,11 @@ class Exports:
         answer = await self._desk.transport.request(calls.create_export(avatar))
         state = codec.load(answer.body, NewExportResponse)
         pending = PendingExport(self._desk, avatar, status=state.status, position=position)
-        try:
+        with suppress(NotYetError):  # ready without a url: the wait looks again
             pending.heard(state, "create")
-        except NotYet:
-            pass  # ready without a url: the wait looks again
         return pending
 
-    async def create_and_wait(self, avatar_id: str | UUID, *, timeout: float | None | Default = DEFAULT) -> Export:
+    async def create_and_wait(self, avatar_id: str | UUID, *, timeout: float | Default | None = DEFAULT) -> Export:
         """Create an export and wait for it; `timeout` in seconds is that of the wait."""
         return await (await self.create(avatar_id)).wait(timeout=timeout)
 

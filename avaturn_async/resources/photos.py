@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -18,6 +18,15 @@ Photo: TypeAlias = str | os.PathLike[str] | bytes
 
 #: More than any camera's JPEG, in bytes.
 _MAX_SIZE = 64 * 2**20
+
+
+def _is_photo(_: object, attribute: attrs.Attribute[Photo], value: object) -> None:
+    if not isinstance(value, str | os.PathLike | bytes | bytearray | memoryview):
+        raise TypeError(f"Photos.{attribute.name} must be a path or bytes, not {type(value).__name__}")
+
+
+def _photo() -> Any:
+    return attrs.field(validator=_is_photo, repr=lambda photo: _shown(photo))
 
 
 @attrs.frozen
@@ -32,9 +41,9 @@ class Photos:
         telephoto: whether they were taken through a telephoto lens.
     """
 
-    frontal: Photo = attrs.field(repr=lambda photo: _shown(photo))
-    side_1: Photo = attrs.field(repr=lambda photo: _shown(photo))
-    side_2: Photo = attrs.field(repr=lambda photo: _shown(photo))
+    frontal: Photo = _photo()
+    side_1: Photo = _photo()
+    side_2: Photo = _photo()
     body_type: Literal["male", "female"] = attrs.field(kw_only=True)
     telephoto: bool = attrs.field(default=False, kw_only=True)
 
@@ -42,6 +51,11 @@ class Photos:
     def _known_body_type(self, _: object, value: object) -> None:
         if value not in ("male", "female"):
             raise ValueError(f"Photos.body_type must be 'male' or 'female', not {value!r:.80}")
+
+    @telephoto.validator
+    def _a_bool(self, _: object, value: object) -> None:
+        if not isinstance(value, bool):
+            raise TypeError(f"Photos.telephoto must be a bool, not {value!r:.80}")
 
     async def read(self) -> PhotoUpload:
         """Read the files off the loop and check that each is a JPEG.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args, TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from .. import calls, codec
 from ..jobs import PendingRender
@@ -13,6 +13,7 @@ from ..tokens import read_token
 
 if TYPE_CHECKING:
     from uuid import UUID
+
     from ..desk import Desk
     from ..results import Render
 
@@ -56,7 +57,7 @@ class Renders:
         scene: str = "common/preview",
         *,
         format: ImageFormat = "jpg",
-        timeout: float | None | Default = DEFAULT,
+        timeout: float | Default | None = DEFAULT,
     ) -> Render:
         """Create a render and wait for it; `timeout` in seconds is that of the wait."""
         return await (await self.create(avatar_id, scene, format=format)).wait(timeout=timeout)

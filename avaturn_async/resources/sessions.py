@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .. import calls, codec
 from ..models import NewSessionRequest, NewSessionResponse, SessionConfig
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..transport import Transport

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .. import calls, codec
 from ..errors import NotFoundError
 from ..models import NewUserResponse
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..transport import Transport

@@ -22,6 +22,7 @@ from avaturn_async import (
     RequestTimeoutError,
     ResponseFormatError,
     ServerError,
+    TransportError,
     WaitError,
     WaitTimeoutError,
     WebhooksRequiredError,
@@ -234,6 +235,7 @@ def test_asyncio_timeout_around_wait_behaves() -> None:
 
 TRANSIENT = [
     ConnectError("refused"),
+    TransportError("reset"),
     RequestTimeoutError("slow"),
     RateLimitError("429", status=429),
     ServerError("503", status=503),
@@ -253,7 +255,7 @@ def test_ten_transient_failures_in_a_row_are_tolerated(trouble: object) -> None:
     run(story())
 
 
-@pytest.mark.parametrize("trouble", TRANSIENT[:4], ids=lambda trouble: trouble.args[0])
+@pytest.mark.parametrize("trouble", TRANSIENT[:5], ids=lambda trouble: trouble.args[0])
 def test_the_eleventh_transient_failure_is_raised(trouble: Exception) -> None:
     """It is raised as it is, with a resume token, and another wait may try again."""
 

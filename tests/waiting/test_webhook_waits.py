@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,7 +13,7 @@ from avaturn_async import JobFailedError, RenderReadyWebhook, ResponseFormatErro
 from avaturn_async.models import AvatarReadyWebhook, ExternalAvatarCustomization
 from avaturn_async.webhooks import MemoryMailbox
 
-from .world import AVATAR, FAILED, PENDING, READY, RENDER, URL, World, after, export_event, run, saying
+from .world import AVATAR, FAILED, PENDING, READY, RENDER, URL, VirtualLoop, World, after, export_event, run, saying
 
 
 def test_an_event_wakes_a_confirming_read() -> None:
@@ -391,7 +393,7 @@ def test_a_mailbox_that_is_closed_leaves_polling() -> None:
 
 
 def test_cancellation_at_every_step_harms_nobody() -> None:
-    """Whatever await one awaiter is cancelled at, the other gets its result and nothing is left."""
+    """Whatever iteration of the loop one awaiter is cancelled at, the other gets its result and nothing is left."""
 
     async def story(step: int) -> bool:
         box = MemoryMailbox()
@@ -400,19 +402,13 @@ def test_cancellation_at_every_step_harms_nobody() -> None:
         doomed = asyncio.create_task(export.wait(timeout=100))
         other = asyncio.create_task(export.wait())
         sender = asyncio.create_task(after(0.3, lambda: box.deliver(export_event())))
-        for _ in range(step):
-            await asyncio.sleep(0)
-        reached = doomed.done()
-        doomed.cancel()
+        interrupt_after(step, doomed)
         results = await asyncio.gather(doomed, other, sender, return_exceptions=True)
         assert URL == results[1].url  # type: ignore[union-attr]
         assert not world.desk.armed
-        return reached
+        return not doomed.cancelled()
 
-    steps = 0
-    while not run(story(steps)):
-        steps += 1
-    assert steps > 5
+    assert run_all_steps(story) > 10
 
 
 def test_lone_awaiter_cancelled_at_every_step_leaves_nothing() -> None:
@@ -423,16 +419,45 @@ def test_lone_awaiter_cancelled_at_every_step_leaves_nothing() -> None:
         world = World(saying(PENDING, PENDING, READY), mailbox=box, latency=0.01)
         export = await world.exports.create(AVATAR)
         doomed = asyncio.create_task(export.wait())
-        for _ in range(step):
-            await asyncio.sleep(0)
-        reached = doomed.done()
-        doomed.cancel()
+        interrupt_after(step, doomed)
         await asyncio.gather(doomed, return_exceptions=True)
         assert not world.desk.armed
         assert URL == (await export).url
-        return reached
+        return not doomed.cancelled()
 
+    assert run_all_steps(story) > 6
+
+
+def test_create_and_wait_cancelled_at_every_step_leaves_nothing() -> None:
+    """Also while the POST is under way, and with a caller's timeout around it."""
+
+    async def story(step: int) -> bool:
+        box = MemoryMailbox()
+        world = World(saying(PENDING, READY), mailbox=box, latency=0.01)
+
+        async def bounded() -> None:
+            async with asyncio.timeout(50):
+                await world.exports.create_and_wait(AVATAR)
+
+        doomed = asyncio.create_task(bounded())
+        interrupt_after(step, doomed)
+        await asyncio.gather(doomed, return_exceptions=True)
+        assert not world.desk.armed
+        return not doomed.cancelled()
+
+    assert run_all_steps(story) > 6
+
+
+def interrupt_after(steps: int, task: asyncio.Task[Any]) -> None:
+    """Cancel `task` between two iterations of the loop, so many iterations from now."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.after_steps(steps, task.cancel)
+
+
+def run_all_steps(story: Callable[[int], Coroutine[Any, Any, bool]]) -> int:
+    """Run `story` for step 0, 1, ... until the step comes after its end; return how many it had."""
     steps = 0
     while not run(story(steps)):
         steps += 1
-    assert steps > 3
+    return steps

@@ -18,7 +18,7 @@ from avaturn_async.models import ExportReadyWebhook
 from avaturn_async.resources import Avatars, Exports, Renders
 from avaturn_async.transport import Answer, Call
 
-MemoryMailbox = object
+from avaturn_async.webhooks import MemoryMailbox
 
 AVATAR = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00")
 RENDER = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f01")
@@ -49,8 +49,23 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = _Selector()
         super().__init__(self._virtual)
 
+        self._countdown = 0
+        self._interrupt: Callable[[], object] | None = None
+
     def time(self) -> float:
         return self._virtual.now
+
+    def after_steps(self, steps: int, interrupt: Callable[[], object]) -> None:
+        """Call `interrupt` between two iterations of the loop, `steps` iterations from now."""
+        self._countdown, self._interrupt = steps, interrupt
+
+    def _run_once(self) -> None:
+        if self._interrupt is not None:
+            if self._countdown <= 0:
+                interrupt, self._interrupt = self._interrupt, None
+                interrupt()
+            self._countdown -= 1
+        super()._run_once()  # type: ignore[misc]
 
 
 def _now() -> float:

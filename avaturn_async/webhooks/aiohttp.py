@@ -1,0 +1,81 @@
+"""The receiver in an aiohttp application."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from .receiver import NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Reply
+
+if TYPE_CHECKING:
+    from .receiver import WebhookReceiver
+
+__all__ = ["answer", "routes", "setup"]
+
+#: Seconds in which a body must be there.
+BODY_TIMEOUT = 10.0
+
+
+def routes(receiver: WebhookReceiver, prefix: str) -> list[web.RouteDef]:
+    """Return the routes of the webhook's url."""
+    root = "/" + prefix.strip("/") if prefix.strip("/") else ""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        receiver.bind_if_open()
+        return await answer(receiver, request, BODY_TIMEOUT)
+
+    tail = root + "/{tail:.*}"
+    return [web.route("*", path, handler) for path in ((root, tail) if root else (tail,))]
+
+
+def setup(receiver: WebhookReceiver, app: web.Application, prefix: str) -> None:
+    """Add the routes, and drain at the app's shutdown."""
+
+    async def started(_: web.Application) -> None:
+        receiver.bind()
+
+    async def stopped(_: web.Application) -> None:
+        await receiver.aclose()
+
+    app.add_routes(routes(receiver, prefix))
+    app.on_startup.append(started)
+    app.on_shutdown.append(stopped)
+
+
+async def answer(receiver: WebhookReceiver, request: web.BaseRequest, seconds: float) -> web.Response:
+    """Read a request, bounded in size and time, and answer it."""
+    if request.method != "POST":
+        return _response(NOT_ALLOWED)
+    body = await read(request, receiver.max_body, seconds)
+    if isinstance(body, Reply):
+        response = _response(body)
+        response.force_close()
+        return response
+    return _response(await receiver.handle(body, path=request.path, headers=request.headers))
+
+
+async def read(request: web.BaseRequest, most: int, seconds: float) -> bytes | Reply:
+    """Return the body, or the reply that refuses it."""
+    if request.content_length is not None and request.content_length > most:
+        return TOO_LARGE
+    try:
+        async with asyncio.timeout(None if request.content.is_eof() else seconds):
+            return await _read(request, most)
+    except TimeoutError:
+        return TOO_SLOW
+
+
+async def _read(request: web.BaseRequest, most: int) -> bytes | Reply:
+    parts, size = [], 0
+    while part := await request.content.readany():
+        parts.append(part)
+        size += len(part)
+        if size > most:
+            return TOO_LARGE
+    return b"".join(parts)
+
+
+def _response(reply: Reply) -> web.Response:
+    return web.Response(status=reply.status, body=reply.body, headers=reply.headers, content_type="text/plain")

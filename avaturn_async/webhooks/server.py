@@ -1,0 +1,163 @@
+"""The embedded server: webhooks from a socket of our own, without a router, patient with nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Self
+
+from aiohttp import web
+
+from ..redact import origin_of
+from .aiohttp import answer
+from .receiver import NOT_FOUND
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from aiohttp.web_protocol import RequestHandler
+
+    from .receiver import WebhookReceiver
+
+__all__ = ["ReceiverServer"]
+
+logger = logging.getLogger(__name__)
+
+#: aiohttp's own messages show request lines, and so the secret in them.
+_SILENT = logging.Logger(f"{__name__}.silent")
+_SILENT.disabled = True
+
+
+class _Connections(web.Server):
+    """aiohttp's low-level server, with a limit of connections and a deadline for headers."""
+
+    def __init__(self, handler: Any, *, most: int, header_timeout: float, **options: Any) -> None:
+        super().__init__(handler, logger=_SILENT, access_log=None, **options)
+        self._most = most
+        self._header_timeout = header_timeout
+        self._deadlines: dict[RequestHandler, asyncio.TimerHandle] = {}
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self.connections) > self._most:
+            transport.abort()
+        else:
+            self.expect_headers(handler)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        self.got_headers(handler)
+        super().connection_lost(handler, exc)
+
+    def expect_headers(self, handler: RequestHandler) -> None:
+        """Drop the connection unless whole headers come in time; an idle one is dropped as well."""
+        transport = handler.transport
+        if transport is not None:
+            loop = asyncio.get_running_loop()
+            self._deadlines[handler] = loop.call_later(self._header_timeout, transport.abort)
+
+    def got_headers(self, handler: RequestHandler) -> None:
+        """Lift the deadline."""
+        deadline = self._deadlines.pop(handler, None)
+        if deadline is not None:
+            deadline.cancel()
+
+
+class ReceiverServer:
+    """A server of a receiver's own; `async with` it.
+
+    Args:
+        receiver: whose webhooks are served.
+        host: the address to listen at.
+        port: the port, 0 for any that is free.
+        prefix: what stands before the secret in the path.
+        public_url: scheme and host under which the world reaches this server, for `url`.
+        max_connections: connections at once; further ones are dropped.
+        header_timeout: seconds in which a request's headers must be there.
+        body_timeout: seconds in which its body must be there.
+        shutdown_timeout: seconds that requests under way have at the end.
+
+    Entering raises ``OSError`` where the port is taken.
+    """
+
+    def __init__(
+        self,
+        receiver: WebhookReceiver,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        prefix: str = "/avaturn",
+        public_url: str | None = None,
+        max_connections: int = 1000,
+        header_timeout: float = 10.0,
+        body_timeout: float = 10.0,
+        shutdown_timeout: float = 5.0,
+    ) -> None:
+        self._receiver = receiver
+        self._address = (host, port)
+        self._root = "/" + prefix.strip("/") if prefix.strip("/") else ""
+        self._origin = public_url and public_url.rstrip("/")
+        self._max_connections = max_connections
+        self._header_timeout = header_timeout
+        self._body_timeout = body_timeout
+        self._shutdown_timeout = shutdown_timeout
+        self._connections: _Connections | None = None
+        self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """The url to enter in the developer portal; a path secret is in it. RuntimeError before the start."""
+        if self._origin is None:
+            raise RuntimeError("the server has no url until it has started: use `async with`")
+        return f"{self._origin}{self._root}/{self._receiver.path}".rstrip("/")
+
+    @property
+    def port(self) -> int:
+        """The port that is listened at."""
+        if self._server is None or not self._server.sockets:
+            raise RuntimeError("the server is not running")
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def __aenter__(self) -> Self:
+        self._receiver.bind()
+        loop = asyncio.get_running_loop()
+        self._connections = _Connections(
+            self._handle, most=self._max_connections, header_timeout=self._header_timeout, keepalive_timeout=75
+        )
+        self._server = await loop.create_server(self._connections, *self._address, backlog=1024)
+        if self._origin is None:
+            host = self._address[0]
+            shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+            self._origin = f"http://[{shown}]:{self.port}" if ":" in shown else f"http://{shown}:{self.port}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop listening, let requests under way end, then drain the receiver's callbacks."""
+        assert self._server is not None and self._connections is not None  # noqa: PT018, S101
+        self._server.close()
+        self._connections.pre_shutdown()
+        await self._connections.shutdown(self._shutdown_timeout)
+        await self._server.wait_closed()
+        await self._receiver.aclose()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert self._connections is not None  # noqa: S101
+        handler = request.protocol
+        self._connections.got_headers(handler)
+        try:
+            if self._is_ours(request.path):
+                response = await answer(self._receiver, request, self._body_timeout)
+            else:
+                response = web.Response(status=NOT_FOUND.status)
+        finally:
+            self._connections.expect_headers(handler)
+        logger.info("%s %s/*** answered %d", request.method, self._root, response.status)
+        return response
+
+    def _is_ours(self, path: str) -> bool:
+        return path == self._root or path.startswith(f"{self._root}/")
+
+    def __repr__(self) -> str:
+        return f"<ReceiverServer {origin_of(self._origin) if self._origin else 'not started'}>"

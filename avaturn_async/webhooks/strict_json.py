@@ -1,0 +1,57 @@
+"""Parse JSON strictly: what two parsers could read differently is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+__all__ = ["MAX_DEPTH", "parse_strict"]
+
+#: Objects and arrays within each other.
+MAX_DEPTH = 32
+
+
+def parse_strict(body: bytes | str) -> Any:
+    """Return what `body` says; a ValueError names why it is refused.
+
+    Refused are: what is not UTF-8, duplicate keys, NaN and infinities, and more than 32 levels (RFC 8259 leaves all of
+    these to the parser).
+    """
+    text = body if isinstance(body, str) else _decode(body)
+    _check_depth(text)
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _decode(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        position = error.start
+    raise ValueError(f"it is not UTF-8 at byte {position}")
+
+
+def _check_depth(text: str) -> None:
+    depth, quoted, escaped = 0, False, False
+    for character in text:
+        if quoted:
+            quoted = escaped or character != '"'
+            escaped = not escaped and character == "\\"
+        elif character == '"':
+            quoted = True
+        elif character in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+        elif character in "]}":
+            depth -= 1
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has the same key twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
