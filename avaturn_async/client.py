@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from yarl import URL
@@ -130,9 +131,13 @@ class AvaturnClient:
 
         A receiver or mailbox is not closed either. Closing again does nothing.
         """
-        await self._desk.aclose()
-        await self._downloader.aclose()
-        await self._transport.aclose()
+        if self._transport.closed:
+            return
+        self._transport.check_loop()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._transport.aclose)
+            stack.push_async_callback(self._downloader.aclose)
+            stack.push_async_callback(self._desk.aclose)
 
     async def __aenter__(self) -> Self:
         self._transport.check_loop()

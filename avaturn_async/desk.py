@@ -45,9 +45,16 @@ class Desk:
     pace: Pace = attrs.field(init=False)
     armed: set[_Waiting] = attrs.field(init=False, factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
+    _closed: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self.pace = Pace(self.policy, self.evidence)
+
+    def check_open(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop, or raise ClientClosedError or WrongLoopError."""
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        return self.transport.check_loop()
 
     async def position(self, key: str) -> str | None:
         """Return the key's position in the mailbox, or None where there is no mailbox or its store can't be reached."""
@@ -68,6 +75,7 @@ class Desk:
 
     async def aclose(self) -> None:
         """End every wait with ClientClosedError, and every read."""
+        self._closed = True
         for waiting in tuple(self.armed):
             waiting.fail(ClientClosedError("the client was closed while this was awaited; the remote job goes on"))
         tasks = tuple(self._tasks)

@@ -52,6 +52,8 @@ TRANSIENT_BUDGET = 10
 YOUNG = 10.0
 #: Seconds between two looks that events woke.
 EVENT_SPACING = 0.5
+#: Seconds before a deadline at which it gets its look, where the schedule has none.
+HEAD_START = 1.0
 #: Seconds of clock resolution to be generous by.
 SLACK = 0.001
 
@@ -146,7 +148,8 @@ class Pending(ABC, Generic[T]):
 
         Args:
             timeout: seconds that this awaiter waits, on the monotonic clock; None is for ever. Left out, it is the
-                client's ``wait_timeout``. A deadline before the next scheduled look gets one look at once.
+                client's ``wait_timeout``. A deadline before the next scheduled look gets one look, a second before it
+                or at once.
 
         Raises:
             WaitTimeoutError: the deadline passed.
@@ -168,7 +171,7 @@ class Pending(ABC, Generic[T]):
 
     async def refresh(self) -> Status:
         """Read the job once, now, and return its status; errors are raised as they are."""
-        self._desk.transport.check_loop()
+        self._desk.check_open()
         if self._ending is None:
             self._polls += 1
             try:
@@ -256,17 +259,17 @@ class Pending(ABC, Generic[T]):
     # One awaiter.
 
     async def _wait(self, timeout: float | None) -> None:
-        loop = self._desk.transport.check_loop()
+        loop = self._desk.check_open()
         self._check_source()
         if timeout is not None and math.isnan(timeout):
             raise ValueError("timeout must be a number of seconds or None, not NaN")
         waiter: Waiter = loop.create_future()
-        alarm = None if timeout is None else loop.call_later(max(0.0, timeout), _expire, waiter)
-        self._join(waiter, timeout)
+        self._join(waiter)
+        alarms = [] if timeout is None else self._set_alarms(loop, waiter, timeout)
         try:
             trouble = await waiter
         finally:
-            if alarm is not None:
+            for alarm in alarms:
                 alarm.cancel()
             self._leave(waiter)
         if trouble is not None:
@@ -286,12 +289,17 @@ class Pending(ABC, Generic[T]):
         seen = f"last seen {self.status}, read {self._polls} times{trouble}"
         return WaitTimeoutError(f"{self} was not over after {timeout:g} s: {seen}", timeout=timeout, status=self.status)
 
-    def _join(self, waiter: Waiter, timeout: float | None) -> None:
+    def _set_alarms(self, loop: asyncio.AbstractEventLoop, waiter: Waiter, timeout: float) -> list[asyncio.TimerHandle]:
+        """Set the awaiter's deadline, and one look shortly before it where the schedule has none."""
+        alarms = [loop.call_later(max(0.0, timeout), _expire, waiter)]
+        if 0 < timeout < self._next_look - time.monotonic():
+            alarms.append(loop.call_later(max(0.0, timeout - HEAD_START), self._look, "poll"))
+        return alarms
+
+    def _join(self, waiter: Waiter) -> None:
         self._waiters.append(waiter)
         if len(self._waiters) == 1:
             self._arm()
-        if timeout is not None and 0 < timeout < self._next_look - time.monotonic():
-            self._look("poll")
 
     def _leave(self, waiter: Waiter) -> None:
         if waiter in self._waiters:

@@ -17,6 +17,7 @@ from avaturn_async import (
     NotFoundError,
     NotReadyError,
     PermissionDeniedError,
+    PollPolicy,
     RateLimitError,
     RenderStatus,
     RequestTimeoutError,
@@ -155,6 +156,18 @@ def test_a_deadline_before_the_next_look_gets_one_look() -> None:
         with pytest.raises(WaitTimeoutError):
             await export.wait(timeout=0.7)
         assert [0, 0.01, 1.01] == world.times
+
+    run(story())
+
+
+def test_a_deadline_between_looks_gets_its_look_shortly_before() -> None:
+    """A job that ended meanwhile is not missed because the next look comes after the deadline."""
+
+    async def story() -> None:
+        world = World(saying(PENDING, READY), policy=PollPolicy(first=15, cap=15))
+        export = await world.exports.create(AVATAR)
+        assert URL == (await export.wait(timeout=10)).url
+        assert [0, 9] == world.times
 
     run(story())
 
