@@ -1,0 +1,69 @@
+"""Decide when the next request may leave: slots, the rate limit and the hold-back after a 429."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .config import RateLimit
+
+__all__ = ["Throttle"]
+
+
+class Throttle:
+    """Let the requests of one client leave one after another, each when it may.
+
+    Only the first in the queue waits for the rate limit or the end of a hold-back, and it keeps no slot meanwhile. So
+    one moment, `_opens_at`, is all that there is to know about both, and when it comes those who wait leave one by one.
+
+    Args:
+        slots: the most requests that are under way at once.
+        rate: at most so many requests, evenly spaced.
+        rest: sleeps for so many seconds, or raises where there is no more reason to wait.
+    """
+
+    def __init__(self, slots: int, rate: RateLimit | None, rest: Callable[[float], Awaitable[None]]) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._turn = asyncio.Lock()
+        self._spacing = rate.per_seconds / rate.requests if rate else 0.0
+        self._opens_at = float("-inf")
+        self._rest = rest
+
+    async def enter(self) -> None:
+        """Take a slot when the rate limit and the hold-back allow it; nothing is awaited after they were looked at."""
+        async with self._turn:
+            await self._enter_first()
+            if self._spacing:
+                self._opens_at = _now() + self._spacing
+
+    async def enter_unthrottled(self) -> None:
+        """Take a slot for what the API's limits don't concern."""
+        await self._slots.acquire()
+
+    def leave(self) -> None:
+        """Give the slot back."""
+        self._slots.release()
+
+    def hold(self, seconds: float) -> None:
+        """Let nothing leave for so many seconds."""
+        self._opens_at = max(self._opens_at, _now() + seconds)
+
+    def remaining(self) -> float:
+        """Return the seconds until the next request may leave; none are left where this is not positive."""
+        return self._opens_at - _now()
+
+    async def _enter_first(self) -> None:
+        while True:
+            while (delay := self.remaining()) > 0:
+                await self._rest(delay)
+            await self._slots.acquire()
+            if self.remaining() <= 0:
+                return
+            self._slots.release()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,309 @@
+"""Send one request and bring its answer, or one of our errors.
+
+An attempt never raises what aiohttp raised: it returns an `Answer` or a `Failure`, and the error is raised where none
+of aiohttp's frames, in which the request's headers are, can be on its traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import attrs
+from multidict import CIMultiDict
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
+from yarl import URL
+
+from . import __version__
+from .answers import MOST_BODY, Answer, receive
+from .config import RateLimit, RetryPolicy, Timeouts
+from .connections import Connections
+from .deletion import Doubt
+from .endpoint import base_url_of, bearer_of, upload_url_of
+from .errors import RateLimitError
+from .failures import Failure, answer_failure, exchange_failure
+from .throttle import Throttle
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl as ssl_module
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Answer", "Call", "Transport"]
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One request of the API.
+
+    Attributes:
+        method: the HTTP method, in capitals.
+        path: what follows the base url, percent-encoded, starting with ``/api/v1/``.
+        query: its parameters, not yet encoded.
+        body: JSON, already encoded.
+        repeatable: whether doing it twice is as good as once; if not, it is sent again only where nothing was sent or
+            the API refused it with 429 or 503.
+        attempts: the most times that it is sent; None is as the client's `RetryPolicy` says.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes | None = None
+    repeatable: bool = True
+    attempts: int | None = None
+
+
+@attrs.define(kw_only=True)
+class _Sending:
+    """A request on its way, through all of its attempts."""
+
+    method: str
+    url: URL = attrs.field(repr=False)
+    path: str
+    options: dict[str, Any] = attrs.field(repr=False)
+    repeatable: bool
+    attempts: int
+    throttled: bool = True
+    make_form: Callable[[], aiohttp.FormData] | None = None
+    doubt: Doubt | None = None
+
+
+class Transport:
+    """The way of one client to the API, and the rules by which it sends.
+
+    Constructing one needs no running loop; it belongs to the loop that it first runs on.
+
+    Args:
+        token: the API token.
+        base_url: where the API is; a path in it is kept.
+        timeouts: limits of one attempt.
+        retry: how often and when a failed request is repeated.
+        rate_limit: at most so many requests to the API, evenly spaced.
+        max_connections: the most requests that are under way at once.
+        allow_http: allow a plain http base_url that is not loopback.
+        session: a session to use, and never to close, instead of one of our own; `proxy` and `ssl` don't concern it.
+        proxy: an HTTP proxy for our own session.
+        ssl: how our own session verifies certificates, as in aiohttp.
+
+    Raises:
+        ConfigurationError: one of these can't work.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        base_url: str,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        rate_limit: RateLimit | None = None,
+        max_connections: int = 100,
+        allow_http: bool = False,
+        session: aiohttp.ClientSession | None = None,
+        proxy: str | URL | None = None,
+        ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool | None = None,
+    ) -> None:
+        token = self._bearer = bearer_of(token)  # masked from here on, should what follows raise
+        url = base_url_of(base_url, allow_http=allow_http)
+        self._connections = Connections(most=max_connections, borrowed=session, proxy=proxy, ssl=ssl)
+        self.base_url = str(url).rstrip("/")
+        self._http_is_fine = allow_http or url.scheme == "http"
+        self._timeouts = timeouts or Timeouts()
+        self._retry = retry or RetryPolicy()
+        self._throttle = Throttle(self._connections.limit, rate_limit, self._connections.rest)
+        self._without_body, self._with_body, self._form = self._request_options()
+
+    @property
+    def closed(self) -> bool:
+        """Say whether `aclose` was called."""
+        return self._connections.closed
+
+    def check_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop, which is from now on the only one that this can be used from.
+
+        Raises:
+            ClientClosedError: after `aclose`.
+            WrongLoopError: it was first used from another loop.
+        """
+        return self._connections.check_loop()
+
+    async def aclose(self) -> None:
+        """Close what was opened; a borrowed session stays open. Calling it again does nothing more.
+
+        Whoever waits for an answer from our own session, or for the next attempt, gets a `ClientClosedError`.
+        """
+        await self._connections.aclose()
+
+    async def request(self, call: Call) -> Answer:
+        """Send a call of the API and return its 2xx; anything else is raised.
+
+        Raises:
+            APIStatusError: the API answered, but not with a 2xx.
+            TransportError: no whole answer came back.
+            ResponseFormatError: a 2xx of more than 16 MiB.
+            ClientClosedError, WrongLoopError: the transport can't be used, or not from here.
+        """
+        self.check_loop()
+        doubt = Doubt() if call.method == "DELETE" else None
+        sending = _Sending(
+            method=call.method,
+            url=self._url(call),
+            path=call.path,
+            options=self._options(call, doubt),
+            repeatable=call.repeatable,
+            attempts=call.attempts or self._retry.attempts,
+            doubt=doubt,
+        )
+        return await self._deliver(sending)
+
+    async def upload(
+        self, url: str, make_form: Callable[[], aiohttp.FormData], *, path_label: str = "upload_url"
+    ) -> Answer:
+        """POST a form to an absolute url that the API gave, without the token, and return its 2xx.
+
+        The API's rate limit and hold-back don't concern it. It is sent again only where nothing was sent or on 429 and
+        503, with a form made afresh; what `make_form` raises is raised here.
+
+        Args:
+            url: where to.
+            make_form: makes the form, once for each attempt.
+            path_label: what errors call the url, whose own path and query give access.
+
+        Raises:
+            ConfigurationError: the url is malformed, or plain http where base_url is not.
+            APIStatusError, TransportError, ClientClosedError, WrongLoopError: as `request` does.
+        """
+        self.check_loop()
+        sending = _Sending(
+            method="POST",
+            url=upload_url_of(url, allow_http=self._http_is_fine),
+            path=path_label,
+            options=self._form,
+            repeatable=False,
+            attempts=self._retry.attempts,
+            throttled=False,
+            make_form=make_form,
+        )
+        return await self._deliver(sending)
+
+    def _request_options(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Return what goes with a call without a body, with one, and with a form, whatever a session's defaults are."""
+        always = {
+            "timeout": aiohttp.ClientTimeout(total=self._timeouts.total, sock_connect=self._timeouts.connect),
+            "allow_redirects": False,
+            "raise_for_status": False,
+        }
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        agent = f"avaturn-async/{__version__} python/{python} aiohttp/{aiohttp.__version__}"
+        headers = CIMultiDict({"Accept": "application/json", "User-Agent": agent, "Authorization": self._bearer})
+        return (
+            {**always, "headers": headers, "skip_auto_headers": ("Content-Type",)},
+            {**always, "headers": CIMultiDict(headers, **{"Content-Type": "application/json"})},
+            {**always, "headers": CIMultiDict({"User-Agent": agent})},
+        )
+
+    def _url(self, call: Call) -> URL:
+        query = "?" + urlencode(call.query, quote_via=quote) if call.query else ""
+        return URL(self.base_url + call.path + query, encoded=True)
+
+    def _options(self, call: Call, doubt: Doubt | None) -> dict[str, Any]:
+        options = self._without_body if call.body is None else {**self._with_body, "data": call.body}
+        return options if doubt is None else {**options, "middlewares": (*self._connections.middlewares, doubt)}
+
+    async def _deliver(self, sending: _Sending) -> Answer:
+        outcome = await self._attempt(sending, 1)
+        if isinstance(outcome, Failure) and outcome.again and sending.attempts > 1:
+            outcome = await self._attempt_again(sending, outcome)
+        if isinstance(outcome, Answer):
+            return outcome
+        try:
+            raise outcome.error
+        finally:
+            del outcome  # the error's traceback has this frame, and a cycle would keep both alive
+
+    async def _attempt_again(self, sending: _Sending, first: Failure) -> Answer | Failure:
+        """Go on after the first attempt failed: a loop around every call would cost those that succeed."""
+
+        async def attempt() -> Answer | Failure:
+            number = retrying.statistics["attempt_number"]
+            return first if number == 1 else await self._attempt(sending, number)
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(sending.attempts),
+            retry=retry_if_result(lambda outcome: isinstance(outcome, Failure) and outcome.again),
+            wait=lambda state: self._pause(_failure(state), sending, state.attempt_number),
+            before_sleep=lambda state: self._tell(_failure(state), sending, state),
+            sleep=self._connections.rest,
+            retry_error_callback=_failure,
+        )
+        outcome: Answer | Failure = await retrying(attempt)
+        return outcome
+
+    def _pause(self, failure: Failure, sending: _Sending, number: int) -> float:
+        """Return the seconds between a failed attempt and the next."""
+        if sending.throttled and isinstance(failure.error, RateLimitError):
+            return 0.0  # the throttle holds it back, with all the others
+        return failure.retry_after or self._backoff(number)
+
+    def _backoff(self, number: int) -> float:
+        """Return a random delay after attempt `number`: full jitter, below a bound that doubles."""
+        return random.uniform(0, min(self._retry.cap, self._retry.base * 2.0 ** min(number - 1, 64)))
+
+    def _tell(self, failure: Failure, sending: _Sending, state: RetryCallState) -> None:
+        delay = max(state.upcoming_sleep, self._throttle.remaining() if sending.throttled else 0.0)
+        reason = getattr(failure.error, "status", type(failure.error).__name__)
+        number = state.attempt_number + 1
+        logger.debug("%s %s: attempt %d in %.3f s, after %s", sending.method, sending.path, number, delay, reason)
+
+    async def _attempt(self, sending: _Sending, number: int) -> Answer | Failure:
+        throttle = self._throttle
+        await (throttle.enter() if sending.throttled else throttle.enter_unthrottled())
+        try:
+            outcome = await self._exchange(sending)
+        finally:
+            throttle.leave()
+        if isinstance(outcome, Failure) and isinstance(outcome.error, RateLimitError) and sending.throttled:
+            throttle.hold(min(outcome.retry_after or self._backoff(number), self._retry.retry_after_cap))
+        return outcome if sending.doubt is None else sending.doubt.settle(outcome)
+
+    async def _exchange(self, sending: _Sending) -> Answer | Failure:
+        """Send once, and make of it an answer that is a 2xx, or a failure."""
+        if closed := self._connections.reason_closed():
+            return Failure(closed)
+        options = sending.options if sending.make_form is None else {**sending.options, "data": sending.make_form()}
+        try:
+            response = await self._connections.session().request(sending.method, sending.url, **options)
+            answer = await receive(response)
+        except Exception as error:  # noqa: BLE001 - a borrowed session's middlewares and tracing may raise anything
+            return self._failure_of(error, sending)
+        return answer if answer.ok and len(answer.body) <= MOST_BODY else self._failure_in(answer, sending)
+
+    def _failure_of(self, error: Exception, sending: _Sending) -> Failure:
+        if closed := self._connections.reason_closed():
+            return Failure(closed)
+        return exchange_failure(
+            error, sending.method, sending.path, repeatable=sending.repeatable, timeouts=self._timeouts
+        )
+
+    def _failure_in(self, answer: Answer, sending: _Sending) -> Failure:
+        return answer_failure(
+            answer.without(self._bearer),
+            sending.method,
+            sending.path,
+            repeatable=sending.repeatable,
+            cap=self._retry.retry_after_cap,
+        )
+
+
+def _failure(state: RetryCallState) -> Failure:
+    """Return what the last attempt came to; only asked for where it is a failure."""
+    assert state.outcome is not None  # noqa: S101 - tenacity asks after an attempt
+    failure: Failure = state.outcome.result()
+    return failure
