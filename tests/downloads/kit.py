@@ -1,0 +1,184 @@
+"""A file server on a raw socket, which does what a test says, also what no honest server would."""
+
+import asyncio
+import hashlib
+import random
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import attrs
+
+from avaturn_async.config import RetryPolicy, Timeouts
+from avaturn_async.download import Downloader
+
+ETAG = '"3f2a"'
+
+
+def model(size: int, *, seed: int = 1, declared: int | None = None, version: int = 2) -> bytes:
+    """Return bytes that begin as a GLB model of `size` bytes does."""
+    header = struct.pack("<4sII", b"glTF", version, size if declared is None else declared)
+    return header + random.Random(seed).randbytes(size - len(header))
+
+
+def sha256(body: bytes) -> str:
+    """Return the hexadecimal SHA-256 of `body`."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def downloader(*, retry: RetryPolicy | None = None, total: float = 20.0, **options: Any) -> Downloader:
+    """Return a downloader that may go to the loopback, and does not wait between attempts."""
+    settings: dict[str, Any] = {"allow_private_hosts": True, "allow_http": True, **options}
+    retry = retry or RetryPolicy(attempts=5, base=0)
+    return Downloader(timeouts=Timeouts(connect=5, total=total), retry=retry, **settings)
+
+
+@attrs.frozen
+class Request:
+    """A request as it came."""
+
+    target: str
+    headers: Mapping[str, str]
+
+    @property
+    def start(self) -> int:
+        """The first byte that it asks for."""
+        return int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+
+
+@attrs.define
+class Answer:
+    """What is sent back.
+
+    Attributes:
+        status: the HTTP status.
+        headers: beside Content-Length; None leaves one out that would be there.
+        body: what follows, and what Content-Length says.
+        cut: close the connection after so many bytes of the body.
+        stall: say nothing more after so many bytes of the body, until the server is told to go on.
+        chunked: use the chunked coding instead of a length.
+    """
+
+    status: int = 200
+    headers: dict[str, str | None] = attrs.field(factory=dict)
+    body: bytes = b""
+    cut: int | None = None
+    stall: int | None = None
+    chunked: bool = False
+
+    def head(self) -> bytes:
+        """Return the status line and the headers."""
+        framing = {"Transfer-Encoding": "chunked"} if self.chunked else {"Content-Length": str(len(self.body))}
+        lines = [f"{name}: {value}" for name, value in {**framing, **self.headers}.items() if value is not None]
+        return "\r\n".join([f"HTTP/1.1 {self.status} Whatever", *lines, "", ""]).encode()
+
+
+class FileServer:
+    """Serves `body` with ranges, unless `answers` has something else for the next request.
+
+    Attributes:
+        body: the file.
+        etag: its ETag, or None.
+        cut_every: close each connection after so many bytes of a body.
+        answers: what the next requests get: an answer, or what makes one of a request and the honest answer.
+        requests: what was asked for.
+        sent: the ranges of the file that were sent.
+        stalled: set once an answer stalls.
+        go_on: to be set to have the rest of it.
+        tasks: one for each connection.
+    """
+
+    def __init__(self, body: bytes = b"") -> None:
+        self.body = body
+        self.etag: str | None = ETAG
+        self.cut_every: int | None = None
+        self.answers: deque[Answer | Callable[[Request, Answer], Answer]] = deque()
+        self.requests: list[Request] = []
+        self.sent: list[range] = []
+        self.stalled = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    @property
+    def base(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """A url of the file, with a secret in its query."""
+        return f"{self.base}/m.glb?signature=SECRET"
+
+    def honest(self, request: Request) -> Answer:
+        """Return what a good server would answer."""
+        headers: dict[str, str | None] = {"ETag": self.etag, "Content-Type": "model/gltf-binary"}
+        same = request.headers.get("if-range") in (None, self.etag)
+        if "range" not in request.headers or not same:
+            return Answer(headers=headers, body=self.body)
+        start, size = request.start, len(self.body)
+        if start >= size:
+            return Answer(416, headers | {"Content-Range": f"bytes */{size}"})
+        return Answer(206, headers | {"Content-Range": f"bytes {start}-{size - 1}/{size}"}, self.body[start:])
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self.tasks.discard(task)
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        request = _read(await reader.readuntil(b"\r\n\r\n"))
+        self.requests.append(request)
+        answer = self.honest(request)
+        if self.answers:
+            given = self.answers.popleft()
+            answer = given if isinstance(given, Answer) else given(request, answer)
+        end = next((stop for stop in (answer.cut, answer.stall, self.cut_every) if stop is not None), None)
+        part = answer.body[:end]
+        if answer.status in (200, 206):
+            start = request.start if answer.status == 206 else 0
+            self.sent.append(range(start, start + len(part)))
+        writer.write(answer.head())
+        await _write(writer, _chunks(part, whole=end is None) if answer.chunked else part)
+        if answer.stall is not None:
+            self.stalled.set()
+            await self.go_on.wait()
+            await _write(writer, answer.body[answer.stall :])
+        return end is None and "Content-Length" not in {name for name, value in answer.headers.items() if value is None}
+
+
+async def _write(writer: asyncio.StreamWriter, body: bytes) -> None:
+    view = memoryview(body)
+    for start in range(0, len(view), 65_536):
+        writer.write(view[start : start + 65_536])
+        await writer.drain()
+
+
+def _read(head: bytes) -> Request:
+    first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+    headers = dict(line.split(": ", 1) for line in lines)
+    return Request(first.split(" ")[1], {name.lower(): value for name, value in headers.items()})
+
+
+def _chunks(body: bytes, *, whole: bool) -> bytes:
+    coded = f"{len(body):x}\r\n".encode() + body + b"\r\n" if body else b""
+    return coded + (b"0\r\n\r\n" if whole else b"")

@@ -1,0 +1,82 @@
+"""Headers about positions, versions and times, as servers write them."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avaturn_async.ranges import Extent, extent, retry_after, validator
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        (200, {}, Extent(0, None, None)),
+        (200, {"Content-Length": "10"}, Extent(0, 10, 10)),
+        (200, {"Content-Length": "-1"}, Extent(0, None, None)),
+        (200, {"Content-Length": "1_0"}, Extent(0, None, None)),
+        (206, {"Content-Range": "bytes 2-9/10"}, Extent(2, 10, 10)),
+        (206, {"Content-Range": "bytes 2-9/*"}, Extent(2, 10, None)),
+        (206, {"Content-Range": "bytes 2-9/10", "Content-Length": "8"}, Extent(2, 10, 10)),
+        (206, {"Content-Range": "bytes 2-9/10", "Content-Length": "9"}, None),
+        (206, {"Content-Range": "bytes 2-10/10"}, None),
+        (206, {"Content-Range": "bytes 9-2/10"}, None),
+        (206, {"Content-Range": "bytes */10"}, None),
+        (206, {"Content-Range": "bytes ٢-9/10"}, None),
+        (206, {"Content-Type": "multipart/byteranges; boundary=x"}, None),
+    ],
+)
+def test_extent(status, headers, expected):
+    """An extent is what makes sense, and None else."""
+    assert expected == extent(status, headers)
+
+
+@given(st.text(max_size=40))
+def test_extent_takes_any_header(text):
+    """No header is an exception."""
+    extent(206, {"Content-Range": text, "Content-Length": text})
+    extent(206, {"Content-Range": f"bytes {text}"})
+    retry_after({"Retry-After": text})
+    validator({"ETag": text})
+    validator({"Last-Modified": text, "Date": text})
+
+
+OLD, NEW = "Mon, 01 Jan 2024 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:01 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"ETag": '"a"'}, '"a"'),
+        ({"ETag": '""'}, '""'),
+        ({"ETag": 'W/"a"'}, None),
+        ({"ETag": "a"}, None),
+        ({"ETag": '"a\r\nb"'}, None),
+        ({"ETag": '"a"', "Last-Modified": OLD, "Date": NEW}, '"a"'),
+        ({"ETag": 'W/"a"', "Last-Modified": OLD, "Date": NEW}, None),
+        ({"Last-Modified": OLD, "Date": NEW}, OLD),
+        ({"Last-Modified": OLD, "Date": OLD}, None),
+        ({"Last-Modified": OLD}, None),
+        ({"Last-Modified": "yesterday", "Date": NEW}, None),
+        ({"Last-Modified": "Mon, 01 Jan 2024 00:00:00 -0000", "Date": NEW}, "Mon, 01 Jan 2024 00:00:00 -0000"),
+    ],
+)
+def test_validator(headers, expected):
+    """Only what is strong may name the file in If-Range (RFC 9110, 13.1.5)."""
+    assert expected == validator(headers)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", None), ("5", 5.0), ("0", 0.0), ("-5", None), ("soon", None)])
+def test_retry_after(text, expected):
+    """Seconds are taken as they are."""
+    assert expected == retry_after({"Retry-After": text})
+
+
+def test_retry_after_as_a_date():
+    """A date is the seconds until then, and none where it is over."""
+    later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    assert 3500 < (retry_after({"Retry-After": later}) or 0) <= 3600
+    assert 0.0 == retry_after({"Retry-After": OLD})
