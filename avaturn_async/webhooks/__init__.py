@@ -1,4 +1,4 @@
-"""Webhooks: events, their verification, the mailbox they are left in, and the receiver.
+"""Receive webhooks: events, their verification, the mailbox they are left in, and the receiver.
 
 Importing this loads no web framework: the shells for aiohttp and ASGI are imported when they are first asked for.
 """

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from .receiver import NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Reply
+from .receiver import NOT_ALLOWED, TOO_LARGE, TOO_SLOW, UNREADABLE, Reply
 
 if TYPE_CHECKING:
     from .receiver import WebhookReceiver
 
 __all__ = ["answer", "routes", "setup"]
+
+logger = logging.getLogger(__name__)
 
 #: Seconds in which a body must be there.
 BODY_TIMEOUT = 10.0
@@ -65,6 +68,9 @@ async def read(request: web.BaseRequest, most: int, seconds: float) -> bytes | R
             return await _read(request, most)
     except TimeoutError:
         return TOO_SLOW
+    except Exception as error:  # noqa: BLE001 - broken off or badly encoded: whichever, it is the sender's doing
+        logger.info("the body of a webhook can't be read: %s", type(error).__name__)
+        return UNREADABLE
 
 
 async def _read(request: web.BaseRequest, most: int) -> bytes | Reply:

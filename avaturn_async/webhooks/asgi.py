@@ -24,7 +24,8 @@ BODY_TIMEOUT = 10.0
 class AsgiApp:
     """Mount it under a prefix; the path's last segment is what follows the prefix.
 
-    A mounted application gets no lifespan events: enter the receiver in your own lifespan to have its callbacks drained.
+    A mounted application gets no lifespan events: enter the receiver in your own lifespan to have its callbacks
+    drained.
     """
 
     __slots__ = ("_body_timeout", "_receiver")
@@ -39,7 +40,7 @@ class AsgiApp:
             self._receiver.bind_if_open()
             reply = await self._answer(scope, receive)
             if reply is not None:
-                await _send(reply, send)
+                await _send(reply, send, scope.get("http_version", "1.1"))
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "websocket":
@@ -85,10 +86,10 @@ class AsgiApp:
                 return
 
 
-async def _send(reply: Reply, send: Send) -> None:
+async def _send(reply: Reply, send: Send, version: str) -> None:
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(reply.body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
-    if reply.status in (TOO_SLOW.status, TOO_LARGE.status):
+    if reply in (TOO_SLOW, TOO_LARGE) and version.startswith("1"):  # HTTP/2 has no such header
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -16,24 +18,33 @@ logger = logging.getLogger(__name__)
 
 Callback: TypeAlias = Callable[[Any], Awaitable[object]]
 
-#: Callbacks that run at once, and that may be under way or wait to run.
+#: Callbacks that run at once; events and callbacks that may be under way or wait to run.
 _AT_ONCE = 100
 _MOST = 10_000
 
+#: Seconds that cancelled callbacks have to clean up.
+_GRACE = 1.0
+
 
 class Callbacks:
-    """The callbacks of one receiver.
+    """The callbacks of one receiver, and the count of what is under way.
 
     They run on the receiver's home loop. Without one, which is only where `handle` is called by hand on a receiver that
     was not entered, they are awaited before the reply: a loop that ends with the request would lose them.
+
+    An event counts from `admit` to `leave`, a callback from `start` to its end, so that `drain` misses nothing that is
+    answered with a 2xx, on whichever thread.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, list[Callback]] = {}
         self._home: asyncio.AbstractEventLoop | None = None
-        self._gate: asyncio.Semaphore | None = None
+        self._gate = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._coming = 0
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._closing = False
+        self._drains: list[asyncio.Future[None]] = []
 
     def add(self, name: str, callback: Callback) -> None:
         """Call `callback` for events of this name."""
@@ -44,60 +55,121 @@ class Callbacks:
         if self._home is None or self._home.is_closed():
             self._home = asyncio.get_running_loop()
             self._gate = asyncio.Semaphore(_AT_ONCE)
-            self._tasks = set()
-            self._coming = 0
+            with self._lock:
+                self._under_way -= len(self._tasks)  # what a closed loop left behind
+                self._tasks = set()
 
-    @property
-    def full(self) -> bool:
-        """Say whether so many are under way that no further event should be accepted."""
-        return len(self._tasks) + self._coming >= _MOST
+    def open(self) -> None:
+        """Admit events again, after `drain`."""
+        self._closing = False
+
+    def admit(self) -> bool:
+        """Count an event in, or say that it has to come again: too many are under way, or the end has come."""
+        with self._lock:
+            if self._closing or self._under_way >= _MOST:
+                return False
+            self._under_way += 1
+            return True
+
+    def leave(self) -> None:
+        """Count an event, or a callback, out."""
+        with self._lock:
+            self._under_way -= 1
+            drains = self._drains if self._under_way == 0 else []
+            if drains:
+                self._drains = []
+        for drained in drains:
+            with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
+                drained.get_loop().call_soon_threadsafe(_resolve, drained)
 
     async def start(self, name: str, event: Event | UnknownEvent) -> None:
         """Have the callbacks for `event` run."""
-        callbacks = self._known.get(name)
-        if not callbacks:
-            return
+        for callback in self._known.get(name, ()):
+            if not self._send_home(callback, event):
+                await _run(callback, event)
+
+    def _send_home(self, callback: Callback, event: Event | UnknownEvent) -> bool:
+        """Start a callback on the home loop; say False where there is none."""
         home = self._home
         if home is None or home.is_closed():
-            await asyncio.gather(*(_run(callback, event) for callback in callbacks))
-        elif home is asyncio.get_running_loop():
-            self._spawn(callbacks, event)
-        else:
-            self._coming += 1
-            home.call_soon_threadsafe(self._arrive, callbacks, event)
+            return False
+        with self._lock:
+            self._under_way += 1
+        if home is asyncio.get_running_loop():
+            self._spawn(callback, event)
+            return True
+        try:
+            home.call_soon_threadsafe(self._spawn, callback, event)
+        except RuntimeError:  # closed just now
+            self.leave()
+            return False
+        return True
 
-    def _arrive(self, callbacks: list[Callback], event: Event | UnknownEvent) -> None:
-        self._coming -= 1
-        self._spawn(callbacks, event)
+    def _spawn(self, callback: Callback, event: Event | UnknownEvent) -> None:
+        task = asyncio.get_running_loop().create_task(self._gated(callback, event))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
 
-    def _spawn(self, callbacks: list[Callback], event: Event | UnknownEvent) -> None:
-        for callback in callbacks:
-            task = asyncio.get_running_loop().create_task(self._gated(callback, event))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task in self._tasks:
+            self._tasks.discard(task)
+            self.leave()
 
     async def _gated(self, callback: Callback, event: Event | UnknownEvent) -> None:
-        assert self._gate is not None  # noqa: S101
         async with self._gate:
             await _run(callback, event)
 
     async def drain(self, seconds: float) -> None:
-        """Wait for what is under way, so many seconds at most; then cancel the rest and say so in the log."""
-        if self._home is not asyncio.get_running_loop():
+        """Admit no more and wait for what is under way, so many seconds at most; cancel the rest with a log."""
+        drained = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._closing = True
+            if self._under_way == 0 or (self._home is not None and self._home.is_closed()):
+                return
+            self._drains.append(drained)
+        try:
+            async with asyncio.timeout(seconds):
+                await drained
+        except TimeoutError:
+            await self._cancel(seconds)
+        finally:
+            self._forget(drained)
+
+    def _forget(self, drained: asyncio.Future[None]) -> None:
+        with self._lock:
+            if drained in self._drains:
+                self._drains.remove(drained)
+
+    async def _cancel(self, seconds: float) -> None:
+        home, tasks = self._home, tuple(self._tasks)
+        if home is None or not tasks:
             return
-        deadline = self._home.time() + seconds
-        while (self._tasks or self._coming) and self._home.time() < deadline:
-            left = deadline - self._home.time()
-            await (asyncio.wait(self._tasks, timeout=left) if self._tasks else asyncio.sleep(0.001))
-        if self._tasks:
-            logger.error("%d callbacks were cancelled: they were not over after %g s", len(self._tasks), seconds)
-            for task in tuple(self._tasks):
-                task.cancel()
-            await asyncio.wait(self._tasks)
+        logger.error("%d callbacks were cancelled: they were not over after %g s", len(tasks), seconds)
+        if home is not asyncio.get_running_loop():
+            with suppress(RuntimeError):
+                home.call_soon_threadsafe(_cancel_all, tasks)
+            return
+        _cancel_all(tasks)
+        await asyncio.wait(tasks, timeout=_GRACE)
+
+
+def _cancel_all(tasks: tuple[asyncio.Task[None], ...]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+def _resolve(drained: asyncio.Future[None]) -> None:
+    if not drained.done():
+        drained.set_result(None)
 
 
 async def _run(callback: Callback, event: Event | UnknownEvent) -> None:
     try:
         await callback(event)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        logger.exception("a callback for webhooks awaited something that was cancelled")
     except Exception:
         logger.exception("a callback for webhooks raised")

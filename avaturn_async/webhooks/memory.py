@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -23,6 +24,9 @@ __all__ = ["MemoryMailbox"]
 
 _Waiter = asyncio.Future[Delivery]
 
+#: Rows that nobody awaits of events that were not authenticated: mere hints, of which anyone can send any number.
+_MOST_HINTS = 1000
+
 
 @attrs.define
 class _Row:
@@ -36,6 +40,7 @@ class MemoryMailbox:
     Args:
         ttl: seconds that a row lives; 15 minutes, as long as the link of a render (contract).
         max_rows: beyond it the oldest rows that nobody awaits are evicted, exports and avatars before renders.
+            Of events that were not authenticated at most 1,000 are kept.
     """
 
     def __init__(
@@ -51,7 +56,8 @@ class MemoryMailbox:
         self._lock = threading.Lock()
         self._jobs: OrderedDict[str, _Row] = OrderedDict()
         self._renders: OrderedDict[str, _Row] = OrderedDict()
-        self._waiters: dict[str, list[_Waiter]] = {}
+        self._waiters: dict[str, dict[_Waiter, None]] = {}
+        self._hints: OrderedDict[str, None] = OrderedDict()
         self._ids = itertools.count(1)
         self._prefix = f"{time.time_ns():x}"
         self._closed = False
@@ -69,7 +75,7 @@ class MemoryMailbox:
         with self._lock:
             self._check_open()
             delivery = self._store(key, event, authenticated=authenticated)
-            waiters = self._waiters.pop(key, []) if delivery is not None else []
+            waiters = self._waiters.pop(key, {}) if delivery is not None else {}
         for waiter in waiters:
             _wake(waiter, delivery)
 
@@ -91,8 +97,8 @@ class MemoryMailbox:
             self._check_open()
             row = self._row(key)
             if row is None or row.delivery.id == after:
-                self._waiters.setdefault(key, []).append(waiter)
-                waiter.add_done_callback(lambda done: self._forget(key, done))
+                self._waiters.setdefault(key, {})[waiter] = None
+                waiter.add_done_callback(partial(self._forget, key))
             else:
                 waiter.set_result(row.delivery)
         return waiter
@@ -104,6 +110,7 @@ class MemoryMailbox:
             left = [waiter for waiters in self._waiters.values() for waiter in waiters]
             self._waiters.clear()
             self._jobs.clear()
+            self._hints.clear()
             self._renders.clear()
         for waiter in left:
             _wake(waiter, None)
@@ -124,9 +131,14 @@ class MemoryMailbox:
         if standing is not None and not _replaces(key, standing.delivery, authenticated=authenticated):
             return None
         only = standing is None or (authenticated and not standing.delivery.authenticated)
+        if not authenticated:
+            event = attrs.evolve(event, extra={})  # a forger's ballast; nobody reads more than that it came
         delivery = Delivery(f"{self._prefix}-{next(self._ids)}", event, authenticated, only)
         rows[key] = _Row(delivery, self._clock() + self._ttl)
         rows.move_to_end(key)
+        self._hints.pop(key, None)
+        if not authenticated:
+            self._hints[key] = None
         self._sweep()
         return delivery
 
@@ -134,23 +146,37 @@ class MemoryMailbox:
         """Drop expired rows, which stand first, and evict what is too many."""
         now = self._clock()
         for rows in (self._jobs, self._renders):
-            while rows and next(iter(rows.values())).expires <= now:
-                rows.popitem(last=False)
+            while rows and (first := next(iter(rows.items())))[1].expires <= now:
+                self._drop(first[0])
+        if len(self._hints) > _MOST_HINTS:
+            self._evict_hint()
         while len(self._jobs) + len(self._renders) > self._max_rows:
             if not (self._evict(self._jobs) or self._evict(self._renders)):
                 break
 
+    def _evict_hint(self) -> None:
+        for _ in range(len(self._hints)):
+            key = next(iter(self._hints))
+            if key not in self._waiters:
+                self._drop(key)
+                break
+            self._hints.move_to_end(key)  # not to be looked at again for each that comes
+
     def _evict(self, rows: OrderedDict[str, _Row]) -> bool:
         key = next((key for key in rows if key not in self._waiters), None)
         if key is not None:
-            del rows[key]
+            self._drop(key)
         return key is not None
+
+    def _drop(self, key: str) -> None:
+        del self._rows(key)[key]
+        self._hints.pop(key, None)
 
     def _forget(self, key: str, waiter: _Waiter) -> None:
         with self._lock:
             waiters = self._waiters.get(key)
-            if waiters is not None and waiter in waiters:
-                waiters.remove(waiter)
+            if waiters is not None:
+                waiters.pop(waiter, None)
                 if not waiters:
                     del self._waiters[key]
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import attrs
 
 from ..errors import WebhookError
+from ..redact import Secret
 from .callbacks import Callback, Callbacks
-from .events import UnknownEvent, parse_event
+from .events import Event, UnknownEvent, parse_event
 from .memory import MemoryMailbox
 from .verification import BasicAuth, PathSecret, Unauthenticated, Verifier
 
@@ -55,6 +56,7 @@ NOT_FOUND = Reply(404)
 UNAUTHORIZED = Reply(401)
 CHALLENGE = Reply(401, headers=MappingProxyType({"WWW-Authenticate": 'Basic realm="webhooks", charset="UTF-8"'}))
 NOT_ALLOWED = Reply(405, headers=MappingProxyType({"Allow": "POST"}))
+UNREADABLE = Reply(400, b"the body can't be read")
 TOO_SLOW = Reply(408, b"the body did not come in time")
 TOO_LARGE = Reply(413, b"the body is too large")
 UNAVAILABLE = Reply(503, b"try again", MappingProxyType({"Retry-After": RETRY_AFTER}))
@@ -70,16 +72,19 @@ class WebhookReceiver:
     """
 
     def __init__(self, auth: str | Verifier, *, mailbox: Mailbox | None = None, max_body: int = 65_536) -> None:
-        verifier = PathSecret(auth) if isinstance(auth, str) else auth
-        if not callable(getattr(verifier, "verify", None)):
-            raise TypeError(f"auth must be a path secret or a Verifier, not {type(verifier).__name__}")
+        if isinstance(auth, str):
+            auth = Secret(auth)
+            auth = PathSecret(auth)
+        if not callable(getattr(auth, "verify", None)):
+            kind = type(auth).__name__
+            del auth  # a traceback that shows locals must not show it
+            raise TypeError(f"auth must be a path secret or a Verifier, not {kind}")
         if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
             raise ValueError(f"max_body must be a positive number of bytes, not {max_body!r}")
-        self._verifier = verifier
-        self._refusal = _refusal_of(verifier)
+        self._verifier = auth
+        self._refusal = _refusal_of(auth)
         self._max_body = max_body
         self._callbacks = Callbacks()
-        self._closing = False
         self.mailbox: Mailbox = MemoryMailbox() if mailbox is None else mailbox
         if not self.authenticated:
             logger.warning("webhooks are not authenticated: they are only hints, and renders can't be awaited")
@@ -132,12 +137,19 @@ class WebhookReceiver:
             return TOO_LARGE
         if not self._is_authentic(body, path, headers):
             return self._refusal
+        del path, headers  # nothing below needs the secrets in them
         try:
             event = parse_event(body)
         except WebhookError as error:
             return Reply(400, str(error).encode("utf-8", "replace"))
-        if self._closing or self._callbacks.full:
+        if not self._callbacks.admit():
             return UNAVAILABLE
+        try:
+            return await self._take_in(event)
+        finally:
+            self._callbacks.leave()
+
+    async def _take_in(self, event: Event | UnknownEvent) -> Reply:
         if isinstance(event, UnknownEvent):
             await self._callbacks.start(event.name, event)
             return UNKNOWN
@@ -194,19 +206,18 @@ class WebhookReceiver:
 
     def bind(self) -> None:
         """Make the running loop the one that callbacks run on, and accept webhooks again after `aclose`."""
-        self._closing = False
         self._callbacks.bind()
+        self._callbacks.open()
 
     def bind_if_open(self) -> None:
         """Make the running loop the home of callbacks, where there is none yet."""
         self._callbacks.bind()
 
     async def aclose(self, drain: float = 10) -> None:
-        """Refuse further webhooks with 503 and wait, at most `drain` seconds, for callbacks under way.
+        """Refuse further webhooks with 503 and wait, at most `drain` seconds, for events and callbacks under way.
 
         The mailbox stays as it is.
         """
-        self._closing = True
         await self._callbacks.drain(drain)
 
     async def __aenter__(self) -> Self:
@@ -219,7 +230,8 @@ class WebhookReceiver:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<WebhookReceiver {self._verifier!r}>"
+        verifier = getattr(self, "_verifier", None)  # a traceback may show a receiver that is not made yet
+        return f"<WebhookReceiver {type(verifier).__name__}>"
 
 
 def _refusal_of(verifier: Verifier) -> Reply:

@@ -15,6 +15,7 @@ from .receiver import NOT_FOUND
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from aiohttp import StreamReader
     from aiohttp.web_protocol import RequestHandler
 
     from .receiver import WebhookReceiver
@@ -27,15 +28,19 @@ logger = logging.getLogger(__name__)
 _SILENT = logging.Logger(f"{__name__}.silent")
 _SILENT.disabled = True
 
+#: Seconds that a sender which was refused before its body ended has to read the answer.
+_LINGER = 1.0
+
 
 class _Connections(web.Server):
     """aiohttp's low-level server, with a limit of connections and a deadline for headers."""
 
     def __init__(self, handler: Any, *, most: int, header_timeout: float, **options: Any) -> None:
-        super().__init__(handler, logger=_SILENT, access_log=None, **options)
+        super().__init__(handler, logger=_SILENT, access_log=None, lingering_time=_LINGER, **options)
         self._most = most
         self._header_timeout = header_timeout
         self._deadlines: dict[RequestHandler, asyncio.TimerHandle] = {}
+        self._unread: dict[RequestHandler, StreamReader] = {}
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -46,14 +51,24 @@ class _Connections(web.Server):
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         self.got_headers(handler)
+        unread = self._unread.pop(handler, None)
+        if unread is not None and not unread.is_eof():
+            unread.feed_eof()  # else aiohttp's task waits on for the rest, and the connection counts
         super().connection_lost(handler, exc)
 
     def expect_headers(self, handler: RequestHandler) -> None:
         """Drop the connection unless whole headers come in time; an idle one is dropped as well."""
+        self._drop_after(handler, self._header_timeout)
+
+    def expect_end(self, handler: RequestHandler, unread: StreamReader) -> None:
+        """Drop the connection soon: it stays only for the last answer to be read, while the rest of a body comes."""
+        self._unread[handler] = unread
+        self._drop_after(handler, min(self._header_timeout, _LINGER))
+
+    def _drop_after(self, handler: RequestHandler, seconds: float) -> None:
         transport = handler.transport
         if transport is not None:
-            loop = asyncio.get_running_loop()
-            self._deadlines[handler] = loop.call_later(self._header_timeout, transport.abort)
+            self._deadlines[handler] = asyncio.get_running_loop().call_later(seconds, transport.abort)
 
     def got_headers(self, handler: RequestHandler) -> None:
         """Lift the deadline."""
@@ -95,7 +110,8 @@ class ReceiverServer:
         self._receiver = receiver
         self._address = (host, port)
         self._root = "/" + prefix.strip("/") if prefix.strip("/") else ""
-        self._origin = public_url and public_url.rstrip("/")
+        self._public = public_url and public_url.rstrip("/")
+        self._origin = self._public
         self._max_connections = max_connections
         self._header_timeout = header_timeout
         self._body_timeout = body_timeout
@@ -125,7 +141,7 @@ class ReceiverServer:
             self._handle, most=self._max_connections, header_timeout=self._header_timeout, keepalive_timeout=75
         )
         self._server = await loop.create_server(self._connections, *self._address, backlog=1024)
-        if self._origin is None:
+        if self._public is None:
             host = self._address[0]
             shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
             self._origin = f"http://[{shown}]:{self.port}" if ":" in shown else f"http://{shown}:{self.port}"
@@ -152,7 +168,10 @@ class ReceiverServer:
             else:
                 response = web.Response(status=NOT_FOUND.status)
         finally:
-            self._connections.expect_headers(handler)
+            if handler.transport is None or request.content.is_eof():
+                self._connections.expect_headers(handler)
+            else:
+                self._connections.expect_end(handler, request.content)
         logger.info("%s %s/*** answered %d", request.method, self._root, response.status)
         return response
 

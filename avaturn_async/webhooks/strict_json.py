@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 __all__ = ["MAX_DEPTH", "parse_strict"]
@@ -14,12 +15,12 @@ MAX_DEPTH = 32
 def parse_strict(body: bytes | str) -> Any:
     """Return what `body` says; a ValueError names why it is refused.
 
-    Refused are: what is not UTF-8, duplicate keys, NaN and infinities, and more than 32 levels (RFC 8259 leaves all of
-    these to the parser).
+    Refused are: what is not UTF-8, duplicate keys, NaN, infinities, numbers that overflow and more than 32 levels
+    (RFC 8259 leaves all of these to the parser).
     """
     text = body if isinstance(body, str) else _decode(body)
     _check_depth(text)
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
 
 
 def _decode(body: bytes) -> str:
@@ -31,6 +32,8 @@ def _decode(body: bytes) -> str:
 
 
 def _check_depth(text: str) -> None:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
     depth, quoted, escaped = 0, False, False
     for character in text:
         if quoted:
@@ -51,6 +54,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("an object has the same key twice")
     return found
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:

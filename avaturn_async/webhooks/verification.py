@@ -44,13 +44,15 @@ class PathSecret:
     __slots__ = ("_known", "path")
 
     def __init__(self, *secrets: str) -> None:
-        if not secrets:
+        known = tuple(_masked(secret) for secret in secrets)
+        del secrets  # a traceback that shows locals shows only what is masked
+        if not known:
             raise ValueError("PathSecret needs at least one secret")
-        for number, secret in enumerate(secrets, 1):
-            if not isinstance(secret, str) or not _SECRET.fullmatch(secret):
+        for number, secret in enumerate(known, 1):
+            if not _SECRET.fullmatch(secret):
                 raise ValueError(f"path secret {number} must be at least 22 characters of A-Z, a-z, 0-9, '-' and '_'")
-        self.path = Secret(secrets[0])
-        self._known = tuple(Secret(secret) for secret in secrets)
+        self.path = known[0]
+        self._known = known
 
     def verify(self, body: bytes, *, path: str, headers: Mapping[str, str]) -> bool:
         """Compare the path's last segment with every secret, in constant time."""
@@ -61,7 +63,7 @@ class PathSecret:
         return found
 
     def __repr__(self) -> str:
-        return f"<PathSecret, {len(self._known)} known>"
+        return f"<PathSecret, {len(getattr(self, '_known', ()))} known>"
 
 
 class BasicAuth:
@@ -70,6 +72,7 @@ class BasicAuth:
     __slots__ = ("_expected",)
 
     def __init__(self, user: str, password: str) -> None:
+        user, password = _masked(user), _masked(password)
         if not user or ":" in user:
             raise ValueError("BasicAuth.user must not be empty and must not have a colon in it")
         if not password:
@@ -84,6 +87,11 @@ class BasicAuth:
 
     def __repr__(self) -> str:
         return "<BasicAuth>"
+
+
+def _masked(secret: object) -> Secret:
+    """Return a secret that shows nowhere; what is no str becomes an empty one, which is then refused."""
+    return Secret(secret if isinstance(secret, str) else "")
 
 
 class Unauthenticated:
