@@ -16,6 +16,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .batch import (
+        BatchOutcome as BatchOutcome,
+    )
+    from .batch import (
+        BatchProgress as BatchProgress,
+    )
+    from .batch import (
+        BatchReport as BatchReport,
+    )
+    from .batch import (
+        ExportBatch as ExportBatch,
+    )
     from .client import (
         AvaturnClient as AvaturnClient,
     )
@@ -260,6 +272,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "batch": (
+        "BatchOutcome",
+        "BatchProgress",
+        "BatchReport",
+        "ExportBatch",
+    ),
     "client": ("AvaturnClient",),
     "config": (
         "PollPolicy",

@@ -1,10 +1,12 @@
 """Tell a GLB 2.0 file from anything else by its first twelve bytes (glTF 2.0, 4.4.2)."""
 
+import hashlib
 import struct
+from pathlib import Path
 
 from .errors import NotAModelError
 
-__all__ = ["HEADER", "GlbCheck"]
+__all__ = ["HEADER", "GlbCheck", "whole_model"]
 
 HEADER = 12
 
@@ -64,6 +66,20 @@ class GlbCheck:
 
     def _error(self, finding: str) -> NotAModelError:
         return NotAModelError(f"{self._name} is not a GLB model: it {finding}")
+
+
+def whole_model(path: Path) -> tuple[int, str] | None:
+    """Return the size in bytes and the SHA-256 of the file at `path` if it is a whole GLB 2.0 model; it blocks."""
+    check = GlbCheck(path.name)
+    try:
+        with path.open("rb") as file:
+            check.feed(file.read(HEADER))
+            size = file.seek(0, 2)
+            check.finish(size)
+            file.seek(0)
+            return size, hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, NotAModelError):
+        return None
 
 
 def _kind(head: bytes) -> str:

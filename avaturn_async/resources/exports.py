@@ -6,15 +6,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .. import calls, codec
+from ..batch import ExportBatch
 from ..jobs import PendingExport
 from ..models import NewExportResponse, RenderStatus, as_uuid
 from ..pending import DEFAULT, Default, NotYetError
 from ..tokens import read_token
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
     from uuid import UUID
 
+    from ..batch import AvatarIds, BatchProgress
     from ..desk import Desk
+    from ..journal import Journal
     from ..results import Export
 
 __all__ = ["Exports"]
@@ -47,6 +52,53 @@ class Exports:
     async def create_and_wait(self, avatar_id: str | UUID, *, timeout: float | Default | None = DEFAULT) -> Export:
         """Create an export and wait for it; `timeout` in seconds is that of the wait."""
         return await (await self.create(avatar_id)).wait(timeout=timeout)
+
+    def batch(
+        self,
+        avatar_ids: AvatarIds,
+        *,
+        download_to: str | os.PathLike[str] | None = None,
+        max_pending: int = 256,
+        max_downloads: int = 8,
+        journal: str | os.PathLike[str] | None = None,
+        timeout: float | Default | None = DEFAULT,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+    ) -> ExportBatch:
+        """Return a batch of exports; ``async with`` it, then iterate over its outcomes or ``await batch.run()``.
+
+        One failure never stops the others. An id that comes twice is exported once, with one outcome; one that is no
+        UUID has a ValueError as its outcome.
+
+        Args:
+            avatar_ids: an iterable or async iterable, read lazily. What it raises ends the batch.
+            download_to: a folder, made if missing; models go to ``{avatar_id}.glb`` there. Without a journal, files
+                that are there are replaced; with one, a whole model that is there is taken for this export's.
+            max_pending: exports awaited at once.
+            max_downloads: downloads at once.
+            journal: a SQLite file; a later run with it skips what is done and resumes what was pending.
+            timeout: seconds that each export is awaited; left out, the client's ``wait_timeout``.
+            on_progress: called with a `BatchProgress`, some ten times a second at the most, and at the end. What it
+                raises ends the batch.
+
+        Raises:
+            ConfigurationError: on entering; the journal is in use, of another base_url, or no journal.
+            DownloadError: on entering; the folder can't be made.
+        """
+        return ExportBatch(
+            self,
+            avatar_ids,
+            download_to=download_to,
+            max_pending=max_pending,
+            max_downloads=max_downloads,
+            journal=None if journal is None else self._journal(journal),
+            timeout=timeout,
+            on_progress=on_progress,
+        )
+
+    def _journal(self, path: str | os.PathLike[str]) -> Journal:
+        from ..journal import Journal  # SQLite, which only a journal needs
+
+        return Journal(path, self._desk.transport.base_url)
 
     def resume(self, token: str) -> PendingExport:
         """Return the pending export of a resume token; nothing is sent until it is awaited.
