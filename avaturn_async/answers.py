@@ -48,7 +48,7 @@ MOST_BODY = 16 * 1024 * 1024
 _MOST_ERROR_BODY = 64 * 1024
 _MOST_SAID = 300
 _LEAST_TOKEN = 8
-_DELTA_SECONDS = re.compile(r"[+-]?[0-9]{1,12}(?:\.[0-9]{0,12})?")
+_DELTA_SECONDS = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]*)?")
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 

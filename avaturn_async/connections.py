@@ -37,7 +37,7 @@ class Connections:
     ) -> None:
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:
             raise ConfigurationError(f"max_connections must be a whole number of at least 1, not {most!r}")
-        if borrowed is not None and borrowed.auth is not None:
+        if borrowed is not None and getattr(borrowed, "auth", None) is not None:
             raise ConfigurationError("the borrowed session has an auth of its own, which excludes the API token")
         self.closed = False
         self._most = most

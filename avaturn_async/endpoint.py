@@ -16,10 +16,10 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 _URL = re.compile(r"[^\x00-\x20\x7f]+")
 
 
-def bearer_of(token: str) -> Secret:
+def bearer_of(token: Secret | None) -> Secret:
     """Return the Authorization header's value, or raise ConfigurationError without showing the token."""
-    if not isinstance(token, str):
-        raise ConfigurationError(f"the API token must be a str, not {type(token).__name__}")
+    if token is None:
+        raise ConfigurationError("the API token must be a str")
     if not token:
         raise ConfigurationError("the API token is empty")
     if not _TOKEN.fullmatch(token):
@@ -31,8 +31,8 @@ def bearer_of(token: str) -> Secret:
 
 def base_url_of(text: str, *, allow_http: bool) -> URL:
     """Return `text` as an absolute url without a slash at its end, or raise ConfigurationError."""
-    url = _absolute(text, "base_url")
-    if url.query_string or url.fragment or "?" in text or "#" in text:
+    url = _absolute(text, "base_url", encoded=False)
+    if "?" in text or "#" in text:
         raise ConfigurationError(f"base_url must have no query and no fragment: {_shown(text)}")
     if url.scheme == "http" and not allow_http and not is_loopback(url):
         raise ConfigurationError(
@@ -42,8 +42,11 @@ def base_url_of(text: str, *, allow_http: bool) -> URL:
 
 
 def upload_url_of(text: str, *, allow_http: bool) -> URL:
-    """Return `text` as an absolute url to upload photos to, or raise ConfigurationError."""
-    url = _absolute(text, "upload_url")
+    """Return `text` as an absolute url to upload photos to, or raise ConfigurationError.
+
+    It stays as it is, to the letter: a signature in it may cover the spelling.
+    """
+    url = _absolute(text, "upload_url", encoded=True)
     if url.scheme == "http" and not allow_http:
         raise ConfigurationError(
             f"upload_url {_shown(text)} would send the photos in the clear: it must be https, as base_url is"
@@ -51,20 +54,21 @@ def upload_url_of(text: str, *, allow_http: bool) -> URL:
     return url
 
 
-def _absolute(text: str, name: str) -> URL:
-    url = _parse(text)
-    if url is None or url.scheme not in ("http", "https") or not url.host:
+def _absolute(text: str, name: str, *, encoded: bool) -> URL:
+    url = _parse(text, encoded=encoded)
+    if url is None or url.scheme not in ("http", "https"):
         raise ConfigurationError(f"{name} must be an http or https url with a host, not {_shown(text)}")
     if url.raw_user is not None or url.raw_password is not None:
         raise ConfigurationError(f"{name} must have no user or password in it: {_shown(text)}")
     return url
 
 
-def _parse(text: str) -> URL | None:
+def _parse(text: str, *, encoded: bool) -> URL | None:
     if not isinstance(text, str) or not _URL.fullmatch(text):
         return None
     try:
-        return URL(text, encoded=False)
+        url = URL(text, encoded=encoded and text.isascii())
+        return url if url.host and url.port else None
     except ValueError:
         return None
 

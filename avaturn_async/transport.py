@@ -26,6 +26,7 @@ from .deletion import Doubt
 from .endpoint import base_url_of, bearer_of, upload_url_of
 from .errors import RateLimitError
 from .failures import Failure, answer_failure, exchange_failure
+from .redact import Secret
 from .throttle import Throttle
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class Transport:
         proxy: str | URL | None = None,
         ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool | None = None,
     ) -> None:
-        token = self._bearer = bearer_of(token)  # masked from here on, should what follows raise
+        token = Secret(token) if isinstance(token, str) else None  # masked in this frame, should what follows raise
+        self._bearer = bearer_of(token)
         url = base_url_of(base_url, allow_http=allow_http)
         self._connections = Connections(most=max_connections, borrowed=session, proxy=proxy, ssl=ssl)
         self.base_url = str(url).rstrip("/")

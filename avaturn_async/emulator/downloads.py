@@ -67,11 +67,14 @@ class Downloads:
         self, request: web.Request, response: web.StreamResponse, body: bytes | memoryview
     ) -> web.StreamResponse:
         response.content_length = len(body)
-        await response.prepare(request)
         end = self._break(len(body))
         view = memoryview(body)[:end]
-        for start in range(0, len(view), CHUNK):
-            await response.write(view[start : start + CHUNK])
+        try:
+            await response.prepare(request)
+            for start in range(0, len(view), CHUNK):
+                await response.write(view[start : start + CHUNK])
+        except ConnectionError:
+            return response  # whoever asked has left
         if end is not None and request.transport is not None:
             # What was written still arrives; nothing is missing but the end.
             request.transport.close()

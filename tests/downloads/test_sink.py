@@ -88,6 +88,7 @@ async def test_closing_waits_for_a_thread_and_passes_the_cancellation_on(tmp_pat
     sink = Sink(part, lambda: None)
     await sink.put(bytes(MIB))
     closing = asyncio.create_task(sink.close())
+    await asyncio.sleep(0)
     while not started.is_set():
         await asyncio.sleep(0)
     closing.cancel()

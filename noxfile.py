@@ -1,0 +1,75 @@
+"""Sessions that check the project; plain ``nox`` runs the tests on this Python, the linter and the type checker."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["tests", "lint", "types"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = False
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+EXTRAS = ".[cli,emulator,testing,speedups]"
+NPM_PACKAGES = ["gltf-validator@2.0.0-dev.3.10", "@stoplight/prism-cli@5"]
+GROUPS = nox.project.load_toml("pyproject.toml")
+
+
+def install(session: nox.Session, group: str) -> None:
+    """Install the package for editing, and a dependency group, also where pip knows no groups."""
+    session.install("-e", EXTRAS, *nox.project.dependency_groups(GROUPS, group))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Test on this Python, and measure what the tests cover."""
+    install(session, "test")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session(python=PYTHONS)
+def tests_all(session: nox.Session) -> None:
+    """Test on every Python that is supported and there."""
+    install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install(*nox.project.dependency_groups(GROUPS, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the package, and those that its users see."""
+    install(session, "types")
+    session.run("mypy")
+
+
+@nox.session
+def contract_npm(session: nox.Session) -> None:
+    """Check against tools that are not ours: the glTF validator, and Prism serving the contract."""
+    install(session, "test")
+    folder = Path(session.create_tmp())
+    session.run(
+        "npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), *NPM_PACKAGES, external=True, silent=True
+    )
+    environment = {"AVATURN_NODE_MODULES": str(folder / "node_modules"), "AVATURN_REQUIRE_NPM": "1"}
+    session.run("pytest", "-m", "npm", *session.posargs, env=environment)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Run the long tests under faults: in a short form, or with AVATURN_CHAOS=full in full."""
+    install(session, "test")
+    environment = {"AVATURN_CHAOS": os.environ.get("AVATURN_CHAOS", "short")}
+    session.run("pytest", "-m", "chaos", *session.posargs, env=environment)

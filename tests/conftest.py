@@ -1,0 +1,56 @@
+"""Fixtures for all tests, and what every test must hold to: no blocking call on the loop, no task left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from avaturn_async import AvaturnClient, PollPolicy
+from avaturn_async.emulator import Emulator, Timing
+
+pytest_plugins = ["pytester"]
+
+AT_ONCE = Timing(scan=0, export=0, render=0)
+QUICK = PollPolicy(first=0.02, factor=1.5, cap=0.25, first_with_webhooks=0.25)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have every async test checked, around all of its other fixtures."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+            item.fixturenames.insert(0, "nothing_left_running")
+
+
+@pytest.fixture
+async def nothing_left_running() -> AsyncIterator[None]:
+    """Fail a test that leaves a task on its loop, once what it and its fixtures closed has had its last turns."""
+    before = asyncio.all_tasks()
+    yield
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert set() == asyncio.all_tasks() - before - {asyncio.current_task()}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_blocks() -> Iterator[None]:
+    """Fail on a call of the package's that blocks a running loop."""
+    with blockbuster_ctx("avaturn_async"):
+        yield
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    """Run an emulator whose jobs take no time."""
+    async with Emulator(timing=AT_ONCE) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(emulator: Emulator) -> AsyncIterator[AvaturnClient]:
+    """Open a client of the emulator that polls quickly."""
+    async with AvaturnClient(emulator.token, base_url=emulator.url, polling=QUICK) as opened:
+        yield opened

@@ -1,0 +1,84 @@
+"""Settings: their defaults are the documented ones, and nonsense is refused where it is made."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+import pytest
+
+from avaturn_async import PollPolicy, RateLimit, RetryPolicy, Timeouts
+
+SECONDS = [(Timeouts, "connect"), (Timeouts, "total"), (PollPolicy, "first"), (PollPolicy, "cap")]
+SECONDS += [(PollPolicy, "first_with_webhooks")]
+OR_ZERO = [(RetryPolicy, "base"), (RetryPolicy, "cap"), (RetryPolicy, "retry_after_cap")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Timeouts(), {"connect": 5, "total": 30}),
+        (RetryPolicy(), {"attempts": 3, "base": 0.5, "cap": 8, "retry_after_cap": 60}),
+        (PollPolicy(), {"first": 1, "factor": 1.6, "cap": 15, "jitter": 0.1, "first_with_webhooks": 15}),
+        (RateLimit(5), {"requests": 5, "per_seconds": 1}),
+        (RateLimit(5, 60), {"requests": 5, "per_seconds": 60}),
+    ],
+)
+def test_defaults(settings: Any, expected: dict[str, float]) -> None:
+    """They are those that the documentation says."""
+    assert expected == attrs.asdict(settings)
+
+
+@pytest.mark.parametrize("settings", [Timeouts(), RetryPolicy(), PollPolicy(), RateLimit(1)])
+def test_settings_are_frozen(settings: Any) -> None:
+    """One object may be shared by clients."""
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        settings.extra = 1
+
+
+@pytest.mark.parametrize(("kind", "name"), SECONDS)
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan])
+def test_seconds_are_positive(kind: type[Any], name: str, value: float) -> None:
+    """The message names the setting, the value and what it must be."""
+    with pytest.raises(ValueError, match=rf"{kind.__name__}\.{name} must be a positive number of seconds, not {value}"):
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize(("kind", "name"), OR_ZERO)
+@pytest.mark.parametrize("value", [-0.1, math.inf, math.nan])
+def test_delays_may_be_zero_but_not_less(kind: type[Any], name: str, value: float) -> None:
+    """Zero means at once."""
+    assert 0 == getattr(kind(**{name: 0}), name)
+    with pytest.raises(ValueError, match=rf"{kind.__name__}\.{name} must be zero or a positive number of seconds"):
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize(("kind", "name"), [*SECONDS, *OR_ZERO, (PollPolicy, "factor"), (PollPolicy, "jitter")])
+@pytest.mark.parametrize("value", ["1", None, True])
+def test_numbers_are_numbers(kind: type[Any], name: str, value: Any) -> None:
+    """A text from a configuration file is refused, not compared."""
+    with pytest.raises(TypeError, match=rf"{kind.__name__}\.{name} must be a number, not {value!r}"):
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize("make", [lambda value: RetryPolicy(attempts=value), RateLimit])
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)])
+def test_counts_are_whole_and_positive(make: Any, value: Any, error: type[Exception]) -> None:
+    """An attempt and a request are not divided."""
+    with pytest.raises(error, match=r"must be (at least 1|a whole number), not"):
+        make(value)
+
+
+@pytest.mark.parametrize("value", [0.9, 0, math.inf, math.nan])
+def test_polls_never_speed_up(value: float) -> None:
+    """The factor between two delays is at least 1."""
+    with pytest.raises(ValueError, match=r"PollPolicy\.factor must be at least 1"):
+        PollPolicy(factor=value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, 2, math.nan])
+def test_jitter_is_a_share(value: float) -> None:
+    """A delay is never spread down to nothing."""
+    with pytest.raises(ValueError, match=r"PollPolicy\.jitter must be at least 0 and less than 1"):
+        PollPolicy(jitter=value)
