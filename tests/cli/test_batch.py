@@ -1,0 +1,163 @@
+"""``avaturn batch``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from avaturn_async import AvaturnClient, BatchProgress, ExternalAvatarCustomization, Photos, PollPolicy
+from avaturn_async.batch import BatchOutcome
+from avaturn_async.cli.batch_progress import tracker
+from avaturn_async.cli.batching import TOLD, Tally, percentiles
+from avaturn_async.cli.output import Output
+from avaturn_async.codec import structure
+from avaturn_async.emulator import EmulatorThread, Timing
+from avaturn_async.errors import JobFailedError
+
+from .kit import AVATAR, SECRET, against, avaturn, free_port, interrupt, process, read_until, records, terminal
+
+COUNT = 6
+
+
+async def made(emulated: EmulatorThread, count: int) -> list[str]:
+    """Make avatars that can be exported."""
+    outfit = structure(emulated.catalogue.outfit(), ExternalAvatarCustomization)
+    photo = b"\xff\xd8\xff"
+    async with AvaturnClient(emulated.token, base_url=emulated.url, polling=PollPolicy(first=0.02)) as client:
+        user = await client.users.create()
+        photos = Photos(photo, photo, photo, body_type="male")
+        scans = [await client.avatars.create_from_photos(user.id, photos, customization=outfit) for _ in range(count)]
+        return [str((await scan).id) for scan in scans]
+
+
+@pytest.fixture
+def avatars(emulated: EmulatorThread) -> list[str]:
+    """Make a few avatars."""
+    return asyncio.run(made(emulated, COUNT))
+
+
+@pytest.fixture
+def ids(avatars: list[str], tmp_path: Path) -> Path:
+    """Write their ids to a file, with a comment, an empty line and a duplicate."""
+    file = tmp_path / "ids.txt"
+    file.write_text("\n".join(["# avatars", "", *avatars, avatars[0].upper()]))
+    return file
+
+
+def test_all_done(emulated: EmulatorThread, avatars: list[str], ids: Path, tmp_path: Path) -> None:
+    """Each model is there under its avatar's id, and a summary says how it went."""
+    done = avaturn("batch", "--from", ids, "--out", tmp_path / "models", env=against(emulated))
+    assert 0 == done.exit_code, done.stderr
+    assert {f"{avatar}.glb" for avatar in avatars} == {file.name for file in (tmp_path / "models").iterdir()}
+    head, size, waits = done.stdout.splitlines()
+    assert head.startswith(f"{COUNT} done, 0 failed, in ")
+    assert size.endswith(" in models")
+    assert "s at the 50th percentile, " in waits
+    assert f"exports: {COUNT} of {COUNT + 1}, 0 failed, 0 under way" in done.stderr
+
+
+def test_records(emulated: EmulatorThread, avatars: list[str], ids: Path, tmp_path: Path) -> None:
+    """Machines get a record of each outcome, and one that sums them up."""
+    done = avaturn("batch", "--json", "--out", tmp_path, env=against(emulated), stdin=ids.read_bytes() + b"\njunk\n")
+    *outcomes, end = records(done.stdout)
+    assert 1 == done.exit_code
+    assert {*avatars, "junk"} == {outcome["avatar_id"] for outcome in outcomes}
+    assert {"junk": "ValueError"} == {one["avatar_id"]: one["error"] for one in outcomes if "error" in one}
+    assert (COUNT, 1, {"ValueError": 1}) == (end["done"], end["failed"], end["reasons"])
+    assert {"50", "95", "99"} == set(end["percentiles"])
+    assert sum(one.get("size", 0) for one in outcomes) == end["size"]
+    assert "avaturn: avatar_id must be a UUID" in done.stderr
+
+
+def test_by_webhook(emulated: EmulatorThread, ids: Path, tmp_path: Path) -> None:
+    """With a receiver exports are awaited by webhook."""
+    emulated.timing = Timing(export=0.3)
+    port = free_port()
+    emulated.webhook_url = f"http://127.0.0.1:{port}/avaturn/{SECRET}"
+    hooks = ["--webhook-port", port, "--secret", SECRET]
+    done = avaturn("batch", "--from", ids, "--out", tmp_path, "--json", *hooks, env=against(emulated))
+    assert {"webhook"} == {record["resolved_by"] for record in records(done.stdout)[:-1]}
+
+
+def test_ctrl_c(emulated: EmulatorThread, ids: Path, tmp_path: Path) -> None:
+    """Who has a journal is told that it goes on."""
+    emulated.timing = Timing(export=3600)
+    ids.write_text(f"{ids.read_text()}\njunk\n")
+    line = ["batch", "--from", ids, "--out", "models", "--journal", "batch.db", "--json"]
+    with process(*line, cwd=tmp_path, env=against(emulated)) as running:
+        read_until(running.stdout, "junk")
+        code, out, err = interrupt(running)
+    assert (130, "") == (code, out)
+    assert ["0 were done; the same command goes on from here", "avaturn: interrupted"] == err[-2:]
+
+
+def test_journal(emulated: EmulatorThread, ids: Path, tmp_path: Path) -> None:
+    """What was done before is not done again."""
+    line = ["batch", "--from", ids, "--out", tmp_path / "models", "--journal", tmp_path / "batch.db", "--json"]
+    for before in (0, COUNT):
+        *_, end = records(avaturn(*line, env=against(emulated)).stdout)
+        assert (COUNT, before, 0) == (end["done"], end["before"], end["failed"])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--from none.txt", "none.txt: No such file"),
+        ("--from . --out models", ": Is a directory"),
+        ("--from ids.txt --out ids.txt", "ids.txt: Not a directory"),
+        ("--from ids.txt --journal ids.txt", "the journal ids.txt can't be used"),
+        ("--from ids.txt --max-pending 0", "Invalid value for '--max-pending'"),
+        ("--from ids.txt --token=", "no API token"),
+    ],
+)
+def test_refusals(
+    emulated: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
+) -> None:
+    """What can't be is told in one line, before anything is asked for."""
+    monkeypatch.chdir(tmp_path)
+    Path("ids.txt").write_text(AVATAR)
+    done = avaturn("batch", *line.split(), env=against(emulated))
+    assert (2, "", 1) == (done.exit_code, done.stdout, len(done.stderr.splitlines())), done.stderr
+    assert said in done.stderr
+    assert () == emulated.requests
+
+
+def test_many_failures_of_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first are told one by one, the rest are counted; machines are told of all."""
+    tally = Tally(Output(as_json=False))
+    for number in range(TOLD + 9):
+        tally.add(BatchOutcome(avatar_id=UUID(int=number), error=JobFailedError("it failed", told_by="poll")))
+    told = capsys.readouterr().err.splitlines()
+    assert (TOLD + 1, "avaturn: further ones that fail with JobFailedError are counted only") == (len(told), told[-1])
+    tally.sum_up()
+    assert f"\n{TOLD + 9} x JobFailedError\n" in capsys.readouterr().out
+
+
+def test_done_before(capsys: pytest.CaptureFixture[str]) -> None:
+    """An outcome of an earlier run has no wait of its own."""
+    tally = Tally(Output(as_json=True))
+    tally.add(BatchOutcome(avatar_id=UUID(AVATAR), attempts=2))
+    assert [{"avatar_id": AVATAR, "resolved_by": None, "attempts": 2}] == records(capsys.readouterr().out)
+    Tally(tally._output).sum_up()
+    tally._output.as_json = False
+    tally.sum_up()
+    assert "1 done (1 of them before), 0 failed" in capsys.readouterr().out
+
+
+def test_percentiles() -> None:
+    """They are those of the nearest rank."""
+    assert {} == percentiles([])
+    assert {50: 2.0, 95: 3.0, 99: 3.0} == percentiles([3.0, 1.0, 2.0])
+
+
+def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar says how many ended, failed and wait, how fast, and for how long yet, within 80 columns."""
+    screen = terminal(monkeypatch)
+    now = BatchProgress(total=5000, done=1200, failed=34, pending=256, bytes=1, rate=123.4, eta=3661.2)
+    with tracker(Output(as_json=False), 5000) as told:
+        told(now)
+    assert "1234/5000" in screen.getvalue()
+    assert "34 failed, 256 under way, 123.4/s, 1:01:01 left" in screen.getvalue()

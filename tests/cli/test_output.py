@@ -1,0 +1,86 @@
+"""Tables, lines and progress, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from avaturn_async.cli.output import Column, Output, note, size_of
+
+from .kit import AVATAR, terminal
+
+COLUMNS = (Column("avatar", 36), Column("size", numbers=True), Column("file"))
+ROW = (AVATAR, "12 kB", f"a/long/path/to/models/{AVATAR}.glb")
+
+
+def test_table_for_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows are lines, however long, without colours or spaces at their ends."""
+    Output(as_json=False).table(COLUMNS, [ROW])
+    heading, row = capsys.readouterr().out.splitlines()
+    assert ["avatar", "size", "file"] == heading.split()
+    assert f"{AVATAR}  12 kB  {ROW[2]}" == row
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """A UUID stays whole, and what is too wide goes on in the next line."""
+    shown = terminal(monkeypatch, columns)
+    Output(as_json=False).table(COLUMNS, [ROW])
+    lines = shown.getvalue().splitlines()
+    assert lines[0].startswith("\x1b[1m")
+    assert lines[1].startswith(AVATAR)
+    assert ROW[2] == "".join(line.split()[-1] for line in lines[1:])
+    assert all(len(line) <= columns for line in lines[1:])
+
+
+def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR is minded; bold is no colour."""
+    shown = terminal(monkeypatch)
+    monkeypatch.setenv("NO_COLOR", "1")
+    Output(as_json=False).table(COLUMNS, [ROW])
+    assert "\x1b[3" not in shown.getvalue()
+
+
+def test_json_is_for_machines_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json there are records and nothing else, and without there are none."""
+    output = Output(as_json=True)
+    output.table(COLUMNS, [ROW])
+    output.line("for people")
+    output.result({"name": "Zoë"}, "Zoë")
+    assert '{"name": "Zoë"}\n' == capsys.readouterr().out
+    Output(as_json=False).result({"name": "Zoë"}, "Zoë")
+    assert "Zoë\n" == capsys.readouterr().out
+
+
+def test_progress_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Elsewhere than on a terminal a stage has two lines, on stderr."""
+    with Output(as_json=False).progress() as progress:
+        stage = progress.stage("exports", 3)
+        for _ in range(3):
+            stage.advance()
+    assert ("", "exports: 0 of 3\nexports: 3 of 3\n") == capsys.readouterr()
+
+
+def test_progress_in_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal there are bars, which go away, and notes are not torn by them."""
+    screen = terminal(monkeypatch)
+    with Output(as_json=False).progress() as progress:
+        stage = progress.stage("exports", 3)
+        stage.advance()
+        note("one failed")
+    shown = screen.getvalue()
+    assert "1/3" in shown
+    assert "one failed\n" in shown
+    assert shown.endswith("\x1b[2K")
+
+
+def test_no_bars_between_lines_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that shows JSON shows no bars."""
+    shown = terminal(monkeypatch)
+    with Output(as_json=True).progress() as progress:
+        progress.stage("exports", 3)
+    assert "exports: 0 of 3\n" == shown.getvalue()
+
+
+def test_sizes() -> None:
+    """Bytes are told in thousands."""
+    assert ["8 bytes", "317.4 kB", "2.1 MB"] == [size_of(8), size_of(317_388), size_of(2_097_152)]
