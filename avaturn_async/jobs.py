@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import calls, codec
@@ -57,13 +58,6 @@ class PendingExport(Pending[Export]):
         answer = await self._desk.transport.request(calls.create_export(self.avatar_id, attempts=1))
         return codec.load(answer.body, NewExportResponse)
 
-    async def _fresh_url(self) -> str:
-        answer = await self._desk.transport.request(calls.create_export(self.avatar_id))
-        state = codec.load(answer.body, NewExportResponse)
-        if state.status is RenderStatus.READY and state.url:
-            return state.url
-        raise NotYetError(f"{self} has no url any more: the API says {state.status}; export it again")
-
     def _accept(self, delivery: Delivery) -> None:
         event = delivery.event
         if not isinstance(event, ExportReadyWebhook):
@@ -87,8 +81,17 @@ class PendingExport(Pending[Export]):
             waited=self._waited(),
             polls=self._polls,
             downloader=self._desk.downloader,
-            fresh_url=self._fresh_url,
+            fresh_url=partial(_fresh_url, self._desk, self.avatar_id),
         )
+
+
+async def _fresh_url(desk: Desk, avatar_id: UUID) -> str:
+    """Ask for a url again; a function, for a method would tie each result to its pending in a cycle."""
+    answer = await desk.transport.request(calls.create_export(avatar_id))
+    state = codec.load(answer.body, NewExportResponse)
+    if state.status is RenderStatus.READY and state.url:
+        return state.url
+    raise NotYetError(f"the export of avatar {avatar_id} has no url any more: it is {state.status}; export it again")
 
 
 class PendingRender(Pending[Render]):
