@@ -67,8 +67,8 @@ async def test_duplicates_are_exported_once() -> None:
         async with client.exports.batch(given) as batch:
             report = await batch.run()
         assert ids == [outcome.avatar_id for outcome in report.outcomes]
-        exported = [request.query.removeprefix("avatar_id=") for request in avaturn.requests if request.operation == "create_export"]
-        assert set(map(str, ids)) == set(exported)
+        exported = {each.query for each in avaturn.requests if each.operation == "create_export"}
+        assert {f"avatar_id={avatar_id}" for avatar_id in ids} == exported
 
 
 async def test_one_failure_never_stops_the_others() -> None:
@@ -188,7 +188,7 @@ async def test_leaving_early_leaves_nothing() -> None:
                 async for _ in batch:
                     if step == 0:
                         break
-                    step -= 1  # noqa: PLW2901
+                    step -= 1
             assert not client._desk.armed
 
         async def consume() -> None:

@@ -136,7 +136,7 @@ async def test_entries_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 async def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """kill -9 again and again: in the end every model is there once and whole, and none was downloaded twice."""
+    """Kill -9 again and again: in the end every model is there once and whole, and none was downloaded twice."""
     import random
 
     rng = random.Random(SEED)

@@ -27,7 +27,7 @@ async def test_every_wait_ends_once_with_the_right_url() -> None:
     """30 % of the webhooks lost, 30 % doubled, 30 % late, all reordered, some early."""
     count = scaled(10_000, 400)
     async with nothing_left(), Emulator(seed=SEED, timing=Timing(export=1, jitter=1)) as avaturn:
-        async with wired(avaturn) as (client, receiver):
+        async with wired(avaturn) as (client, _):
             avatars = await make_avatars(client, avaturn, count)
             avaturn.faults = Faults(
                 webhook_loss=0.3,

@@ -408,7 +408,7 @@ def _modules_with_validator() -> Path:
     for folder in folders:
         if folder and (Path(folder) / "gltf-validator").is_dir():
             return Path(folder).resolve()
-    stop("the npm package gltf-validator is in none of AVATURN_NODE_MODULES, NODE_PATH, node_modules")
+    return stop("the npm package gltf-validator is in none of AVATURN_NODE_MODULES, NODE_PATH, node_modules")
 
 
 def _places(model: Model, root: int) -> Iterator[tuple[int, Row]]:

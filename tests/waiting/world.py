@@ -17,7 +17,6 @@ from avaturn_async.desk import Desk
 from avaturn_async.models import ExportReadyWebhook
 from avaturn_async.resources import Avatars, Exports, Renders
 from avaturn_async.transport import Answer, Call
-
 from avaturn_async.webhooks import MemoryMailbox
 
 AVATAR = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00")
