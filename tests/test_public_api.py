@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ NAMES = [
     "AvaturnError",
     "BadRequestError",
     "BasicAuth",
+    "BatchOutcome",
+    "BatchProgress",
+    "BatchReport",
     "BoneScale",
     "ClientClosedError",
     "ConfigurationError",
@@ -41,6 +45,7 @@ NAMES = [
     "EditExistingSessionConfig",
     "ErrorBody",
     "Export",
+    "ExportBatch",
     "ExportReadyWebhook",
     "ExternalAvatarCustomization",
     "GoneError",
@@ -144,6 +149,7 @@ FLOORS = [
     ],
     ["calls", "results", "webhooks", "polling", "desk"],
     ["pending", "jobs"],
+    ["batch", "journal", "progress"],
     ["resources"],
     ["client"],
     ["cli", "pytest_plugin", "pytest_async_fixtures", "__main__"],
@@ -154,7 +160,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 def python(code: str) -> str:
     """Run code in a fresh interpreter and return what it prints."""
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=plain)
     assert (0, "") == (done.returncode, done.stderr)
     return done.stdout.strip()
 
