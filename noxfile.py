@@ -13,7 +13,7 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.11", "3.12", "3.13"]
-EXTRAS = ".[cli,emulator,testing,speedups]"
+EXTRAS = ".[cli,emulator,redis,speedups,testing]"
 NPM_PACKAGES = ["gltf-validator@2.0.0-dev.3.10", "@stoplight/prism-cli@5"]
 GROUPS = nox.project.load_toml("pyproject.toml")
 

@@ -28,16 +28,19 @@ class Throttle:
     def __init__(self, slots: int, rate: RateLimit | None, rest: Callable[[float], Awaitable[None]]) -> None:
         self._slots = asyncio.Semaphore(slots)
         self._turn = asyncio.Lock()
+        self._queued = 0
         self._spacing = rate.per_seconds / rate.requests if rate else 0.0
         self._opens_at = float("-inf")
         self._rest = rest
 
     async def enter(self) -> None:
         """Take a slot when the rate limit and the hold-back allow it; nothing is awaited after they were looked at."""
-        async with self._turn:
-            await self._enter_first()
-            if self._spacing:
-                self._opens_at = _now() + self._spacing
+        if self._queued or self._slots.locked() or self.remaining() > 0:
+            await self._queue()
+        else:  # the ordinary case, which should cost next to nothing
+            await self._slots.acquire()
+        if self._spacing:
+            self._opens_at = _now() + self._spacing
 
     async def enter_unthrottled(self) -> None:
         """Take a slot for what the API's limits don't concern."""
@@ -55,7 +58,15 @@ class Throttle:
         """Return the seconds until the next request may leave; none are left where this is not positive."""
         return self._opens_at - _now()
 
-    async def _enter_first(self) -> None:
+    async def _queue(self) -> None:
+        self._queued += 1
+        try:
+            async with self._turn:
+                await self._wait_first()
+        finally:
+            self._queued -= 1
+
+    async def _wait_first(self) -> None:
         while True:
             while (delay := self.remaining()) > 0:
                 await self._rest(delay)

@@ -49,7 +49,7 @@ class Clock:
 def seed() -> random.Random:
     """Seed the jitter, print the seed, and return what draws the same numbers."""
     number = random.SystemRandom().randrange(10**6)
-    print(f"jitter seed: {number}")  # noqa: T201
+    print(f"jitter seed: {number}")
     random.seed(number)
     return random.Random(number)
 

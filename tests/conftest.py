@@ -38,7 +38,9 @@ async def nothing_left_running() -> AsyncIterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def nothing_blocks() -> Iterator[None]:
     """Fail on a call of the package's that blocks a running loop."""
-    with blockbuster_ctx("avaturn_async"):
+    with blockbuster_ctx("avaturn_async") as blocks:
+        # Threads that are measured wait for each other where coverage notes a file that is new to it.
+        blocks.functions["threading.Lock.acquire"].can_block_in("coverage/collector.py", {"lock_data"})
         yield
 
 

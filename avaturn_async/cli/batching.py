@@ -98,8 +98,8 @@ class Tally:
         for kind, number in self._reasons.most_common():
             self._output.line(f"{number:,} x {kind}")
         if waits:
-            told = ", ".join(f"{value:.2f} s at the {share}th percentile" for share, value in waits.items())
-            self._output.line(f"an export took {told}")
+            told = ", ".join(f"{value:.1f} s at the {share}th" for share, value in waits.items())
+            self._output.line(f"from the start of an export to its end, by percentile: {told}")
 
     def _fail(self, outcome: BatchOutcome, error: Exception) -> None:
         kind = type(error).__name__

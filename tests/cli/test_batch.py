@@ -55,7 +55,7 @@ def test_all_done(emulated: EmulatorThread, avatars: list[str], ids: Path, tmp_p
     head, size, waits = done.stdout.splitlines()
     assert head.startswith(f"{COUNT} done, 0 failed, in ")
     assert size.endswith(" in models")
-    assert "s at the 50th percentile, " in waits
+    assert "by percentile: " in waits
     assert f"exports: {COUNT} of {COUNT + 1}, 0 failed, 0 under way" in done.stderr
 
 

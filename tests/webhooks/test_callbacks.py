@@ -195,7 +195,7 @@ async def test_a_receiver_without_a_home() -> None:
 async def test_many_threads_at_the_end() -> None:
     """No event that was answered with 200 from a thread is lost to a callback, whenever the end comes."""
     seed = random.randrange(1 << 30)
-    print("seed", seed)  # noqa: T201
+    print("seed", seed)
     receiver, called = WebhookReceiver(SECRET), []
 
     @receiver.on("export.ready")
