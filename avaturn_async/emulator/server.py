@@ -186,7 +186,13 @@ class Emulator:
 
     async def _listen(self, jobs: Jobs, stack: AsyncExitStack) -> Any:
         app = self._application(jobs)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE, keepalive_timeout=KEEPALIVE)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=GRACE,
+            keepalive_timeout=KEEPALIVE,
+            handler_cancellation=True,  # else one whose client is gone outlives the server
+        )
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         await web.TCPSite(runner, *self._address).start()
