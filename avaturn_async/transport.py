@@ -6,6 +6,7 @@ of aiohttp's frames, in which the request's headers are, can be on its traceback
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import sys
@@ -30,7 +31,6 @@ from .redact import Secret
 from .throttle import Throttle
 
 if TYPE_CHECKING:
-    import asyncio
     import ssl as ssl_module
     from collections.abc import Callable, Mapping
 
@@ -283,6 +283,11 @@ class Transport:
         try:
             response = await self._connections.session().request(sending.method, sending.url, **options)
             answer = await receive(response)
+        except asyncio.CancelledError:
+            closed = self._connections.reason_closed()
+            if closed is None or _is_cancelled():
+                raise
+            return Failure(closed)  # aiohttp cancels what resolves a name when its session is closed
         except Exception as error:  # noqa: BLE001 - a borrowed session's middlewares and tracing may raise anything
             return self._failure_of(error, sending)
         return answer if answer.ok and len(answer.body) <= MOST_BODY else self._failure_in(answer, sending)
@@ -302,6 +307,12 @@ class Transport:
             repeatable=sending.repeatable,
             cap=self._retry.retry_after_cap,
         )
+
+
+def _is_cancelled() -> bool:
+    """Say whether somebody asked to cancel the running task."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _failure(state: RetryCallState) -> Failure:

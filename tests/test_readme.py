@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -139,6 +140,21 @@ def test_the_serve_example(
     avaturn.webhook_url = f"http://127.0.0.1:{port}/avaturn/{SECRET}"
     run("serve", avatar)
     assert b"\x89PNG" == Path("avatar.png").read_bytes()[:4]
+
+
+def test_the_batch_example(
+    run: Callable[..., Any], avatar: str, avaturn: EmulatorThread, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One avatar is exported, one that is not there is told, and a second run starts nothing anew for the first."""
+    unknown = str(uuid4())
+    Path("ids.txt").write_text(f"{avatar}\n{unknown}\n")
+    run("batch")
+    assert b"glTF" == Path("models", f"{avatar}.glb").read_bytes()[:4]
+    asked = avaturn.counts["create_export"]
+    Path("ids.txt").write_text(avatar)
+    run("batch")
+    assert asked == avaturn.counts["create_export"]
+    assert capsys.readouterr().err.startswith(f"failed: {unknown} POST /api/v1/exports/new answered 404")
 
 
 def test_the_emulator_example(run: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
