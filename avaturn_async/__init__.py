@@ -268,6 +268,7 @@ if TYPE_CHECKING:
     from .webhooks import (
         parse_event as parse_event,
     )
+    from .webhooks.redis import RedisMailbox as RedisMailbox
 
 __version__ = "0.1.0"
 
@@ -371,9 +372,10 @@ _HOMES = {
         "parse_event",
     ),
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+# What an extra is needed for stands outside __all__, so that ``import *`` does without the extra.
+_HOME_OF = {"RedisMailbox": "webhooks.redis"} | {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = sorted(["__version__", *_HOME_OF])
+__all__ = sorted({"__version__", *_HOME_OF} - {"RedisMailbox"})
 
 
 def __getattr__(name: str) -> Any:

@@ -46,6 +46,7 @@ class Desk:
     armed: set[_Waiting] = attrs.field(init=False, factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
     _closed: bool = attrs.field(init=False, default=False)
+    _mailbox_lost: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self.pace = Pace(self.policy, self.evidence)
@@ -61,10 +62,18 @@ class Desk:
         if self.mailbox is None:
             return None
         try:
-            return await self.mailbox.position(key)
+            position = await self.mailbox.position(key)
         except (AvaturnError, OSError) as error:
-            logger.warning("the mailbox can't be read (%s); waiting goes on by polling", type(error).__name__)
+            self._told_of(error)
             return None
+        self._mailbox_lost = False
+        return position
+
+    def _told_of(self, error: Exception) -> None:
+        """Warn once for each time that the mailbox is lost."""
+        if not self._mailbox_lost:
+            logger.warning("the mailbox can't be read (%s); waiting goes on by polling", type(error).__name__)
+        self._mailbox_lost = True
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` in a task that `aclose` ends."""

@@ -1,0 +1,63 @@
+"""A process of an app, for tests: it receives webhooks, or waits for exports and renders from their tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from avaturn_async import AvaturnClient, PollPolicy, WebhookReceiver
+from avaturn_async.webhooks.redis import RedisMailbox
+
+POLLING = PollPolicy(first=2, factor=1.5, cap=5, first_with_webhooks=5)
+
+
+async def read_line(reader: asyncio.StreamReader) -> bytes:
+    """Return the next line of our parent's, or nothing at its end."""
+    return (await reader.readline()).strip()
+
+
+async def stdin() -> asyncio.StreamReader:
+    """Read what our parent says."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+def say(*words: object) -> None:
+    """Tell our parent."""
+    print(*words, flush=True)
+
+
+async def receive(mailbox: RedisMailbox, secret: str) -> None:
+    """Serve webhooks until our parent hangs up."""
+    async with WebhookReceiver(secret, mailbox=mailbox) as receiver, receiver.serve() as server:
+        say(server.url)
+        await read_line(await stdin())
+
+
+async def wait(mailbox: RedisMailbox, base_url: str, api_token: str) -> None:
+    """Wait for each token that comes, and say its number and how it ended."""
+    async with AvaturnClient(api_token, base_url=base_url, webhooks=mailbox, polling=POLLING) as client:
+
+        async def one(number: int, kind: str, token: str) -> None:
+            model = await getattr(client, kind).resume(token).wait()
+            say(number, model.resolved_by, model.url.count(str(model.avatar_id)))
+
+        reader, waits = await stdin(), set()
+        while line := await read_line(reader):
+            waits.add(asyncio.create_task(one(*json.loads(line))))
+        for left in waits:
+            left.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def main(role: str, redis: str, *arguments: str) -> None:
+    """Play a role."""
+    mailbox = RedisMailbox(redis)
+    await {"receive": receive, "wait": wait}[role](mailbox, *arguments)  # type: ignore[operator]
+    await mailbox.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
