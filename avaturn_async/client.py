@@ -85,8 +85,9 @@ class AvaturnClient:
         proxy: Any = None,
         ssl: Any = None,
     ) -> None:
+        token = _token(token)  # masked from here on, should what follows raise
         self._transport = Transport(
-            token=_token(token),
+            token=token,
             base_url=base_url or os.environ.get("AVATURN_BASE_URL") or DEFAULT_BASE_URL,
             timeouts=timeouts,
             retry=retry,

@@ -89,6 +89,8 @@ async def talking(talk: Talk) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        for _ in range(5):  # what was accepted by now still becomes a connection
+            await asyncio.sleep(0)
         for task in open_now:
             task.cancel()
         await asyncio.gather(*open_now, return_exceptions=True)

@@ -282,6 +282,23 @@ def test_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sesame" not in repr(client)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"base_url": "http://api.example"}, {"base_url": "nonsense"}, {"max_connections": 0}, {"webhooks": 7}]
+)
+def test_no_refused_setting_shows_the_token(wrong: dict[str, Any]) -> None:
+    """The frames of a constructor that raises hold the token masked."""
+    token = Secret("sesame-open-0123456789")
+    with pytest.raises((ConfigurationError, TypeError)) as caught:
+        AvaturnClient(token, **wrong)
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    assert str.__str__(token) not in "".join(shown)
+    plain = "".join(["sesame", "-plain-", "0123456789"])
+    with pytest.raises((ConfigurationError, TypeError)) as caught:
+        AvaturnClient(plain, **wrong)
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack[1:]
+    assert plain not in "".join(str(frame.locals) for frame in frames)
+
+
 def test_a_client_belongs_to_one_loop() -> None:
     """Use from another loop says so, instead of hanging."""
     client = AvaturnClient("t", base_url="http://127.0.0.1:9")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .receiver import NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Reply
@@ -40,7 +41,8 @@ class AsgiApp:
             self._receiver.bind_if_open()
             reply = await self._answer(scope, receive)
             if reply is not None:
-                await _send(reply, send, scope.get("http_version", "1.1"))
+                with suppress(OSError):  # the client is gone (ASGI HTTP 2.4); the event, if there was one, is kept
+                    await _send(reply, send, scope.get("http_version", "1.1"))
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "websocket":

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 Callback: TypeAlias = Callable[[Any], Awaitable[object]]
 
-#: Callbacks that run at once; events and callbacks that may be under way or wait to run.
+#: Callbacks that run at once; events that may be under way, and callbacks that may be or wait to run.
 _AT_ONCE = 100
 _MOST = 10_000
 
@@ -42,7 +42,7 @@ class Callbacks:
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock = threading.Lock()
-        self._under_way = 0
+        self._events = self._running = 0
         self._closing = False
         self._drains: list[asyncio.Future[None]] = []
 
@@ -56,7 +56,7 @@ class Callbacks:
             self._home = asyncio.get_running_loop()
             self._gate = asyncio.Semaphore(_AT_ONCE)
             with self._lock:
-                self._under_way -= len(self._tasks)  # what a closed loop left behind
+                self._running = 0  # what a closed loop left behind, or never began
                 self._tasks = set()
 
     def open(self) -> None:
@@ -66,27 +66,35 @@ class Callbacks:
     def admit(self) -> bool:
         """Count an event in, or say that it has to come again: too many are under way, or the end has come."""
         with self._lock:
-            if self._closing or self._under_way >= _MOST:
+            if self._closing or self._events >= _MOST:
                 return False
-            self._under_way += 1
+            self._events += 1
             return True
 
     def leave(self) -> None:
-        """Count an event, or a callback, out."""
+        """Count an event out."""
+        self._count_out(events=1)
+
+    def _count_out(self, *, events: int = 0, running: int = 0) -> None:
         with self._lock:
-            self._under_way -= 1
-            drains = self._drains if self._under_way == 0 else []
+            self._events -= events
+            self._running -= running
+            drains = self._drains if self._events + self._running == 0 else []
             if drains:
                 self._drains = []
         for drained in drains:
             with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
                 drained.get_loop().call_soon_threadsafe(_resolve, drained)
 
-    async def start(self, name: str, event: Event | UnknownEvent) -> None:
-        """Have the callbacks for `event` run."""
-        for callback in self._known.get(name, ()):
+    async def start(self, name: str, event: Event | UnknownEvent) -> bool:
+        """Have the callbacks for `event` run, or say that it has to come again: too many wait to run."""
+        known = self._known.get(name, ())
+        if known and self._running >= _MOST:
+            return False
+        for callback in known:
             if not self._send_home(callback, event):
                 await _run(callback, event)
+        return True
 
     def _send_home(self, callback: Callback, event: Event | UnknownEvent) -> bool:
         """Start a callback on the home loop; say False where there is none."""
@@ -94,14 +102,14 @@ class Callbacks:
         if home is None or home.is_closed():
             return False
         with self._lock:
-            self._under_way += 1
+            self._running += 1
         if home is asyncio.get_running_loop():
             self._spawn(callback, event)
             return True
         try:
             home.call_soon_threadsafe(self._spawn, callback, event)
         except RuntimeError:  # closed just now
-            self.leave()
+            self._count_out(running=1 if home is self._home else 0)
             return False
         return True
 
@@ -113,7 +121,7 @@ class Callbacks:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task in self._tasks:
             self._tasks.discard(task)
-            self.leave()
+            self._count_out(running=1)
 
     async def _gated(self, callback: Callback, event: Event | UnknownEvent) -> None:
         async with self._gate:
@@ -124,7 +132,7 @@ class Callbacks:
         drained = asyncio.get_running_loop().create_future()
         with self._lock:
             self._closing = True
-            if self._under_way == 0 or (self._home is not None and self._home.is_closed()):
+            if self._events + self._running == 0 or (self._home is not None and self._home.is_closed()):
                 return
             self._drains.append(drained)
         try:

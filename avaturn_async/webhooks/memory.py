@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -24,14 +24,21 @@ __all__ = ["MemoryMailbox"]
 
 _Waiter = asyncio.Future[Delivery]
 
-#: Rows that nobody awaits of events that were not authenticated: mere hints, of which anyone can send any number.
+#: Rows of events that were not authenticated: mere hints, of which anyone can send any number.
 _MOST_HINTS = 1000
+
+#: Characters of a hint's field that are kept, or none of them.
+_LONG = 128
+
+#: Which rows are evicted first: hints, then what can be read again, then renders, which can't.
+_HINT, _JOB, _RENDER = range(3)
 
 
 @attrs.define
 class _Row:
     delivery: Delivery
     expires: float
+    rank: int
 
 
 class MemoryMailbox:
@@ -40,7 +47,7 @@ class MemoryMailbox:
     Args:
         ttl: seconds that a row lives; 15 minutes, as long as the link of a render (contract).
         max_rows: beyond it the oldest rows that nobody awaits are evicted, exports and avatars before renders.
-            Of events that were not authenticated at most 1,000 are kept.
+            Of events that were not authenticated at most 1,000 are kept, and none at the cost of one that was.
     """
 
     def __init__(
@@ -54,10 +61,10 @@ class MemoryMailbox:
         self._max_rows = max_rows
         self._clock = clock
         self._lock = threading.Lock()
-        self._jobs: OrderedDict[str, _Row] = OrderedDict()
-        self._renders: OrderedDict[str, _Row] = OrderedDict()
+        self._rows: OrderedDict[str, _Row] = OrderedDict()  # the first to expire comes first
+        self._idle: tuple[OrderedDict[str, None], ...] = (OrderedDict(), OrderedDict(), OrderedDict())
+        self._hints = 0
         self._waiters: dict[str, dict[_Waiter, None]] = {}
-        self._hints: OrderedDict[str, None] = OrderedDict()
         self._ids = itertools.count(1)
         self._prefix = f"{time.time_ns():x}"
         self._closed = False
@@ -76,6 +83,7 @@ class MemoryMailbox:
             self._check_open()
             delivery = self._store(key, event, authenticated=authenticated)
             waiters = self._waiters.pop(key, {}) if delivery is not None else {}
+            self._rest(key)
         for waiter in waiters:
             _wake(waiter, delivery)
 
@@ -98,6 +106,7 @@ class MemoryMailbox:
             row = self._row(key)
             if row is None or row.delivery.id == after:
                 self._waiters.setdefault(key, {})[waiter] = None
+                self._stir(key)
                 waiter.add_done_callback(partial(self._forget, key))
             else:
                 waiter.set_result(row.delivery)
@@ -109,9 +118,9 @@ class MemoryMailbox:
             self._closed = True
             left = [waiter for waiters in self._waiters.values() for waiter in waiters]
             self._waiters.clear()
-            self._jobs.clear()
-            self._hints.clear()
-            self._renders.clear()
+            self._rows.clear()
+            for idle in self._idle:
+                idle.clear()
         for waiter in left:
             _wake(waiter, None)
 
@@ -119,58 +128,56 @@ class MemoryMailbox:
         if self._closed:
             raise ClientClosedError("the mailbox is closed")
 
-    def _rows(self, key: str) -> OrderedDict[str, _Row]:
-        return self._renders if key.startswith("render:") else self._jobs
-
     def _row(self, key: str) -> _Row | None:
-        row = self._rows(key).get(key)
+        row = self._rows.get(key)
         return row if row is not None and row.expires > self._clock() else None
 
     def _store(self, key: str, event: Event, *, authenticated: bool) -> Delivery | None:
-        rows, standing = self._rows(key), self._row(key)
+        standing = self._row(key)
         if standing is not None and not _replaces(key, standing.delivery, authenticated=authenticated):
             return None
         only = standing is None or (authenticated and not standing.delivery.authenticated)
         if not authenticated:
-            event = attrs.evolve(event, extra={})  # a forger's ballast; nobody reads more than that it came
+            event = _bare(event)
         delivery = Delivery(f"{self._prefix}-{next(self._ids)}", event, authenticated, only)
-        rows[key] = _Row(delivery, self._clock() + self._ttl)
-        rows.move_to_end(key)
-        self._hints.pop(key, None)
-        if not authenticated:
-            self._hints[key] = None
-        self._sweep()
+        self._drop(key)
+        rank = _HINT if not authenticated else _RENDER if key.startswith("render:") else _JOB
+        self._rows[key] = _Row(delivery, self._clock() + self._ttl, rank)
+        self._hints += rank == _HINT
+        self._sweep(self._idle[:1] if rank == _HINT else self._idle)
         return delivery
 
-    def _sweep(self) -> None:
-        """Drop expired rows, which stand first, and evict what is too many."""
+    def _sweep(self, evictable: tuple[OrderedDict[str, None], ...]) -> None:
+        """Drop expired rows, and evict what is too many of what may make room."""
         now = self._clock()
-        for rows in (self._jobs, self._renders):
-            while rows and (first := next(iter(rows.items())))[1].expires <= now:
-                self._drop(first[0])
-        if len(self._hints) > _MOST_HINTS:
-            self._evict_hint()
-        while len(self._jobs) + len(self._renders) > self._max_rows:
-            if not (self._evict(self._jobs) or self._evict(self._renders)):
-                break
+        while self._rows and (first := next(iter(self._rows.items())))[1].expires <= now:
+            self._drop(first[0])
+        if self._hints > _MOST_HINTS:
+            self._evict(self._idle[_HINT])
+        while len(self._rows) > self._max_rows and any(self._evict(idle) for idle in evictable):
+            pass
 
-    def _evict_hint(self) -> None:
-        for _ in range(len(self._hints)):
-            key = next(iter(self._hints))
-            if key not in self._waiters:
-                self._drop(key)
-                break
-            self._hints.move_to_end(key)  # not to be looked at again for each that comes
-
-    def _evict(self, rows: OrderedDict[str, _Row]) -> bool:
-        key = next((key for key in rows if key not in self._waiters), None)
+    def _evict(self, idle: OrderedDict[str, None]) -> bool:
+        key = next(iter(idle), None)
         if key is not None:
             self._drop(key)
         return key is not None
 
     def _drop(self, key: str) -> None:
-        del self._rows(key)[key]
-        self._hints.pop(key, None)
+        self._stir(key)
+        row = self._rows.pop(key, None)
+        self._hints -= row is not None and row.rank == _HINT
+
+    def _rest(self, key: str) -> None:
+        """Note that nobody awaits what follows the row of `key`, so that it may be evicted."""
+        row = self._rows.get(key)
+        if row is not None and key not in self._waiters:
+            self._idle[row.rank].setdefault(key)
+
+    def _stir(self, key: str) -> None:
+        row = self._rows.get(key)
+        if row is not None:
+            self._idle[row.rank].pop(key, None)
 
     def _forget(self, key: str, waiter: _Waiter) -> None:
         with self._lock:
@@ -179,6 +186,14 @@ class MemoryMailbox:
                 waiters.pop(waiter, None)
                 if not waiters:
                     del self._waiters[key]
+                    self._rest(key)
+
+
+def _bare(event: Event) -> Event:
+    """Return `event` without a forger's ballast: of a hint nobody reads more than that it came."""
+    fields: dict[str, Any] = attrs.asdict(event, recurse=False)
+    long = {name: "" for name, value in fields.items() if isinstance(value, str) and len(value) > _LONG}
+    return type(event)(**fields | long | {"extra": {}})
 
 
 def _replaces(key: str, standing: Delivery, *, authenticated: bool) -> bool:

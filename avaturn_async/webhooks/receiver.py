@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -75,10 +76,11 @@ class WebhookReceiver:
         if isinstance(auth, str):
             auth = Secret(auth)
             auth = PathSecret(auth)
-        if not callable(getattr(auth, "verify", None)):
+        verify = getattr(auth, "verify", None)
+        if not callable(verify) or inspect.iscoroutinefunction(verify):
             kind = type(auth).__name__
-            del auth  # a traceback that shows locals must not show it
-            raise TypeError(f"auth must be a path secret or a Verifier, not {kind}")
+            del auth, verify  # a traceback that shows locals must not show it
+            raise TypeError(f"auth must be a path secret or a Verifier, whose verify is no coroutine, not {kind}")
         if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
             raise ValueError(f"max_body must be a positive number of bytes, not {max_body!r}")
         self._verifier = auth
@@ -131,7 +133,8 @@ class WebhookReceiver:
 
         Returns:
             200 accepted, 202 unknown event name, 400 not an event, 401 or 404 not authenticated, 413 too large, 503 to
-            be sent again: the mailbox fails or the receiver is closing.
+            be sent again: the mailbox fails, the receiver is closing, or callbacks are behind. An event that callbacks
+            are behind for is in the mailbox all the same.
         """
         if len(body) > self._max_body:
             return TOO_LARGE
@@ -151,15 +154,13 @@ class WebhookReceiver:
 
     async def _take_in(self, event: Event | UnknownEvent) -> Reply:
         if isinstance(event, UnknownEvent):
-            await self._callbacks.start(event.name, event)
-            return UNKNOWN
+            return UNKNOWN if await self._callbacks.start(event.name, event) else UNAVAILABLE
         try:
             await self.mailbox.deliver(event, authenticated=self.authenticated)
         except Exception as error:  # noqa: BLE001 - the sender must learn that the event was not kept
             logger.warning("the mailbox can't be written (%s); the webhook was refused with 503", type(error).__name__)
             return UNAVAILABLE
-        await self._callbacks.start(event.event, event)
-        return ACCEPTED
+        return ACCEPTED if await self._callbacks.start(event.event, event) else UNAVAILABLE
 
     def _is_authentic(self, body: bytes, path: str, headers: Mapping[str, str]) -> bool:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Self
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from ..redact import origin_of
 from .aiohttp import answer
@@ -33,7 +33,11 @@ _LINGER = 1.0
 
 
 class _Connections(web.Server):
-    """aiohttp's low-level server, with a limit of connections and a deadline for headers."""
+    """aiohttp's low-level server, with a limit of connections and a deadline for headers.
+
+    At the limit a newcomer takes the place of who has been sending a request for longest, so that slow senders keep
+    nobody out. It is dropped itself only where each connection has brought a whole request that is being answered.
+    """
 
     def __init__(self, handler: Any, *, most: int, header_timeout: float, **options: Any) -> None:
         super().__init__(handler, logger=_SILENT, access_log=None, lingering_time=_LINGER, **options)
@@ -41,16 +45,35 @@ class _Connections(web.Server):
         self._header_timeout = header_timeout
         self._deadlines: dict[RequestHandler, asyncio.TimerHandle] = {}
         self._unread: dict[RequestHandler, StreamReader] = {}
+        self._open: dict[RequestHandler, StreamReader | None] = {}  # and the body that is coming; the slowest first
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        if len(self.connections) > self._most:
-            transport.abort()
-        else:
+        slowest = self._slowest() if len(self._open) >= self._most else None
+        if slowest is not None:
+            self._drop(slowest)
+        if len(self._open) < self._most:
             self.expect_headers(handler)
+        else:
+            self._drop(handler)
+
+    def _slowest(self) -> RequestHandler | None:
+        return next((handler for handler, body in self._open.items() if body is None or not body.is_eof()), None)
+
+    def _drop(self, handler: RequestHandler) -> None:
+        self._open.pop(handler, None)
+        self._lift(handler)
+        if handler.transport is not None:  # soon: aiohttp's task for a new connection must have begun
+            asyncio.get_running_loop().call_soon(handler.transport.abort)
+
+    def drop_all(self) -> None:
+        """Drop every connection."""
+        for handler in tuple(self._open):
+            self._drop(handler)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        self.got_headers(handler)
+        self._open.pop(handler, None)
+        self._lift(handler)
         unread = self._unread.pop(handler, None)
         if unread is not None and not unread.is_eof():
             unread.feed_eof()  # else aiohttp's task waits on for the rest, and the connection counts
@@ -58,6 +81,9 @@ class _Connections(web.Server):
 
     def expect_headers(self, handler: RequestHandler) -> None:
         """Drop the connection unless whole headers come in time; an idle one is dropped as well."""
+        self._open.pop(handler, None)
+        if handler.transport is not None:
+            self._open[handler] = None
         self._drop_after(handler, self._header_timeout)
 
     def expect_end(self, handler: RequestHandler, unread: StreamReader) -> None:
@@ -70,8 +96,13 @@ class _Connections(web.Server):
         if transport is not None:
             self._deadlines[handler] = asyncio.get_running_loop().call_later(seconds, transport.abort)
 
-    def got_headers(self, handler: RequestHandler) -> None:
-        """Lift the deadline."""
+    def got_headers(self, handler: RequestHandler, body: StreamReader) -> None:
+        """Lift the deadline; the connection counts as slow until the whole body is there."""
+        self._lift(handler)
+        if handler in self._open:
+            self._open[handler] = body
+
+    def _lift(self, handler: RequestHandler) -> None:
         deadline = self._deadlines.pop(handler, None)
         if deadline is not None:
             deadline.cancel()
@@ -86,7 +117,7 @@ class ReceiverServer:
         port: the port, 0 for any that is free.
         prefix: what stands before the secret in the path.
         public_url: scheme and host under which the world reaches this server, for `url`.
-        max_connections: connections at once; further ones are dropped.
+        max_connections: connections at once; a further one takes the place of the slowest.
         header_timeout: seconds in which a request's headers must be there.
         body_timeout: seconds in which its body must be there.
         shutdown_timeout: seconds that requests under way have at the end.
@@ -154,16 +185,20 @@ class ReceiverServer:
         assert self._server is not None and self._connections is not None  # noqa: PT018, S101
         self._server.close()
         self._connections.pre_shutdown()
-        await self._connections.shutdown(self._shutdown_timeout)
-        await self._server.wait_closed()
-        await self._receiver.aclose()
+        try:
+            await self._connections.shutdown(self._shutdown_timeout)
+            await self._server.wait_closed()
+        finally:  # also where the end itself is cancelled
+            self._connections.drop_all()
+            await self._receiver.aclose()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         assert self._connections is not None  # noqa: S101
         handler = request.protocol
-        self._connections.got_headers(handler)
+        self._connections.got_headers(handler, request.content)
         try:
             if self._is_ours(request.path):
+                await _invite(request)
                 response = await answer(self._receiver, request, self._body_timeout)
             else:
                 response = web.Response(status=NOT_FOUND.status)
@@ -180,3 +215,9 @@ class ReceiverServer:
 
     def __repr__(self) -> str:
         return f"<ReceiverServer {origin_of(self._origin) if self._origin else 'not started'}>"
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """Tell a sender that waits to be told so that its body may come (RFC 9110, 10.1.1); no router does it here."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avaturn_async import (
@@ -164,6 +164,7 @@ NAMES = ["avatar.ready", "render.ready", "export.ready", "new"]
 FIELDS = ["avatar_id", "user_id", "session_id", "status", "id", "render_url", "export_url", "extra"]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(NAMES),
     st.dictionaries(st.sampled_from(FIELDS), json_values() | st.just(str(AVATAR))),

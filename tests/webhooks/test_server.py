@@ -18,7 +18,7 @@ from avaturn_async.webhooks import key_of
 from avaturn_async.webhooks.server import ReceiverServer
 
 from .raw import ask, closed, connected, post, rest, status, trickle
-from .samples import AVATAR, OTHER, SECRET, avatar, export_body, export_event
+from .samples import AVATAR, OTHER, SECRET, Gated, avatar, export_body, export_event
 
 PATH = f"/avaturn/{SECRET}"
 CROWD = 1000 if resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 4096 else 200
@@ -220,15 +220,54 @@ async def test_a_crowd_of_slow_senders(receiver: WebhookReceiver) -> None:
     assert {b"", b"HTTP/1.1 408 "} >= {answer[:13] for answer in answers}
 
 
-async def test_connections_are_limited(receiver: WebhookReceiver) -> None:
-    """A connection beyond the limit is dropped, and there is room again once another ends."""
-    async with receiver.serve(max_connections=2) as server, AsyncExitStack() as stack:
-        held = [await stack.enter_async_context(connected(server.port)) for _ in range(2)]
-        for reader, writer in held:
+async def test_the_slowest_makes_room(receiver: WebhookReceiver) -> None:
+    """At the limit whoever has been sending, or idle, for longest makes room for a connection that comes."""
+    async with receiver.serve(max_connections=3) as server, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(connected(server.port)) for _ in range(3)]
+        for reader, writer in (streams[0], streams[2]):
             writer.write(post(PATH, export_body()))
             assert 200 == await status(reader)
+        streams[1][1].write(post(PATH, b"{", length=100))
+        for slowest in (1, 0, 2):
+            reader, writer = await stack.enter_async_context(connected(server.port))
+            writer.write(post(PATH, export_body()))
+            assert 200 == await status(reader)
+            assert b"" == await rest(streams[slowest][0])
+
+
+@pytest.mark.parametrize("slow", [b"POST / HTTP/1.1\r\nX: ", post(PATH, b"{", length=300)])
+async def test_slow_senders_keep_nobody_out(receiver: WebhookReceiver, slow: bytes) -> None:
+    """However many slow senders hold a connection, at the limit too, a webhook comes through."""
+    async with receiver.serve(max_connections=50) as server, AsyncExitStack() as stack:
+        for _ in range(150):
+            _, writer = await stack.enter_async_context(connected(server.port))
+            writer.write(slow)
+        assert [200] * 20 == [(await ask(server.port, post(PATH, export_body())))[0] for _ in range(20)]
+
+
+async def test_a_sender_that_waits_to_be_told(server: ReceiverServer) -> None:
+    """A sender that asks whether its body may come is told so."""
+    async with connected(server.port) as (reader, writer):
+        writer.write(post(PATH, b"", "Expect: 100-continue", length=len(export_body())))
+        assert 100 == await status(reader)
+        writer.write(export_body())
+        assert 200 == await status(reader)
+
+
+async def test_connections_are_limited() -> None:
+    """Where all connections wait for their answers a further one is dropped, until one of them ends."""
+    mailbox = Gated()
+    receiver = WebhookReceiver(SECRET, mailbox=mailbox)
+    async with receiver.serve(max_connections=2) as server, AsyncExitStack() as stack:
+        held = [await stack.enter_async_context(connected(server.port)) for _ in range(2)]
+        for _, writer in held:
+            writer.write(post(PATH, export_body()))
+            await mailbox.asked.wait()
+            mailbox.asked.clear()
         async with connected(server.port) as (reader, _):
             assert b"" == await rest(reader)
+        mailbox.gate.set()
+        assert [200, 200] == [await status(reader) for reader, _ in held]
         await closed(held[0][1])
         code = 0
         while code == 0:
@@ -264,6 +303,38 @@ async def test_a_body_under_way_does_not_hold_up_the_end(receiver: WebhookReceiv
             writer.write(post(PATH, b"{", length=100))
             assert 200 == (await ask(server.port, post(PATH, export_body())))[0]
         assert b"" == await rest(reader)
+
+
+async def test_an_end_that_is_cancelled(receiver: WebhookReceiver) -> None:
+    """Where the end itself is cancelled, connections are dropped and callbacks under way are still waited for."""
+    heard: list[Any] = []
+    gate, serving = asyncio.Event(), asyncio.Event()
+    ports: list[int] = []
+
+    @receiver.on(ExportReadyWebhook)
+    async def callback(event: ExportReadyWebhook) -> None:
+        await gate.wait()
+        heard.append(event)
+
+    async def serve() -> None:
+        async with receiver.serve() as server:
+            ports.append(server.port)
+            serving.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(serve())
+    await serving.wait()
+    async with connected(ports[0]) as (reader, writer):
+        writer.write(post(PATH, b"{", length=100))
+        assert 200 == (await ask(ports[0], post(PATH, export_body())))[0]
+        for _ in range(2):
+            task.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert b"" == await rest(reader)
+        gate.set()
+        await asyncio.wait([task])
+    assert [export_event()] == heard
 
 
 async def failing(server: ReceiverServer, ports: list[int]) -> None:
@@ -328,5 +399,6 @@ async def test_nothing_is_left(receiver: WebhookReceiver) -> None:
             assert 200 == (await ask(server.port, post(PATH, export_body(AVATAR))))[0]
         connections = server._connections
     assert connections is not None
-    assert ([], {}, {}) == (connections.connections, connections._deadlines, connections._unread)
+    assert [] == connections.connections
+    assert [{}] * 3 == [connections._deadlines, connections._unread, connections._open]
     assert set() == asyncio.all_tasks() - before
