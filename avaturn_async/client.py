@@ -150,7 +150,8 @@ class AvaturnClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<AvaturnClient {self.base_url}>"
+        transport: Transport | None = getattr(self, "_transport", None)  # None while a constructor that raises is shown
+        return f"<AvaturnClient {transport.base_url if transport else 'not made'}>"
 
 
 def _mailbox_of(webhooks: _Receiver | Mailbox | None) -> Mailbox | None:
