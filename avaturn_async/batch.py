@@ -298,6 +298,7 @@ class ExportBatch:
             item.export = await pending.wait(timeout=self._timeout)
         except _HOPELESS as error:
             self._hopeless = error.copy()
+            self._hopeless.resume_token = None  # that is one avatar's, the error is everyone's
             raise
         return False
 

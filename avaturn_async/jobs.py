@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ class PendingExport(Pending[Export]):
 
     def heard(self, state: NewExportResponse, by: ResolvedBy) -> None:
         """Take in what exports/new answered."""
+        if self.done():  # an answer that comes late does not take the end back
+            return
         self.status = state.status
         if state.status is RenderStatus.FAILED:
             self._settle_failed(by)
@@ -161,7 +164,7 @@ class PendingAvatar(Pending[AvatarListItem]):
     It is read from the list of its user's avatars. A customization given at its making is set before the wait ends.
     """
 
-    __slots__ = ("_customization", "user_id")
+    __slots__ = ("_customization", "_customizing", "user_id")
 
     _kind = "avatar"
     _noun = "scan"
@@ -180,6 +183,7 @@ class PendingAvatar(Pending[AvatarListItem]):
         super().__init__(desk, avatar_id, **state)
         self.user_id = user_id
         self._customization = customization
+        self._customizing = asyncio.Lock()
 
     def _token_fields(self) -> dict[str, Any]:
         wanted = self._customization
@@ -187,6 +191,8 @@ class PendingAvatar(Pending[AvatarListItem]):
 
     async def _read(self, cause: ResolvedBy) -> None:
         item = await self._find()
+        if self.done():
+            return
         self.status = item.status
         if item.status is ScanStatus.FAILED:
             self._settle_failed(cause)
@@ -204,10 +210,12 @@ class PendingAvatar(Pending[AvatarListItem]):
         raise NotYetError(f"avatar {self.avatar_id} is not among the avatars of its user")
 
     async def _customize(self) -> None:
-        if self._customization is not None:
-            await self._desk.transport.request(calls.set_customization(self.avatar_id, self._customization))
-            self._desk.versions.revised(self.avatar_id)
-            self._customization = None
+        """Set the customization once, whoever asks: each PUT makes a new version."""
+        async with self._customizing:
+            if self._customization is not None:
+                self._desk.versions.revised(self.avatar_id)
+                await self._desk.transport.request(calls.set_customization(self.avatar_id, self._customization))
+                self._customization = None
 
     def _accept(self, delivery: Delivery) -> None:
         event = delivery.event

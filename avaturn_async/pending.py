@@ -261,12 +261,15 @@ class Pending(ABC, Generic[T]):
     async def _wait(self, timeout: float | None) -> None:
         loop = self._desk.check_open()
         self._check_source()
+        timeout = None if timeout is None else float(timeout)
         if timeout is not None and math.isnan(timeout):
             raise ValueError("timeout must be a number of seconds or None, not NaN")
         waiter: Waiter = loop.create_future()
-        self._join(waiter)
-        alarms = [] if timeout is None else self._set_alarms(loop, waiter, timeout)
+        alarms: list[asyncio.TimerHandle] = []
         try:
+            self._join(waiter)
+            if timeout is not None:
+                alarms = self._set_alarms(loop, waiter, timeout)
             trouble = await waiter
         finally:
             for alarm in alarms:
@@ -329,8 +332,12 @@ class Pending(ABC, Generic[T]):
     def _subscribe(self) -> None:
         if self._desk.mailbox is None:
             return
-        self._watch = asyncio.ensure_future(self._desk.mailbox.wait(self._key, self._position))
-        self._watch.add_done_callback(self._on_delivery)
+        try:
+            self._watch = asyncio.ensure_future(self._desk.mailbox.wait(self._key, self._position))
+        except Exception as error:  # noqa: BLE001 - whatever a mailbox raises, polling goes on
+            asyncio.get_running_loop().call_soon(self._lost_mailbox, error)
+        else:
+            self._watch.add_done_callback(self._on_delivery)
 
     def _on_delivery(self, watch: asyncio.Future[Delivery]) -> None:
         if watch.cancelled() or watch is not self._watch:
@@ -342,13 +349,16 @@ class Pending(ABC, Generic[T]):
             return
         delivery = watch.result()
         self._position = delivery.id
-        self._subscribe()
         self._heed(delivery)
+        if self._waiters and self._watch is None:
+            self._subscribe()
 
     def _lost_mailbox(self, error: BaseException) -> None:
-        logger.warning("the mailbox can't be read (%s); waiting for %s goes on by polling", type(error).__name__, self)
-        if not self._readable:
-            self.fail(error if isinstance(error, Exception) else WaitError(f"the mailbox of {self} was lost"))
+        if self._readable:
+            logger.warning("the mailbox can't be read (%s); %s is awaited by polling", type(error).__name__, self)
+        elif self._waiters:
+            known = isinstance(error, AvaturnError)
+            self.fail(error if known else WaitError(f"the mailbox of {self} was lost: {type(error).__name__}"))  # type: ignore[arg-type]
 
     def _heed(self, delivery: Delivery) -> None:
         if delivery.authenticated:
@@ -405,6 +415,9 @@ class Pending(ABC, Generic[T]):
             self._misses = 0
         except AvaturnError as error:
             self._missed(error)
+        except asyncio.CancelledError:
+            self._owe_look(cause, scheduled=scheduled)
+            raise
         except Exception as error:  # noqa: BLE001 - whoever waits must learn of a defect, not hang
             self.fail(error)
         finally:
@@ -413,6 +426,14 @@ class Pending(ABC, Generic[T]):
         if scheduled:  # once more: a slow API is not asked back to back
             self._plan_next_look()
         self._look_on(cause)
+
+    def _owe_look(self, cause: Literal["webhook", "poll"], *, scheduled: bool) -> None:
+        """Leave to the next awaiter the look that ended with the last one: what woke it is used up."""
+        now = time.monotonic()
+        if cause == "webhook":
+            self._extra_look = now
+        elif scheduled:
+            self._next_look = now
 
     def _look_on(self, cause: Literal["webhook", "poll"]) -> None:
         if self._ending is not None:

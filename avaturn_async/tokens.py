@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 from .errors import ConfigurationError
@@ -11,6 +10,10 @@ from .errors import ConfigurationError
 __all__ = ["read_token", "write_token"]
 
 _VERSION = 1
+#: The year 9999, in seconds since the epoch.
+_LATEST = 253_402_300_800
+#: Fields that are text where they are there.
+_TEXTS = ("avatar_id", "id", "position", "user_id")
 
 
 def write_token(kind: str, base_url: str, created_at: float, fields: dict[str, Any]) -> str:
@@ -47,6 +50,9 @@ def _parse(token: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError("a resume token is the JSON text that .resume_token gave, unchanged")
     created = fields.get("created")
-    if isinstance(created, bool) or not isinstance(created, int | float) or not math.isfinite(created):
+    if isinstance(created, bool) or not isinstance(created, int | float) or not 0 <= created < _LATEST:
         raise ValueError("this resume token does not say when its job was created")
+    for name in _TEXTS:
+        if not isinstance(fields.get(name, ""), str):
+            raise ValueError(f"this resume token's {name} is not text")
     return fields

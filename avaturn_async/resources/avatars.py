@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from .. import calls, codec
-from ..errors import AvaturnError, NotFoundError
+from ..errors import AvaturnError, NotFoundError, ResponseFormatError
 from ..jobs import PendingAvatar
 from ..models import (
     AvatarListItem,
@@ -80,6 +80,8 @@ class Avatars:
         Raises:
             AvaturnError: where the upload failed it carries ``avatar_id`` and ``upload_url``.
         """
+        if customization is not None:
+            _check(customization)
         form = await photos.read()
         made = await self.create(user_id)
         position = await self._desk.position(f"avatar:{made.avatar_id}")
@@ -116,7 +118,7 @@ class Avatars:
             self._desk,
             as_uuid(fields.get("avatar_id", ""), "the token's avatar_id"),
             str(fields.get("user_id", "")),
-            customization=None if wanted is None else codec.structure(wanted, ExternalAvatarCustomization),
+            customization=None if wanted is None else _customization_of(wanted),
             status=ScanStatus.PENDING,
             position=fields.get("position"),
             created_at=fields["created"],
@@ -135,8 +137,7 @@ class Avatars:
             GoneError: assets are no longer available; ``asset_ids`` has them.
         """
         avatar = as_uuid(avatar_id, "avatar_id")
-        if not isinstance(customization, ExternalAvatarCustomization):
-            raise TypeError(f"customization must be an ExternalAvatarCustomization, not {type(customization).__name__}")
+        _check(customization)
         self._desk.versions.revised(avatar)
         await self._transport.request(calls.set_customization(avatar, customization))
 
@@ -147,6 +148,20 @@ class Avatars:
         except NotFoundError:
             if not missing_ok:
                 raise
+
+
+def _customization_of(wanted: object) -> ExternalAvatarCustomization:
+    problem = ""
+    try:
+        return codec.structure(wanted, ExternalAvatarCustomization)
+    except ResponseFormatError as error:
+        problem = error.where
+    raise ValueError(f"this resume token's customization is wrong at {problem}")
+
+
+def _check(customization: object) -> None:
+    if not isinstance(customization, ExternalAvatarCustomization):
+        raise TypeError(f"customization must be an ExternalAvatarCustomization, not {type(customization).__name__}")
 
 
 def _form(photos: PhotoUpload) -> aiohttp.FormData:
