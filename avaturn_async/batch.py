@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, Self
 from uuid import UUID
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from .pending import Default
 
 __all__ = ["BatchOutcome", "BatchProgress", "BatchReport", "ExportBatch"]
+
+logger = logging.getLogger(__name__)
 
 AvatarIds = Iterable[str | UUID] | AsyncIterable[str | UUID]
 
@@ -195,6 +199,9 @@ class ExportBatch:
             if self._work is not None:
                 self._work.cancel()
                 await asyncio.wait([self._work])
+                if not self._work.cancelled() and (left := self._work.exception()) is not None:
+                    logger.debug("a batch that was left ended with %s", type(left).__name__)
+            await self._source.aclose()
         finally:
             if self._journal is not None:
                 await self._journal.aclose()
@@ -353,13 +360,15 @@ class ExportBatch:
     async def _succeed(self, item: _Item, download: Download | None) -> None:
         avatar_id = as_uuid(item.avatar_id, "avatar_id")
         size, digest = (download.size, download.sha256) if download else (None, None)
-        await self._note(avatar_id, "done", item.attempts, size=size, sha256=digest)
+        with _logged_journal_trouble():
+            await self._note(avatar_id, "done", item.attempts, size=size, sha256=digest)
         outcome = BatchOutcome(avatar_id=avatar_id, export=item.export, download=download, attempts=item.attempts)
         await self._put(item, outcome)
 
     async def _fail(self, item: _Item, error: Exception) -> None:
         if isinstance(item.avatar_id, UUID):
-            await self._note(item.avatar_id, "failed", item.attempts, error=f"{type(error).__name__}: {error}")
+            with _logged_journal_trouble():
+                await self._note(item.avatar_id, "failed", item.attempts, error=f"{type(error).__name__}: {error}")
         outcome = BatchOutcome(
             avatar_id=item.avatar_id, export=item.export, error=error.with_traceback(None), attempts=item.attempts
         )
@@ -381,12 +390,25 @@ class ExportBatch:
         return self._folder / f"{avatar_id}.glb"
 
 
-async def _numbered(avatar_ids: AvatarIds) -> AsyncIterator[tuple[int, str | UUID]]:
+@contextmanager
+def _logged_journal_trouble() -> Iterator[None]:
+    """Let an outcome out although the journal fails: a later run asks for it again, which does no harm."""
+    try:
+        yield
+    except AvaturnError as error:
+        logger.warning("%s", error)
+
+
+async def _numbered(avatar_ids: AvatarIds) -> AsyncGenerator[tuple[int, str | UUID], None]:
     number = 0
     if isinstance(avatar_ids, AsyncIterable):
-        async for given in avatar_ids:
-            yield number, given
-            number += 1
+        try:
+            async for given in avatar_ids:
+                yield number, given
+                number += 1
+        finally:
+            if isinstance(avatar_ids, AsyncGenerator):
+                await avatar_ids.aclose()
     else:
         for given in avatar_ids:
             yield number, given

@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from .errors import ConfigurationError
+from .errors import AvaturnError, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-__all__ = ["Entry", "Journal"]
+__all__ = ["Entry", "Journal", "JournalError"]
 
 T = TypeVar("T")
+
+
+class JournalError(AvaturnError):
+    """A journal that could not be read or written while a batch ran, such as on a full disk."""
+
 
 _VERSION = "1"
 _SCHEMA = """
@@ -83,23 +88,37 @@ class Journal:
             problem = await self._off_loop(self._open)
         except sqlite3.Error as error:
             problem = "another batch is writing to it" if "locked" in str(error) else f"SQLite says: {error}"
+        except asyncio.CancelledError:  # the thread goes on, and must not keep the lock
+            self._thread.submit(self._close)
+            self._thread.shutdown(wait=False)
+            raise
         if problem is not None:
             await self.aclose()
             raise ConfigurationError(f"the journal {self._path} can't be used: {problem}")
 
     async def read(self, avatar_id: UUID) -> Entry | None:
-        """Return what is known of an avatar."""
-        return await self._off_loop(self._read, avatar_id)
+        """Return what is known of an avatar; a JournalError says that the file can't be read."""
+        return await self._guarded(self._read, avatar_id)
 
     async def write(self, avatar_id: UUID, entry: Entry) -> None:
-        """Remember this of an avatar."""
-        await self._off_loop(self._write, avatar_id, entry)
+        """Remember this of an avatar; a JournalError says that the file can't be written."""
+        await self._guarded(self._write, avatar_id, entry)
 
     async def aclose(self) -> None:
         """Close the file; what was written is kept. Calling it again does nothing."""
-        with suppress(RuntimeError):  # the thread has ended already
-            await self._off_loop(self._close)
-        self._thread.shutdown(wait=False)
+        try:
+            with suppress(RuntimeError, sqlite3.Error):  # the thread has ended already, or the disk is full
+                await self._off_loop(self._close)
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def _guarded(self, work: Callable[..., T], *arguments: Any) -> T:
+        problem = ""
+        try:
+            return await self._off_loop(work, *arguments)
+        except sqlite3.Error as error:
+            problem = str(error)
+        raise JournalError(f"the journal {self._path} failed: SQLite says: {problem}")
 
     async def _off_loop(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)

@@ -19,6 +19,7 @@ from avaturn_async import (
     DownloadError,
     JobFailedError,
     NotFoundError,
+    PendingExport,
     WaitTimeoutError,
 )
 from avaturn_async.emulator import Faults, Timing
@@ -242,3 +243,38 @@ async def test_a_target_that_is_a_folder_fails_alone(tmp_path: Path) -> None:
         assert (ids[2], DownloadError) == (failed.avatar_id, type(failed.error))
         assert isinstance(failed, BatchOutcome)
         assert 4 == len(report.succeeded)
+
+
+async def test_the_input_is_closed_when_the_batch_is_left() -> None:
+    """An async generator gets its end inside the block, not from the garbage collector."""
+    closed = asyncio.Event()
+
+    async def source(ids: list[UUID]) -> AsyncIterator[UUID]:
+        try:
+            for avatar_id in ids:
+                yield avatar_id
+        finally:
+            closed.set()
+
+    async with avatars(20) as (_, client, ids):
+        async with client.exports.batch(source(ids), max_pending=2) as batch:
+            async for _ in batch:
+                break
+        assert closed.is_set()
+
+
+async def test_the_shared_refusal_carries_no_other_avatar_s_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left after a 401 must not be resumed as the first avatar."""
+
+    async def refused(pending: PendingExport, **_: object) -> None:
+        error = AuthenticationError("no", status=401)
+        error.resume_token = pending.resume_token
+        raise error
+
+    monkeypatch.setattr(PendingExport, "wait", refused)
+    async with avatars(3) as (_, client, ids):
+        async with client.exports.batch(ids, max_pending=1) as batch:
+            report = await batch.run()
+        tokens = [outcome.error.resume_token for outcome in report.failed]  # type: ignore[union-attr]
+        assert str(ids[0]) in str(tokens[0])
+        assert [None, None] == tokens[1:]

@@ -169,3 +169,37 @@ async def test_killed_at_random_moments(tmp_path: Path) -> None:
         assert all(map(whole, models))
         kept = {path.name: path.stat().st_mtime_ns for path in models if path.name in wholes}
         assert wholes == kept
+
+
+async def test_a_journal_that_fails_loses_no_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk each export has its outcome, and the rest goes on."""
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with avatars(5) as (_, client, ids):
+        monkeypatch.setattr(Journal, "_write", full)
+        outcomes = await run_batch(client, ids, tmp_path)  # type: ignore[arg-type]
+        assert ids == [each.avatar_id for each in outcomes]
+        assert all("disk is full" in str(each.error) for each in outcomes)
+        monkeypatch.undo()
+        assert [True] * 5 == [each.ok for each in await run_batch(client, ids, tmp_path)]  # type: ignore[arg-type]
+
+
+async def test_a_cancelled_opening_keeps_no_lock(tmp_path: Path) -> None:
+    """Another batch can have the journal."""
+    journal = Journal(tmp_path / "journal.db", "u")
+    opening = asyncio.create_task(journal.open())
+    await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    for _ in range(100):
+        again = Journal(tmp_path / "journal.db", "u")
+        try:
+            await again.open()
+        except ConfigurationError:
+            await asyncio.sleep(0.01)
+        else:
+            break
+    assert await again.read(uuid4()) is None
+    await again.aclose()
