@@ -1,46 +1,51 @@
-"""The journal of a batch: what was started, what is done, so that a later run goes on where one ended."""
+"""The journal of a batch: what was started and what is done, so that a later run goes on where one ended."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
-from .errors import AvaturnError, ConfigurationError
+from .errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-__all__ = ["Entry", "Journal", "JournalError"]
+__all__ = ["Entry", "Journal", "State"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+State: TypeAlias = Literal["pending", "done", "failed"]
 
+#: What tells our files from other SQLite files ("AVTN"), and the version of the tables.
+_APPLICATION = 0x4156544E
+_VERSION = 1
+#: Seconds to wait for another process that has the file.
+_PATIENCE = 1.0
 
-class JournalError(AvaturnError):
-    """A journal that could not be read or written while a batch ran, such as on a full disk."""
+_TABLES = (
+    "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE exports (avatar_id BLOB PRIMARY KEY, state TEXT NOT NULL, attempts INTEGER NOT NULL,"
+    " resume_token TEXT, file TEXT, size INTEGER, sha256 TEXT, error TEXT) WITHOUT ROWID",
+    f"PRAGMA application_id = {_APPLICATION}",
+    f"PRAGMA user_version = {_VERSION}",
+)
+_READ = "SELECT state, attempts, resume_token, file, size, sha256, error FROM exports WHERE avatar_id = ?"
+_WRITE = "INSERT OR REPLACE INTO exports VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
-
-_VERSION = "1"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS exports (
-    avatar_id BLOB PRIMARY KEY,
-    state TEXT NOT NULL,
-    attempts INTEGER NOT NULL,
-    resume_token TEXT,
-    size INTEGER,
-    sha256 TEXT,
-    error TEXT
-) WITHOUT ROWID;
-"""
-_WRITE = "INSERT OR REPLACE INTO exports VALUES (?, ?, ?, ?, ?, ?, ?)"
-_READ = "SELECT state, attempts, resume_token, size, sha256, error FROM exports WHERE avatar_id = ?"
+_REASONS = {
+    "SQLITE_BUSY": "another batch is using it",
+    "SQLITE_NOTADB": "it is not a SQLite file",
+}
 
 
 @attrs.frozen
@@ -49,115 +54,162 @@ class Entry:
 
     Attributes:
         state: ``"pending"``, ``"done"`` or ``"failed"``.
-        attempts: how often its export was tried, over all runs.
+        attempts: how often its export was asked for, over all runs.
         resume_token: what the wait of a pending one goes on with.
-        size: bytes of the file that was downloaded.
+        file: the name of the file that was downloaded.
+        size: its length in bytes.
         sha256: its SHA-256, hexadecimal.
         error: what went wrong, as a sentence.
     """
 
-    state: str
+    state: State
     attempts: int = 0
     resume_token: str | None = None
+    file: str | None = None
     size: int | None = None
     sha256: str | None = None
     error: str | None = None
 
 
 class Journal:
-    """A SQLite file that one batch at a time writes to, in a thread of its own.
+    """A SQLite file that one batch at a time works with, in a thread of its own.
 
-    Every change is committed before the batch goes on, so that a killed process loses nothing that it was told.
+    What is awaited of `write` is committed, together with whatever else came while the thread was busy. Once it is open
+    it never stops a batch: an entry that can't be read or written is logged, and at worst a later run does something
+    again.
+
+    Args:
+        path: the file; its folder must exist.
+        base_url: where the exports are; a journal is of no use elsewhere.
     """
 
     def __init__(self, path: str | os.PathLike[str], base_url: str) -> None:
-        self._path = os.fspath(path)
+        self._path = Path(path)
         self._base_url = base_url
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="avaturn-journal")
         self._database: sqlite3.Connection | None = None
+        self._unwritten: deque[tuple[Any, ...]] = deque()
 
     async def open(self) -> None:
-        """Open or make the file.
+        """Open the file, or make it; whatever happens, `aclose` is to be called.
 
         Raises:
-            ConfigurationError: it is another batch's at this moment, belongs to another base_url, was made by a newer
-                release, or is no journal.
+            ConfigurationError: another batch is using it, it belongs to another base_url, a newer release made it, or
+                it is something else.
         """
-        problem: str | None = None
         try:
             problem = await self._off_loop(self._open)
         except sqlite3.Error as error:
-            problem = "another batch is writing to it" if "locked" in str(error) else f"SQLite says: {error}"
-        except asyncio.CancelledError:  # the thread goes on, and must not keep the lock
-            self._thread.submit(self._close)
-            self._thread.shutdown(wait=False)
-            raise
+            problem = _reason(error)
         if problem is not None:
-            await self.aclose()
             raise ConfigurationError(f"the journal {self._path} can't be used: {problem}")
 
     async def read(self, avatar_id: UUID) -> Entry | None:
-        """Return what is known of an avatar; a JournalError says that the file can't be read."""
-        return await self._guarded(self._read, avatar_id)
+        """Return what is known of an avatar."""
+        return await self._off_loop(self._read, avatar_id.bytes)
 
-    async def write(self, avatar_id: UUID, entry: Entry) -> None:
-        """Remember this of an avatar; a JournalError says that the file can't be written."""
-        await self._guarded(self._write, avatar_id, entry)
+    async def write(self, avatar_id: UUID, state: State, attempts: int, **found: Any) -> None:
+        """Remember an `Entry` of these in place of what was known of an avatar; return once it is committed."""
+        self._unwritten.append((avatar_id.bytes, *attrs.astuple(Entry(state, attempts, **found))))
+        await self._off_loop(self._flush)
 
     async def aclose(self) -> None:
-        """Close the file; what was written is kept. Calling it again does nothing."""
+        """Commit what is left and close the file."""
         try:
-            with suppress(RuntimeError, sqlite3.Error):  # the thread has ended already, or the disk is full
-                await self._off_loop(self._close)
+            await self._off_loop(self._close)
         finally:
             self._thread.shutdown(wait=False)
-
-    async def _guarded(self, work: Callable[..., T], *arguments: Any) -> T:
-        problem = ""
-        try:
-            return await self._off_loop(work, *arguments)
-        except sqlite3.Error as error:
-            problem = str(error)
-        raise JournalError(f"the journal {self._path} failed: SQLite says: {problem}")
 
     async def _off_loop(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
+    # In the thread.
+
     def _open(self) -> str | None:
-        database = self._database = sqlite3.connect(self._path, timeout=0.5, isolation_level=None)
+        path = os.path.abspath(self._path)  # noqa: PTH100 - ":memory:" and "" are names like others
+        database = self._database = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
         database.execute("BEGIN EXCLUSIVE")
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            database.execute(statement)
-        about = dict(database.execute("SELECT name, value FROM about"))
-        problem = self._mismatch(about)
-        if problem is None and not about:
-            database.executemany("INSERT INTO about VALUES (?, ?)", [("v", _VERSION), ("base_url", self._base_url)])
-        database.execute("COMMIT" if problem is None else "ROLLBACK")
+        problem = self._mismatch(database)
+        if problem is None and not _tables(database):
+            self._make_tables(database)
+        database.execute("COMMIT")
+        if problem is None:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
         return problem
 
-    def _mismatch(self, about: dict[str, str]) -> str | None:
-        if about and about.get("v") != _VERSION:
-            return f"it is of version {about.get('v')!r:.20}, this release writes {_VERSION!r}"
-        if about and about.get("base_url") != self._base_url:
-            return f"it belongs to {about.get('base_url')!r:.200}, the client's base_url is {self._base_url!r}"
+    def _mismatch(self, database: sqlite3.Connection) -> str | None:
+        if not _tables(database):
+            return None
+        if _pragma(database, "application_id") != _APPLICATION:
+            return "it is a SQLite file, but not a journal"
+        version = _pragma(database, "user_version")
+        if version > _VERSION:
+            return f"it is of version {version}, and this release knows up to {_VERSION}"
+        (base_url,) = database.execute("SELECT value FROM about WHERE name = 'base_url'").fetchone()
+        if base_url != self._base_url:
+            return f"it belongs to {base_url!r:.200}, but the client's base_url is {self._base_url!r}"
         return None
 
-    def _read(self, avatar_id: UUID) -> Entry | None:
-        row = self._connected().execute(_READ, (avatar_id.bytes,)).fetchone()
+    def _make_tables(self, database: sqlite3.Connection) -> None:
+        for statement in _TABLES:
+            database.execute(statement)
+        database.execute("INSERT INTO about VALUES ('base_url', ?)", (self._base_url,))
+
+    def _read(self, key: bytes) -> Entry | None:
+        try:
+            row = self._opened().execute(_READ, (key,)).fetchone()
+        except sqlite3.Error as error:
+            logger.warning("the journal %s can't be read: %s", self._path, _reason(error))
+            return None
         return None if row is None else Entry(*row)
 
-    def _write(self, avatar_id: UUID, entry: Entry) -> None:
-        self._connected().execute(_WRITE, (avatar_id.bytes, *attrs.astuple(entry)))
+    def _flush(self) -> None:
+        rows = [self._unwritten.popleft() for _ in range(len(self._unwritten))]
+        if not rows:
+            return  # an earlier call took them all
+        try:
+            self._commit(self._opened(), rows)
+        except sqlite3.Error as error:
+            logger.warning("the journal %s lacks %d entries: %s", self._path, len(rows), _reason(error))
 
-    def _connected(self) -> sqlite3.Connection:
+    def _commit(self, database: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
+        database.execute("BEGIN")
+        try:
+            database.executemany(_WRITE, rows)
+            database.execute("COMMIT")
+        except sqlite3.Error:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+
+    def _opened(self) -> sqlite3.Connection:
         if self._database is None:
-            raise ConfigurationError(f"the journal {self._path} is closed")
+            raise sqlite3.ProgrammingError("it is not open")
         return self._database
 
     def _close(self) -> None:
-        if self._database is not None:
+        if self._database is None:
+            return
+        self._flush()
+        try:
             self._database.close()
-            self._database = None
+        except sqlite3.Error as error:
+            logger.warning("the journal %s was not closed well: %s", self._path, _reason(error))
+        self._database = None
+
+
+def _tables(database: sqlite3.Connection) -> int:
+    (count,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    return int(count)
+
+
+def _pragma(database: sqlite3.Connection, name: str) -> int:
+    (value,) = database.execute(f"PRAGMA {name}").fetchone()
+    return int(value)
+
+
+def _reason(error: sqlite3.Error) -> str:
+    name: str = getattr(error, "sqlite_errorname", "")
+    return _REASONS.get(name, f"SQLite says: {error}")

@@ -13,25 +13,20 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchProgress", "Meter"]
 
-#: Seconds between two calls of on_progress, at the least.
-_PAUSE = 0.1
-#: How many of the last ends the rate is taken from, and the fewest that say anything.
-_WINDOW = 256
-_FEWEST = 5
-
 
 @attrs.frozen(kw_only=True)
 class BatchProgress:
     """How far a batch is.
 
     Attributes:
-        total: avatars in all, duplicates included, or None where the input does not say.
-        done: exports that ended well, or had so in an earlier run.
+        total: avatars in all, without the duplicates met so far, or None where the input has no length.
+        done: those that ended well, or had so in an earlier run.
         failed: those that did not.
-        pending: those under way.
+        pending: exports under way, from their creation until their file is whole.
         bytes: downloaded so far.
-        rate: ends a second, over the last few; None until it can be told.
-        eta: seconds until the end at that rate; None until it can be told.
+        rate: exports ended a second, over the last two rounds of them; None until one has ended.
+        eta: seconds until the end at that rate; None until it can be known, which takes twice as long as the first
+            export.
     """
 
     total: int | None
@@ -44,54 +39,64 @@ class BatchProgress:
 
 
 class Meter:
-    """Counts what a batch does, and tells it a few times a second."""
+    """Counts what a batch does.
 
-    def __init__(
-        self, tell: Callable[[BatchProgress], object] | None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.total: int | None = None
-        self.done = self.failed = self.pending = self.bytes = self.repeated = 0
-        self._tell = tell
+    The rate is taken over twice as many ends as there may be exports at once: they tend to come in waves, and less than
+    a whole wave says nothing. What an earlier run had done counts, but not as fast.
+
+    Args:
+        at_once: the most exports that are under way at once.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, at_once: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.done = self.failed = self.pending = self.bytes = 0
         self._clock = clock
-        self._ends: deque[float] = deque(maxlen=_WINDOW)
-        self._told = -_PAUSE
+        self._marks: deque[float] = deque(maxlen=2 * at_once + 1)
+        self._began: float | None = None
+        self._to_first_end: float | None = None
 
     def began(self) -> None:
         """Count an export as under way."""
         self.pending += 1
+        if self._began is None:
+            self._began = self._clock()
+            self._marks.append(self._began)
 
-    def ended(self, *, well: bool, skipped: bool = False) -> None:
-        """Count its end; one that an earlier run had done says nothing about the rate."""
+    def ended(self) -> None:
+        """Count it as over."""
         self.pending -= 1
+        now = self._clock()
+        self._marks.append(now)
+        if self._to_first_end is None:
+            self._to_first_end = now - self._marks[0]
+
+    def count(self, *, well: bool) -> None:
+        """Count an outcome."""
         self.done += well
         self.failed += not well
-        if not skipped:
-            self._ends.append(self._clock())
-        self.tell()
 
-    def tell(self, *, last: bool = False) -> None:
-        """Call on_progress, unless it was called just now; what it raises ends the batch."""
-        now = self._clock()
-        if self._tell is not None and (last or now - self._told >= _PAUSE):
-            self._told = now
-            self._tell(self.snapshot())
-
-    def snapshot(self) -> BatchProgress:
-        """Return how far it is now."""
+    def snapshot(self, total: int | None) -> BatchProgress:
+        """Return how far it is now, of `total`."""
         rate = self._rate()
-        left = None if self.total is None else self.total - self.done - self.failed - self.repeated
+        left = None if total is None else max(0, total - self.done - self.failed)
         return BatchProgress(
-            total=self.total,
+            total=total,
             done=self.done,
             failed=self.failed,
             pending=self.pending,
             bytes=self.bytes,
             rate=rate,
-            eta=left / rate if rate and left is not None else None,
+            eta=0.0 if left == 0 else self._eta(left, rate),
         )
 
     def _rate(self) -> float | None:
-        if len(self._ends) < _FEWEST:
+        ends = len(self._marks) - 1
+        seconds = self._clock() - self._marks[0] if self._marks else 0.0
+        return ends / seconds if ends > 0 and seconds > 0 else None
+
+    def _eta(self, left: int | None, rate: float | None) -> float | None:
+        if left is None or rate is None or self._began is None or self._to_first_end is None:
             return None
-        seconds = self._clock() - self._ends[0]
-        return (len(self._ends) - 1) / seconds if seconds > 0 else None
+        settled = self._clock() - self._began >= 2 * self._to_first_end
+        return left / rate if settled else None

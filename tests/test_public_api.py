@@ -149,7 +149,7 @@ FLOORS = [
     ],
     ["calls", "results", "webhooks", "polling", "desk"],
     ["pending", "jobs"],
-    ["batch", "journal", "progress"],
+    ["batch", "intake", "journal", "progress", "report", "stages", "tasks"],
     ["resources"],
     ["client"],
     ["cli", "pytest_plugin", "pytest_async_fixtures", "__main__"],

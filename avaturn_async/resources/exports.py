@@ -76,7 +76,7 @@ class Exports:
             max_pending: exports awaited at once.
             max_downloads: downloads at once.
             journal: a SQLite file; a later run with it skips what is done and resumes what was pending.
-            timeout: seconds that each export is awaited; left out, the client's ``wait_timeout``.
+            timeout: seconds that each export is awaited; left out, the client's ``wait_timeout``; None is for ever.
             on_progress: called with a `BatchProgress`, some ten times a second at the most, and at the end. What it
                 raises ends the batch.
 

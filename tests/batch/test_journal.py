@@ -1,205 +1,188 @@
-"""Batches that go on where an earlier run ended."""
+"""The journal: what it keeps, what it refuses, and what it does when its disk fails."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sqlite3
-import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from avaturn_async import AvaturnClient, BatchOutcome, ConfigurationError
-from avaturn_async.emulator import Faults, Timing
+from avaturn_async import ConfigurationError
 from avaturn_async.journal import Entry, Journal
-from tests.chaos.kit import SEED, scaled
 
-from .kit import avatars
-from .test_batch import whole
+API = "https://api.example"
 
 
-async def run_batch(client: AvaturnClient, ids: list[object], folder: Path, **options: object) -> list[BatchOutcome]:
-    """Run a batch with a journal beside its folder."""
-    async with client.exports.batch(
-        ids,  # type: ignore[arg-type]
-        download_to=folder / "models",
-        journal=folder / "journal.db",
-        **options,  # type: ignore[arg-type]
-    ) as batch:
-        return (await batch.run()).outcomes
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Name a journal."""
+    return tmp_path / "journal.db"
 
 
-async def test_a_second_run_does_nothing_again(tmp_path: Path) -> None:
-    """What is done is skipped, with its file in the outcome."""
-    async with avatars(10) as (avaturn, client, ids):
-        first = await run_batch(client, ids, tmp_path)  # type: ignore[arg-type]
-        before = avaturn.counts.copy()
-        second = await run_batch(client, ids, tmp_path)  # type: ignore[arg-type]
-        assert before == avaturn.counts
-        assert [each.download for each in first] == [each.download for each in second]
-        assert [1] * 10 == [each.attempts for each in second]
+async def refusal(path: Path, base_url: str = API) -> str:
+    """Open a journal that can't be opened, and return what is said."""
+    journal = Journal(path, base_url)
+    with pytest.raises(ConfigurationError) as caught:
+        await journal.open()
+    await journal.aclose()
+    assert f"the journal {path} can't be used: " in str(caught.value)
+    return str(caught.value)
 
 
-async def test_what_failed_is_tried_again(tmp_path: Path) -> None:
-    """A later run counts the attempts."""
-    async with avatars(3) as (avaturn, client, ids):
-        avaturn.faults = Faults(job_failures=1)
-        failed = await run_batch(client, ids, tmp_path)  # type: ignore[arg-type]
-        avaturn.faults = Faults(restart_failed=True)
-        mended = await run_batch(client, ids, tmp_path)  # type: ignore[arg-type]
-        assert [False] * 3 == [each.ok for each in failed]
-        assert [(True, 2)] * 3 == [(each.ok, each.attempts) for each in mended]
-
-
-async def test_a_batch_that_was_left_is_resumed(tmp_path: Path) -> None:
-    """What was pending is resumed by its token, not created anew."""
-    async with avatars(6) as (avaturn, client, ids):
-        avaturn.timing = Timing(export=0.6)
-        async with client.exports.batch(ids, download_to=tmp_path / "models", journal=tmp_path / "journal.db") as batch:
-            running = asyncio.create_task(batch.run())
-            while avaturn.counts["create_export"] < 6:
-                await asyncio.sleep(0.005)
-            await client.users.create()
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-        outcomes = await run_batch(client, ids, tmp_path)  # type: ignore[arg-type]
-        assert [True] * 6 == [each.ok for each in outcomes]
-        assert all(whole(each.download.path) for each in outcomes if each.download)
-
-
-async def test_a_damaged_file_is_downloaded_again(tmp_path: Path) -> None:
-    """A file that is cut, or another one than the journal knows, is not adopted."""
-    async with avatars(3) as (avaturn, client, ids):
-        first = await run_batch(client, ids, tmp_path)  # type: ignore[arg-type]
-        paths = [each.download.path for each in first if each.download]
-        content = paths[0].read_bytes()
-        paths[0].write_bytes(content[:-1])
-        paths[1].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        before = avaturn.counts["download_file"]
-        second = await run_batch(client, ids, tmp_path)  # type: ignore[arg-type]
-        assert [each.download for each in first] == [each.download for each in second]
-        assert 2 == avaturn.counts["download_file"] - before
-
-
-async def test_a_journal_without_files(tmp_path: Path) -> None:
-    """Without a folder, done means exported."""
-    async with avatars(3) as (avaturn, client, ids):
-        for _ in range(2):
-            async with client.exports.batch(ids, journal=tmp_path / "journal.db") as batch:
-                assert [True] * 3 == [outcome.ok async for outcome in batch]
-        assert 3 == len({each.query for each in avaturn.requests if each.operation == "create_export"})
-
-
-async def test_journals_that_can_not_be_used(tmp_path: Path) -> None:
-    """No SQLite, another base_url, a newer version, in use, a folder: told on entering, with the path."""
-    path = tmp_path / "journal.db"
-
-    async def refusal(base_url: str = "https://api.example") -> str:
-        with pytest.raises(ConfigurationError, match=r"journal\.db") as caught:
-            await Journal(path, base_url).open()
-        return str(caught.value)
-
-    path.write_text("this is no database, and it is long enough to be told from one" * 20)
-    assert "SQLite says" in await refusal()
-    path.unlink()
-    journal = Journal(path, "https://api.example")
+async def make(path: Path) -> None:
+    """Make an empty journal."""
+    journal = Journal(path, API)
     await journal.open()
-    assert "another batch" in await refusal()
     await journal.aclose()
-    await journal.aclose()
-    assert "https://other.example" in await refusal("https://other.example")
-    with sqlite3.connect(path) as database:
-        database.execute("UPDATE about SET value = '9' WHERE name = 'v'")
-    database.close()
-    assert "version" in await refusal()
-    path.unlink()
-    path.mkdir()
-    assert "SQLite says" in await refusal()
 
 
-async def test_entries_are_kept(tmp_path: Path) -> None:
-    """What was written is read by the next one, and a closed journal says so."""
-    journal, avatar_id = Journal(tmp_path / "journal.db", "u"), uuid4()
+async def test_entries_are_kept(path: Path) -> None:
+    """What was written is read by the next one, the last entry of each avatar."""
+    journal, avatar_id, other = Journal(path, API), uuid4(), uuid4()
     await journal.open()
     assert await journal.read(avatar_id) is None
-    entry = Entry("done", 2, None, 12, "ab", None)
-    await journal.write(avatar_id, entry)
+    await journal.write(avatar_id, "pending", 1, resume_token="{}")
+    await journal.write(avatar_id, "done", 2, file="a.glb", size=12, sha256="ab")
+    await journal.write(other, "failed", 3, error="so it goes")
     await journal.aclose()
-    journal = Journal(tmp_path / "journal.db", "u")
+    journal = Journal(path, API)
     await journal.open()
-    assert entry == await journal.read(avatar_id)
+    assert Entry("done", 2, None, "a.glb", 12, "ab", None) == await journal.read(avatar_id)
+    assert Entry("failed", 3, error="so it goes") == await journal.read(other)
+    await journal.aclose()
+    assert [path] == list(path.parent.iterdir())
+
+
+async def test_many_writes_share_a_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes while the thread is busy is committed together, and each writer goes on after its commit."""
+    journal, ids = Journal(path, API), [uuid4() for _ in range(500)]
+    commits = []
+    await journal.open()
+    whole = journal._commit
+    monkeypatch.setattr(journal, "_commit", lambda database, rows: (commits.append(len(rows)), whole(database, rows)))
+    await asyncio.gather(*(journal.write(avatar_id, "done", 1) for avatar_id in ids))
+    assert 500 == sum(commits)
+    assert len(commits) < 250
+    assert all([await journal.read(avatar_id) for avatar_id in ids])
     await journal.aclose()
 
 
-@pytest.mark.timeout(300)
-async def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """Kill -9 again and again: in the end every model is there once and whole, and none was downloaded twice."""
-    import random
-
-    rng = random.Random(SEED)
-    print(f"seed {SEED}")
-    kills = scaled(10, 3)
-    async with avatars(scaled(300, 60), timing=Timing(scan=0, export=0.2)) as (avaturn, client, ids):
-        (tmp_path / "ids").write_text("\n".join(map(str, ids)))
-        worker = Path(__file__).with_name("worker.py")
-        environment = {**os.environ, "AVATURN_BASE_URL": avaturn.url, "AVATURN_API_TOKEN": avaturn.token}
-        wholes: dict[str, int] = {}
-        for _ in range(kills):
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, worker, tmp_path, env=environment, stdout=asyncio.subprocess.PIPE
-            )
-            assert process.stdout is not None
-            for _ in range(rng.randrange(1, 1 + len(ids) // kills)):
-                if not await process.stdout.readline():
-                    break
-            if process.returncode is None:
-                process.send_signal(signal.SIGKILL)
-            await process.communicate()
-            for path in (tmp_path / "models").glob("*.glb"):
-                assert whole(path)
-                wholes.setdefault(path.name, path.stat().st_mtime_ns)
-        assert wholes
-        outcomes = await run_batch(client, ids, tmp_path)  # type: ignore[arg-type]
-        assert [True] * len(ids) == [each.ok for each in outcomes]
-        models = list((tmp_path / "models").glob("*.glb"))
-        assert {f"{avatar_id}.glb" for avatar_id in ids} == {path.name for path in models}
-        assert all(map(whole, models))
-        kept = {path.name: path.stat().st_mtime_ns for path in models if path.name in wholes}
-        assert wholes == kept
+async def test_a_write_that_was_cancelled_is_kept_all_the_same(path: Path) -> None:
+    """It is committed with the next one, or at the end."""
+    journal, avatar_id = Journal(path, API), uuid4()
+    await journal.open()
+    writes = [asyncio.create_task(journal.write(each, "done", 1)) for each in (uuid4(), avatar_id)]
+    await asyncio.sleep(0)
+    for write in writes:
+        write.cancel()
+    await asyncio.wait(writes)
+    await journal.aclose()
+    with closing(sqlite3.connect(path)) as database:
+        assert (2,) == database.execute("SELECT count(*) FROM exports").fetchone()
 
 
-async def test_a_journal_that_fails_loses_no_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full disk each export has its outcome, and the rest goes on."""
+async def test_one_batch_at_a_time(path: Path) -> None:
+    """A second one is told so, and can have the journal afterwards."""
+    journal = Journal(path, API)
+    await journal.open()
+    assert "another batch is using it" in await refusal(path)
+    await journal.write(uuid4(), "done", 1)
+    await journal.aclose()
+    await make(path)
 
-    def full(*_: object) -> None:
+
+async def test_another_api_is_refused(path: Path) -> None:
+    """Both are named."""
+    await make(path)
+    said = await refusal(path, "https://other.example")
+    assert API in said
+    assert "https://other.example" in said
+
+
+async def test_a_newer_release_is_refused(path: Path) -> None:
+    """By the version of its tables."""
+    await make(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 9")
+    assert "version 9" in await refusal(path)
+
+
+async def test_what_is_no_journal_is_refused_and_left_alone(path: Path) -> None:
+    """Another program's SQLite file, another file, a folder, a folder that is not there."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE about (name TEXT)")
+    before = path.read_bytes()
+    assert "but not a journal" in await refusal(path)
+    assert before == path.read_bytes()
+    path.write_text("no database, " * 100)
+    assert "not a SQLite file" in await refusal(path)
+    assert "no database, " * 100 == path.read_text()
+    path.unlink()
+    path.mkdir()
+    assert "SQLite says" in await refusal(path)
+    assert "SQLite says" in await refusal(path / "none" / "journal.db")
+
+
+async def test_an_empty_file_becomes_a_journal(path: Path) -> None:
+    """As one made by `mktemp` is."""
+    path.touch()
+    await make(path)
+    assert path.stat().st_size
+
+
+async def test_memory_is_a_name_like_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite would keep that journal nowhere."""
+    monkeypatch.chdir(path.parent)
+    await make(Path(":memory:"))
+    assert (path.parent / ":memory:").is_file()
+
+
+class Broken:
+    """A database whose disk is full."""
+
+    in_transaction = True
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def execute(self, statement: str, *_: Any) -> Any:
+        self.said.append(statement)
+        if statement.startswith("SELECT"):
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def executemany(self, *_: Any) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    async with avatars(5) as (_, client, ids):
-        monkeypatch.setattr(Journal, "_write", full)
-        outcomes = await run_batch(client, ids, tmp_path)  # type: ignore[arg-type]
-        assert ids == [each.avatar_id for each in outcomes]
-        assert all("disk is full" in str(each.error) for each in outcomes)
-        monkeypatch.undo()
-        assert [True] * 5 == [each.ok for each in await run_batch(client, ids, tmp_path)]  # type: ignore[arg-type]
+    def close(self) -> None:
+        self.said.append("close")
+        raise sqlite3.OperationalError("disk I/O error")
 
 
-async def test_a_cancelled_opening_keeps_no_lock(tmp_path: Path) -> None:
-    """Another batch can have the journal."""
-    journal = Journal(tmp_path / "journal.db", "u")
-    opening = asyncio.create_task(journal.open())
-    await asyncio.sleep(0)
-    opening.cancel()
-    await asyncio.gather(opening, return_exceptions=True)
-    for _ in range(100):
-        again = Journal(tmp_path / "journal.db", "u")
-        try:
-            await again.open()
-        except ConfigurationError:
-            await asyncio.sleep(0.01)
-        else:
-            break
-    assert await again.read(uuid4()) is None
-    await again.aclose()
+async def test_a_journal_whose_disk_fails_never_stops_a_batch(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It says what is lost, and that is all: the files themselves are found by a later run."""
+    journal, broken = Journal(path, API), Broken()
+    journal._database = broken  # type: ignore[assignment]
+    await journal.write(uuid4(), "done", 1)
+    assert await journal.read(uuid4()) is None
+    broken.in_transaction = False
+    await journal.write(uuid4(), "done", 1)
+    await journal.aclose()
+    assert ["BEGIN", "ROLLBACK", "BEGIN", "close"] == [said for said in broken.said if not said.startswith("SELECT")]
+    assert [
+        f"the journal {path} lacks 1 entries: SQLite says: database or disk is full",
+        f"the journal {path} can't be read: SQLite says: disk I/O error",
+        f"the journal {path} lacks 1 entries: SQLite says: database or disk is full",
+        f"the journal {path} was not closed well: SQLite says: disk I/O error",
+    ] == caplog.messages
+
+
+async def test_a_journal_that_is_not_open_says_so(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As an entry that can't be read."""
+    journal = Journal(path, API)
+    assert await journal.read(uuid4()) is None
+    await journal.aclose()
+    assert "it is not open" in caplog.text

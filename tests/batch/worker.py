@@ -19,7 +19,7 @@ async def main(folder: Path) -> None:
         ) as batch,
     ):
         async for outcome in batch:
-            print(outcome.avatar_id, flush=True)
+            print(outcome.avatar_id, outcome.error or "", flush=True)
 
 
 asyncio.run(main(Path(sys.argv[1])))
