@@ -178,7 +178,7 @@ class Feed:
             await self._renew(trouble)
         else:
             self._count(trouble)
-        await asyncio.sleep(self._delay(trouble))
+            await asyncio.sleep(self._delay(trouble))
 
     async def _renew(self, trouble: _Trouble) -> None:
         if self._fresh_url is None:
@@ -189,6 +189,7 @@ class Feed:
                 f" the file is ready: {trouble.reason}"
             )
         self._refused += 1
+        await asyncio.sleep(self._delay(trouble))  # first: a fresh link must not age meanwhile
         self._url = await self._fresh_url()
 
     def _count(self, trouble: _Trouble) -> None:
