@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +25,14 @@ from .errors import (
     ServerError,
     UnprocessableError,
 )
+from .http_times import retry_after
 from .models import ValidationError
 from .redact import Secret, without_query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MOST_BODY", "Answer", "receive", "retry_after", "status_error"]
+__all__ = ["MOST_BODY", "Answer", "receive", "status_error"]
 
 _KINDS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
@@ -48,7 +47,6 @@ MOST_BODY = 16 * 1024 * 1024
 _MOST_ERROR_BODY = 64 * 1024
 _MOST_SAID = 300
 _LEAST_TOKEN = 8
-_DELTA_SECONDS = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]*)?")
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -117,29 +115,6 @@ def status_error(answer: Answer, method: str, path: str) -> APIStatusError:
         return RateLimitError(message, retry_after=retry_after(answer.headers), **facts)
     kind = ServerError if 500 <= answer.status < 600 else _KINDS.get(answer.status, APIStatusError)
     return kind(message, **facts)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that Retry-After asks for (RFC 9110, 10.2.3), or None where it is not there or makes no sense.
-
-    A date is measured from the answer's own Date, so that a clock that is wrong here does no harm.
-    """
-    asked = headers.get("Retry-After", "").strip()
-    if _DELTA_SECONDS.fullmatch(asked):
-        return max(0.0, float(asked))
-    until = _date(asked)
-    if until is None:
-        return None
-    since = _date(headers.get("Date", "")) or datetime.now(UTC)
-    return max(0.0, (until - since).total_seconds())
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        found = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _explain(body: bytes) -> tuple[str | None, list[ValidationError]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import attrs
 
-from .answers import MOST_BODY, Answer, retry_after, status_error
+from .answers import MOST_BODY, Answer, status_error
 from .errors import (
     AvaturnError,
     ConfigurationError,
@@ -18,6 +18,7 @@ from .errors import (
     ResponseFormatError,
     TransportError,
 )
+from .http_times import retry_after
 
 if TYPE_CHECKING:
     from .config import Timeouts

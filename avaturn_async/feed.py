@@ -10,7 +10,8 @@ from aiohttp import ClientResponse, hdrs
 from .config import RetryPolicy
 from .errors import DownloadError, IncompleteDownloadError
 from .guarded_session import TRANSIENT, GuardedSession, describe
-from .ranges import Extent, extent, retry_after, validator
+from .http_times import retry_after
+from .ranges import Extent, extent, validator
 from .redact import without_query
 
 __all__ = ["Feed"]

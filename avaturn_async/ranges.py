@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 
 import attrs
 
-__all__ = ["Extent", "extent", "retry_after", "validator"]
+from .http_times import http_date
+
+__all__ = ["Extent", "extent", "validator"]
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
@@ -48,29 +49,12 @@ def validator(headers: Mapping[str, str]) -> str | None:
     etag = headers.get("ETag", "").strip()
     if etag:
         return etag if _STRONG_ETAG.fullmatch(etag) else None
-    modified, sent = _date(headers.get("Last-Modified", "")), _date(headers.get("Date", ""))
+    modified, sent = http_date(headers.get("Last-Modified", "")), http_date(headers.get("Date", ""))
     if modified is None or sent is None or sent - modified < timedelta(seconds=1):
         return None
     return headers["Last-Modified"].strip()
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that Retry-After asks for, in either of its forms, or None."""
-    text = headers.get("Retry-After", "").strip()
-    seconds = _number(text)
-    if seconds is not None:
-        return float(seconds)
-    moment = _date(text)
-    return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
 def _number(text: str) -> int | None:
-    return int(text) if _DIGITS.fullmatch(text.strip()) else None
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    digits = text.strip()
+    return int(digits) if _DIGITS.fullmatch(digits) else None

@@ -135,6 +135,7 @@ FLOORS = [
         "endpoint",
         "throttle",
         "answers",
+        "http_times",
         "failures",
         "connections",
         "deletion",
