@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from .config import PollPolicy
-from .errors import AvaturnError, ClientClosedError
+from .errors import AvaturnError, ClientClosedError, TransportError
 from .polling import HintBudget, Pace, RecentVersions, WebhookEvidence
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ class Desk:
         return position
 
     def _told_of(self, error: Exception) -> None:
-        """Warn once for each time that the mailbox is lost."""
-        if not self._mailbox_lost:
+        """Warn once for each time that the mailbox is lost, unless it says so itself."""
+        told = isinstance(error, TransportError) and getattr(self.mailbox, "tells_outages", False)
+        if not told and not self._mailbox_lost:
             logger.warning("the mailbox can't be read (%s); waiting goes on by polling", type(error).__name__)
         self._mailbox_lost = True
 

@@ -23,6 +23,8 @@ from avaturn_async import AvaturnClient, ExternalAvatarCustomization, Photos
 from avaturn_async.emulator import EmulatorThread
 from avaturn_async.emulator.images import photo
 
+from .redis.server import Server
+
 README = Path(__file__).parents[1] / "README.md"
 SECRET = "a-path-secret-for-the-readme"
 BLOCKS = dict(re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", README.read_text(), re.DOTALL))
@@ -184,6 +186,22 @@ def test_the_fastapi_example(
     app = run("fastapi")["app"]
     asyncio.run(_ask_for_a_model(_uvicorn_server(app), avatar, avaturn))
     assert "ready: " in capsys.readouterr().out
+
+
+def test_the_workers_example(
+    run: Callable[..., Any],
+    avatar: str,
+    avaturn: EmulatorThread,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """So it is with a mailbox in Redis, in which the event then stands."""
+    with Server(tmp_path_factory.mktemp("redis")) as redis:
+        monkeypatch.setenv("REDIS_URL", redis.url)
+        app = run("workers")["app"]
+        asyncio.run(_ask_for_a_model(_uvicorn_server(app), avatar, avaturn))
+        with redis.admin() as admin:
+            assert admin.exists(f"avaturn:export:{avatar}")
 
 
 async def _ask_for_a_model(serving: Any, avatar: str, avaturn: EmulatorThread) -> None:

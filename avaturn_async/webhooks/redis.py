@@ -18,6 +18,7 @@ from .. import codec
 from ..errors import AvaturnError, ClientClosedError, TransportError, WrongLoopError
 from ..redact import Secret
 from .events import Event, UnknownEvent, key_of, parse_event
+from .hints import bare
 from .mailbox import Delivery
 
 try:
@@ -44,6 +45,8 @@ _Waiter = asyncio.Future[Delivery]
 _MOST_CONNECTIONS, _CHUNK = 32, 500
 #: Seconds before the first try to reach a lost server again, and at most before any.
 _FIRST_DELAY, _LAST_DELAY = 0.1, 5.0
+#: Seconds that a hint lives at most: who awaits it is woken at once, and who comes later looks anyway.
+_HINT_TTL = 60.0
 
 # KEYS: the row. ARGV: the new row, "1" where rows are written once, the ttl in ms, the channel, the key.
 # A row that stands under the id of the new one was written by a try whose answer was lost.
@@ -67,7 +70,10 @@ class RedisMailbox:
     """Keeps events in Redis, where every process of an app finds them; waits go on by polling while it is away.
 
     A process has one subscriber connection, while anybody waits in it. Waits belong to one event loop, deliveries to
-    none.
+    none. Each outage is told by one warning.
+
+    Events that were not authenticated are mere hints, of which anyone can send any number: they are kept without their
+    ballast, a few kB at most, and for a minute. What a flood leaves in Redis is that of its last minute.
 
     Args:
         url: a ``redis://``, ``rediss://`` or ``unix://`` url, with redis-py's options.
@@ -80,6 +86,9 @@ class RedisMailbox:
     Raises:
         ValueError: the url can't be understood, or not exactly one of `url` and `client` was given.
     """
+
+    #: Whoever gets a TransportError from here need not log it.
+    tells_outages = True
 
     def __init__(
         self,
@@ -100,10 +109,12 @@ class RedisMailbox:
                 raise ValueError(f"{name} must be a positive number of seconds, not {seconds!r}")
         self._prefix = prefix
         self._ttl = max(1, round(ttl * 1000))
+        self._hint_ttl = min(self._ttl, round(_HINT_TTL * 1000))
         self._borrowed = client
         self._timeout = timeout
         self._ping_every = ping_every
         self._home: _Watch | None = None
+        self._outage = _Outage()
         self._closed = False
         self._connect()  # to learn now whether the url is understood: nothing is sent
 
@@ -117,8 +128,9 @@ class RedisMailbox:
             TransportError: Redis can't be used; the event may or may not be stored.
         """
         key = key_of(event)
-        row = {"id": uuid.uuid4().hex, "authenticated": authenticated, "event": codec.dumps(event).decode()}
-        args = [codec.dumps(row), int(key.startswith("render:")), self._ttl, self._prefix + "wake", key]
+        kept, ttl = (event, self._ttl) if authenticated else (bare(event), self._hint_ttl)
+        row = {"id": uuid.uuid4().hex, "authenticated": authenticated, "event": codec.dumps(kept).decode()}
+        args = [codec.dumps(row), int(key.startswith("render:")), ttl, self._prefix + "wake", key]
         await self._ask(lambda client: client.register_script(_DELIVER)([self._prefix + key], args))
 
     async def position(self, key: str) -> str:
@@ -127,7 +139,12 @@ class RedisMailbox:
         Raises:
             ClientClosedError, TransportError: as from `deliver`.
         """
-        delivery = _delivery_of(await self._ask(lambda client: client.get(self._prefix + key)))
+        try:
+            delivery = _delivery_of(await self._ask(lambda client: client.get(self._prefix + key)))
+        except TransportError as error:
+            self._outage.begin("position", str(error))
+            raise
+        self._outage.end("position")
         return "" if delivery is None else delivery.id
 
     def wait(self, key: str, after: str) -> asyncio.Future[Delivery]:
@@ -176,7 +193,7 @@ class RedisMailbox:
             if old.waiters or self._url is None:
                 raise WrongLoopError("the mailbox is in use on another event loop; make one for each loop that waits")
             asyncio.run_coroutine_threadsafe(self._leave(old), old.loop)
-        self._home = _Watch(self._connect(), self._prefix, self._timeout, self._ping_every)
+        self._home = _Watch(self._connect(), self._outage, self._prefix, self._timeout, self._ping_every)
         return self._home
 
     async def _leave(self, home: _Watch) -> None:
@@ -199,16 +216,36 @@ class RedisMailbox:
         finally:
             if away:
                 await client.aclose()
-        raise TransportError(f"the mailbox's Redis can't be used ({problem})")
+        raise TransportError(_unusable(problem))
+
+
+class _Outage:
+    """What of a mailbox's use fails now: one warning says that something does, and one line that nothing does."""
+
+    def __init__(self) -> None:
+        self._failing: set[str] = set()
+
+    def begin(self, use: str, problem: str) -> None:
+        """Note that `use` fails."""
+        if not self._failing:
+            logger.warning("%s; waits go on by polling", problem)
+        self._failing.add(use)
+
+    def end(self, *uses: str) -> None:
+        """Note that `uses` do not fail, or not any more."""
+        if self._failing and self._failing.issubset(uses):
+            logger.info("the mailbox's Redis can be used again")
+        self._failing.difference_update(uses)
 
 
 class _Watch:
     """Those who wait on one event loop, and the one subscription that serves them all."""
 
-    def __init__(self, client: Any, prefix: str, timeout: float, ping_every: float) -> None:
+    def __init__(self, client: Any, outage: _Outage, prefix: str, timeout: float, ping_every: float) -> None:
         self.loop = asyncio.get_running_loop()
         self.client = client
         self.waiters: dict[str, dict[_Waiter, str]] = {}
+        self._outage = outage
         self._prefix = prefix
         self._timeout = timeout
         self._ping_every = ping_every
@@ -268,9 +305,8 @@ class _Watch:
     def _note_failure(self, error: Exception) -> None:
         self._subscribed = False
         self._failures += 1
-        if self._failures == 1:
-            kind = type(error.exceptions[0] if isinstance(error, ExceptionGroup) else error)
-            logger.warning("the mailbox's Redis can't be used (%s); waits go on by polling", kind.__name__)
+        kind = type(error.exceptions[0] if isinstance(error, ExceptionGroup) else error)
+        self._outage.begin("watch", _unusable(kind.__name__))
 
     async def _serve(self) -> None:
         async with self.client.pubsub() as pubsub, asyncio.TaskGroup() as group:
@@ -310,9 +346,8 @@ class _Watch:
                 rows = await self._fetch(keys)
                 for key, row in zip(keys, rows, strict=True):
                     self._hand_out(key, _delivery_of(row))
-                if self._failures:
-                    logger.info("the mailbox's Redis can be used again")
                 self._failures = 0
+                self._outage.end("watch", "position")  # both read rows
             self._wanted.clear()
 
     async def _fetch(self, keys: list[str]) -> list[Any]:
@@ -327,6 +362,10 @@ class _Watch:
         for waiter, after in self.waiters.get(key, {}).items():
             if delivery is not None and after != delivery.id and not waiter.done():
                 waiter.set_result(delivery)
+
+
+def _unusable(problem: str) -> str:
+    return f"the mailbox's Redis can't be used ({problem})"
 
 
 def _obey() -> None:

@@ -18,16 +18,15 @@ from redis.exceptions import ConnectionError as NoServer
 
 from redis import Redis
 
-BINARY = shutil.which("redis-server")
 
-
-def need_binary() -> str:
-    """Return the path of redis-server; without it the test is skipped, or fails where skipping is forbidden."""
-    if BINARY is None:
+def need(program: str) -> str:
+    """Return the path of a program; without it the test is skipped, or fails where skipping is forbidden."""
+    found = shutil.which(program)
+    if found is None:
         if os.environ.get("AVATURN_REQUIRE_REDIS") == "1":
-            pytest.fail("there is no redis-server on PATH")
-        pytest.skip("there is no redis-server on PATH")
-    return BINARY
+            pytest.fail(f"there is no {program} on PATH")
+        pytest.skip(f"there is no {program} on PATH")
+    return found
 
 
 def free_port() -> int:
@@ -43,7 +42,7 @@ class Server:
     def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._command = [need_binary(), "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self._command = [need("redis-server"), "--port", str(self.port), "--save", "", "--appendonly", "no"]
         self._command += ["--bind", "127.0.0.1", "--dir", str(folder), *options]
         self._log = folder / "redis.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,3 +110,18 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.kill()
+
+
+class SentinelServer(Server):
+    """A Sentinel that is alone to decide that a master is dead."""
+
+    NAME = "ours"
+
+    def __init__(self, folder: Path, master: Server) -> None:
+        super().__init__(folder)
+        lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {folder}"]
+        lines += [f"sentinel monitor {self.NAME} 127.0.0.1 {master.port} 1"]
+        lines += [f"sentinel down-after-milliseconds {self.NAME} 200", f"sentinel failover-timeout {self.NAME} 5000"]
+        config = folder / "sentinel.conf"
+        config.write_text("\n".join(lines))
+        self._command = [need("redis-server"), str(config), "--sentinel"]

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from redis.asyncio import Redis, RedisCluster
 
@@ -74,6 +75,37 @@ async def test_rows_expire(make_mailbox: MakeRedisMailbox, server: Server) -> No
             await mailbox.deliver(EXPORT)
             assert 890_000 < admin.pttl(f"avaturn:{KEY}") <= 900_000
             admin.pexpire(f"avaturn:{KEY}", 60_000)
+
+
+@pytest.mark.parametrize(("ttl", "lives"), [(900, 60_000), (5, 5_000)])
+async def test_hints_live_shortly(make_mailbox: MakeRedisMailbox, server: Server, ttl: float, lives: int) -> None:
+    """Of a flood of unauthenticated events no more is left than that of a minute, and what is authenticated lives."""
+    mailbox = await make_mailbox(ttl=ttl)
+    with server.admin() as admin:
+        for event in (EXPORT, RENDERED, EXPORT):
+            await mailbox.deliver(event, authenticated=False)
+            assert lives - 5_000 < admin.pttl(f"avaturn:{key_of(event)}") <= lives
+        await mailbox.deliver(EXPORT)
+        told = admin.pttl(f"avaturn:{KEY}")
+        assert ttl * 1000 - 5_000 < told <= ttl * 1000
+        await mailbox.deliver(EXPORT, authenticated=False)
+        assert told - 5_000 < admin.pttl(f"avaturn:{KEY}") <= told
+
+
+@pytest.mark.parametrize("make", [export_event, render_event])
+async def test_hints_carry_no_ballast(make_mailbox: MakeRedisMailbox, server: Server, make: Any) -> None:
+    """What a forger adds to an event is not stored; what comes from a verified source is."""
+    mailbox = await make_mailbox()
+    heavy = make(user_id="\x00" * 128, extra={"new": [[]] * 10_000})
+    url = {"export_url": "u" * 60_000} if heavy.event == "export.ready" else {"render_url": "u" * 60_000}
+    heavy = attrs.evolve(heavy, **url)
+    await mailbox.deliver(heavy, authenticated=False)
+    hint = (await standing(mailbox, heavy)).event
+    assert ({}, dict.fromkeys(url, "")) == (hint.extra, {name: getattr(hint, name) for name in url})
+    with server.admin() as admin:
+        assert admin.strlen(f"avaturn:{key_of(heavy)}") < 4_000
+    await mailbox.deliver(heavy)
+    assert heavy == (await standing(mailbox, heavy)).event
 
 
 async def test_odd_events_survive(make_mailbox: MakeRedisMailbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from typing import Any
 
@@ -166,6 +167,80 @@ async def test_waits_end_by_polls(server: Server, make_mailbox: MakeRedisMailbox
     assert "poll" == (await waiting).resolved_by
     without = World(saying(PENDING, READY), mailbox=mailbox, policy=QUICK)  # type: ignore[arg-type]
     assert "poll" == (await (await without.exports.create(AVATAR)).wait()).resolved_by
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what any part of the package warned of."""
+    ours = [record for record in caplog.records if record.name.startswith("avaturn_async")]
+    return [record.getMessage() for record in ours if record.levelno >= logging.WARNING]
+
+
+def twenty_waits(world: World) -> list[asyncio.Task[Any]]:
+    """Create and await 20 exports."""
+
+    async def wait(number: int) -> Any:
+        return await (await world.exports.create(avatar(number)))
+
+    return [asyncio.create_task(wait(number)) for number in range(20)]
+
+
+async def test_an_outage_without_end_is_told_once(
+    server: Server, make_mailbox: MakeRedisMailbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning in all, of a client that creates and awaits 20 exports and 20 more, and of its mailbox."""
+    server.kill()
+    mailbox, answers = await make_mailbox(), [PENDING]
+    world = World(lambda _: answers[-1], mailbox=mailbox, policy=QUICK)  # type: ignore[arg-type]
+    waits = twenty_waits(world)
+    while mailbox._home is None or mailbox._home._failures < 3:
+        await asyncio.sleep(0)
+    waits += twenty_waits(world)
+    await asyncio.sleep(0)
+    answers.append(READY)
+    assert {"poll"} == {model.resolved_by for model in (await asyncio.gather(*waits))[:20]}
+    (told,) = warnings(caplog)
+    assert "the mailbox's Redis can't be used (ConnectionError); waits go on by polling" == told
+
+
+async def test_each_outage_is_told_once(
+    server: Server, make_mailbox: MakeRedisMailbox, heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two outages are two warnings, though exports are created and awaited before, within and after them."""
+    mailbox, answers = await make_mailbox(), [PENDING]
+    world = World(lambda _: answers[-1], mailbox=mailbox, policy=QUICK)  # type: ignore[arg-type]
+    waits = twenty_waits(world)
+    await mailbox.deliver(EXPORT)
+    await mailbox.wait(KEY, "")  # so that the subscription stands
+    for number in (1, 2):
+        server.kill()
+        await heard.outage()
+        waits += twenty_waits(world)
+        await asyncio.gather(*(world.desk.position(key_of(export_event(avatar(each)))) for each in range(20)))
+        await server.restart()
+        await heard.healed()
+        waits += twenty_waits(world)
+        await mailbox.deliver(EXPORT)
+        await mailbox.wait(KEY, "")
+        assert number == len(warnings(caplog))
+    answers.append(READY)
+    await asyncio.gather(*waits)
+    assert 2 == len(warnings(caplog))
+
+
+async def test_a_mailbox_that_only_reads_tells_of_outages(
+    server: Server, make_mailbox: MakeRedisMailbox, heard: Heard
+) -> None:
+    """Where nobody waits yet, reads that fail are one warning, and one that succeeds is its end."""
+    mailbox = await make_mailbox()
+    server.kill()
+    for _ in range(3):
+        with pytest.raises(TransportError):
+            await mailbox.position(KEY)
+    await heard.outage("ConnectionError")
+    await server.restart()
+    await mailbox.position(KEY)
+    await heard.healed()
+    assert heard.lines.empty()
 
 
 async def test_waits_outlive_a_server_that_keeps_dying(server: Server, make_mailbox: MakeRedisMailbox) -> None:

@@ -1,4 +1,4 @@
-"""A process of an app, for tests: it receives webhooks, or waits for exports and renders from their tokens."""
+"""A process of an app, for tests: it receives webhooks, or waits for exports and renders, its own or of tokens."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from avaturn_async import AvaturnClient, PollPolicy, WebhookReceiver
 from avaturn_async.webhooks.redis import RedisMailbox
 
 POLLING = PollPolicy(first=2, factor=1.5, cap=5, first_with_webhooks=5)
+NEVER = PollPolicy(first=3600, cap=3600, first_with_webhooks=3600)
 
 
 async def read_line(reader: asyncio.StreamReader) -> bytes:
@@ -36,12 +37,16 @@ async def receive(mailbox: RedisMailbox, secret: str) -> None:
         await read_line(await stdin())
 
 
-async def wait(mailbox: RedisMailbox, base_url: str, api_token: str) -> None:
-    """Wait for each token that comes, and say its number and how it ended."""
-    async with AvaturnClient(api_token, base_url=base_url, webhooks=mailbox, polling=POLLING) as client:
+async def wait(mailbox: RedisMailbox, base_url: str, api_token: str, polls: str = "polls") -> None:
+    """Wait for each token that comes, or for the export of each avatar, and say its number and how it ended."""
+    polling = POLLING if polls == "polls" else NEVER
+    async with AvaturnClient(api_token, base_url=base_url, webhooks=mailbox, polling=polling) as client:
 
         async def one(number: int, kind: str, token: str) -> None:
-            model = await getattr(client, kind).resume(token).wait()
+            if kind == "create":
+                model = await client.exports.create_and_wait(token)
+            else:
+                model = await getattr(client, kind).resume(token).wait()
             say(number, model.resolved_by, model.url.count(str(model.avatar_id)))
 
         reader, waits = await stdin(), set()
