@@ -73,3 +73,10 @@ def chaos(session: nox.Session) -> None:
     install(session, "test")
     environment = {"AVATURN_CHAOS": os.environ.get("AVATURN_CHAOS", "short")}
     session.run("pytest", "-m", "chaos", *session.posargs, env=environment)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the SDK beside what a user would write by hand, and write the table down."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", "--write", *session.posargs)

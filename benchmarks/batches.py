@@ -1,0 +1,140 @@
+"""How long does a batch of 5,000 exports take, beside the time that their jobs alone need?
+
+Each export takes one second on the emulator, which runs in another process, and 256 of them are awaited at once: the
+ideal is 5,000 / 256 seconds, as if creating an export, learning of its end and handing out its outcome took no time.
+The emulator posts webhooks to an embedded receiver in the process of the client. A round takes some 20 seconds, so
+there are three, on asyncio and on uvloop; one more has no webhooks but polls alone, with the default policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from avaturn_async import AvaturnClient, WebhookReceiver
+from avaturn_async.emulator import Emulator, Timing
+
+from .kit import LOOPS, Child, Loop, Row, Spent, at_most, on, show, spending
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+EXPORTS = 5_000
+PENDING = 256
+SECONDS = 1.0
+ROUNDS = 3
+GOAL = 1.10
+
+
+@attrs.frozen
+class Taken:
+    """What a batch took: its time, how many ends a webhook told, and the reads that it cost the API."""
+
+    spent: Spent
+    by_webhook: int
+    reads: int
+
+
+def run() -> list[Row]:
+    """Measure batches with webhooks on each loop, and one without."""
+    rows = []
+    for loop in LOOPS:
+
+        async def main(loop: Loop = loop) -> list[Row]:
+            return await _rows(loop)
+
+        rows += on(loop, main)
+    return rows
+
+
+async def _rows(loop: Loop) -> list[Row]:
+    taken = [await _batch(webhooks=True) for _ in range(ROUNDS)]
+    rows = [_row(loop, taken, "webhooks", GOAL)]
+    if loop == "asyncio":
+        rows.append(_row(loop, [await _batch(webhooks=False)], "polls alone", None))
+    return rows
+
+
+def _row(loop: Loop, taken: list[Taken], how: str, goal: float | None) -> Row:
+    ideal = EXPORTS / PENDING * SECONDS
+    wall = statistics.median(one.spent.wall for one in taken)
+    cpu = statistics.median(one.spent.cpu for one in taken) / EXPORTS
+    told = statistics.median(one.by_webhook for one in taken) / EXPORTS
+    reads = statistics.median(one.reads for one in taken) / EXPORTS
+    ours = f"{wall:.2f} s, CPU {1e3 * cpu:.2f} ms/export, {told:.0%} told by webhook, {reads:.2f} requests/export"
+    setting = f"{loop}, {EXPORTS:,} of {SECONDS:g} s, {PENDING} at once, {how}, {len(taken)} rounds"
+    return at_most("batch of exports", setting, ours, f"ideal {ideal:.2f} s", wall / ideal, goal)
+
+
+async def _batch(*, webhooks: bool) -> Taken:
+    with tempfile.TemporaryDirectory() as folder, Child("batches", "serve", f"{folder}/ids", str(EXPORTS)) as child:
+        token, url = (await asyncio.to_thread(child.read)).split()
+        ids = Path(folder, "ids").read_text().split()
+        async with contextlib.AsyncExitStack() as stack:
+            receiver = await stack.enter_async_context(_receiver(child)) if webhooks else None
+            client = await stack.enter_async_context(AvaturnClient(token, base_url=url, webhooks=receiver))
+            taken = await _export_all(client, ids)
+        return attrs.evolve(taken, reads=int(await child.ask("requests")))
+
+
+@contextlib.asynccontextmanager
+async def _receiver(child: Child) -> AsyncIterator[WebhookReceiver]:
+    receiver = WebhookReceiver(secrets.token_urlsafe(24))
+    async with receiver, receiver.serve() as server:
+        await child.ask(server.url)
+        yield receiver
+
+
+async def _export_all(client: AvaturnClient, ids: list[str]) -> Taken:
+    with spending() as spent:
+        async with client.exports.batch(ids, max_pending=PENDING) as batch:
+            report = await batch.run()
+        total = spent()
+    if report.failed or len(report.succeeded) != len(ids):
+        raise RuntimeError(f"{len(report.failed)} of {len(ids)} exports failed, first: {report.failed[:1]}")
+    told = sum(outcome.export is not None and outcome.export.resolved_by == "webhook" for outcome in report.outcomes)
+    return Taken(spent=total, by_webhook=told, reads=0)
+
+
+async def _serve(path: str, count: int) -> None:
+    """Run the emulator, with avatars that are ready; a line of input names the url of webhooks, or asks for counts."""
+    async with Emulator(timing=Timing(scan=0, export=SECONDS, render=0, upload=0)) as avaturn:
+        ids = await _avatars(avaturn, count)
+        Path(path).write_text("\n".join(ids))
+        before = avaturn.counts.total()
+        print(avaturn.token, avaturn.url, flush=True)
+        while line := (await asyncio.to_thread(sys.stdin.readline)).strip():
+            if line == "requests":
+                print(avaturn.counts.total() - before, flush=True)
+            else:
+                avaturn.webhook_url = line
+                print("yes", flush=True)
+
+
+async def _avatars(avaturn: Emulator, count: int) -> list[str]:
+    """Make avatars as users of the editor would, with their sessions made in batches."""
+    made = []
+    async with AvaturnClient(avaturn.token, base_url=avaturn.url) as client:
+        user = await client.users.create()
+        for start in range(0, count, 50):
+            sessions = await asyncio.gather(
+                *(client.sessions.create(user.id) for _ in range(start, min(start + 50, count)))
+            )
+            made += [str(await avaturn.complete_session(session.id)) for session in sessions]
+    await avaturn.settled()
+    return made
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["serve"]:
+        asyncio.run(_serve(sys.argv[2], int(sys.argv[3])))
+    else:
+        show(run())
