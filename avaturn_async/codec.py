@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar, get_origin
+from typing import Any, Literal, TypeVar, cast, get_origin, get_type_hints
 from uuid import UUID
 
 import attrs
@@ -59,7 +59,8 @@ def dumps(value: Any) -> bytes:
 def structure(value: Any, kind: type[T]) -> T:
     """Make a model of plain JSON values; a ResponseFormatError names the path of what was wrong."""
     try:
-        return _converter(detailed=False).structure(value, kind)
+        made: T = _hook(cast("Hashable", kind))(value, kind)
+        return made
     except (CattrsError, KeyError, ValueError, TypeError, AttributeError):
         pass
     try:  # once more, slower, to learn where
@@ -90,6 +91,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
     return value
+
+
+@lru_cache
+def _hook(kind: Any) -> Callable[[Any, Any], Any]:
+    return _converter(detailed=False).get_structure_hook(kind)
 
 
 @lru_cache
@@ -185,7 +191,23 @@ def _keep_extra(kind: type[attrs.AttrsInstance], converter: Converter) -> Callab
             known.setdefault(name, _ABSENT)
         return structure_known(known, kind)
 
-    return hook
+    def quick_hook(value: Any, _: Any) -> Any:
+        return kind(**value) if type(value) is dict and value.keys() <= names else hook(value, _)
+
+    return quick_hook if _checks_itself(kind) and not required and not converter.detailed_validation else hook
+
+
+def _checks_itself(kind: type[attrs.AttrsInstance]) -> bool:
+    """Say whether a model takes JSON as it is: its fields' converters and validators do what hooks would do."""
+    types = get_type_hints(kind)
+    return all(
+        field.name == "extra" or (field.validator is not None and _is_simple(types[field.name]))
+        for field in attrs.fields(kind)
+    )
+
+
+def _is_simple(kind: Any) -> bool:
+    return kind in (UUID, str, str | None) or get_origin(kind) is Literal or _is_open_enum(kind)
 
 
 def _summary(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from .receiver import NOT_ALLOWED, TOO_LARGE, TOO_SLOW, UNREADABLE, Reply
+from .receiver import ACCEPTED, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, UNREADABLE, Reply
 
 if TYPE_CHECKING:
     from .receiver import WebhookReceiver
@@ -64,7 +64,10 @@ async def read(request: web.BaseRequest, most: int, seconds: float) -> bytes | R
     if request.content_length is not None and request.content_length > most:
         return TOO_LARGE
     try:
-        async with asyncio.timeout(None if request.content.is_eof() else seconds):
+        if request.content.is_eof():  # it came with its headers, as nearly all do: a timeout would cost more than this
+            body = request.content.read_nowait()
+            return body if len(body) <= most else TOO_LARGE
+        async with asyncio.timeout(seconds):
             return await _read(request, most)
     except TimeoutError:
         return TOO_SLOW
@@ -84,4 +87,6 @@ async def _read(request: web.BaseRequest, most: int) -> bytes | Reply:
 
 
 def _response(reply: Reply) -> web.Response:
+    if reply is ACCEPTED:
+        return web.Response()
     return web.Response(status=reply.status, body=reply.body, headers=reply.headers, content_type="text/plain")

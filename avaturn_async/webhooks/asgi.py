@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .headers import LazyHeaders
 from .receiver import NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Reply
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class AsgiApp:
             return TOO_SLOW
         if not isinstance(body, bytes):
             return body
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = LazyHeaders(lambda: _decoded(scope["headers"]))
         return await self._receiver.handle(body, path=scope["path"], headers=headers)
 
     async def _read(self, receive: Receive) -> bytes | Reply | None:
@@ -86,6 +87,11 @@ class AsgiApp:
                 await self._receiver.aclose()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
+    for name, value in headers:
+        yield name.decode("latin-1"), value.decode("latin-1")
 
 
 async def _send(reply: Reply, send: Send, version: str) -> None:

@@ -79,9 +79,9 @@ class Callbacks:
         with self._lock:
             self._events -= events
             self._running -= running
-            drains = self._drains if self._events + self._running == 0 else []
-            if drains:
-                self._drains = []
+            if not self._drains or self._events + self._running:
+                return
+            drains, self._drains = self._drains, []
         for drained in drains:
             with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
                 drained.get_loop().call_soon_threadsafe(_resolve, drained)

@@ -6,15 +6,15 @@ import asyncio
 import itertools
 import threading
 import time
-from collections import OrderedDict
+from collections import deque
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from ..errors import ClientClosedError
 from .events import Event, key_of
+from .hints import bare
 from .mailbox import Delivery
 
 if TYPE_CHECKING:
@@ -22,23 +22,38 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryMailbox"]
 
-_Waiter = asyncio.Future[Delivery]
-
 #: Rows of events that were not authenticated: mere hints, of which anyone can send any number.
 _MOST_HINTS = 1000
-
-#: Characters of a hint's field that are kept, or none of them.
-_LONG = 128
 
 #: Which rows are evicted first: hints, then what can be read again, then renders, which can't.
 _HINT, _JOB, _RENDER = range(3)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Row:
+    key: str
     delivery: Delivery
     expires: float
     rank: int
+    queued: bool = True
+
+
+class _Waiter(asyncio.Future[Delivery]):
+    """Somebody who waits for the next row of a key; a subclass, since a callback for each would cost more than it."""
+
+    __slots__ = ("_forget_me", "_key")
+
+    def __init__(self, forget: Callable[[str, _Waiter], None], key: str) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        self._forget_me = forget
+        self._key = key
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel, and be forgotten; soon, since a garbage collector may call this while the mailbox is locked."""
+        cancelled = super().cancel(msg)
+        if cancelled and not self.get_loop().is_closed():
+            self.get_loop().call_soon(self._forget_me, self._key, self)
+        return cancelled
 
 
 class MemoryMailbox:
@@ -61,10 +76,10 @@ class MemoryMailbox:
         self._max_rows = max_rows
         self._clock = clock
         self._lock = threading.Lock()
-        self._rows: OrderedDict[str, _Row] = OrderedDict()  # the first to expire comes first
-        self._idle: tuple[OrderedDict[str, None], ...] = (OrderedDict(), OrderedDict(), OrderedDict())
+        self._rows: dict[str, _Row] = {}
+        self._queues: tuple[deque[_Row], ...] = (deque(), deque(), deque())  # of each rank; the oldest row first
         self._hints = 0
-        self._waiters: dict[str, dict[_Waiter, None]] = {}
+        self._waiters: dict[str, _Waiter | dict[_Waiter, None]] = {}  # one, as a rule: a dict would be twice its size
         self._ids = itertools.count(1)
         self._prefix = f"{time.time_ns():x}"
         self._closed = False
@@ -82,10 +97,11 @@ class MemoryMailbox:
         with self._lock:
             self._check_open()
             delivery = self._store(key, event, authenticated=authenticated)
-            waiters = self._waiters.pop(key, {}) if delivery is not None else {}
-            self._rest(key)
-        for waiter in waiters:
-            _wake(waiter, delivery)
+            if delivery is None:
+                return
+            waiting = self._waiters.pop(key, None)
+        if waiting is not None:
+            _wake(waiting, delivery)
 
     async def position(self, key: str) -> str:
         """Return the id of the row that stands under `key`, or ``""``."""
@@ -100,14 +116,12 @@ class MemoryMailbox:
         Raises:
             ClientClosedError: the mailbox was closed; also from a future that was waiting.
         """
-        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(self._forget, key)
         with self._lock:
             self._check_open()
             row = self._row(key)
             if row is None or row.delivery.id == after:
-                self._waiters.setdefault(key, {})[waiter] = None
-                self._stir(key)
-                waiter.add_done_callback(partial(self._forget, key))
+                self._enlist(key, waiter)
             else:
                 waiter.set_result(row.delivery)
         return waiter
@@ -116,13 +130,13 @@ class MemoryMailbox:
         """Forget all rows; who still waits gets ClientClosedError. Calling it again does nothing."""
         with self._lock:
             self._closed = True
-            left = [waiter for waiters in self._waiters.values() for waiter in waiters]
+            left = list(self._waiters.values())
             self._waiters.clear()
             self._rows.clear()
-            for idle in self._idle:
-                idle.clear()
-        for waiter in left:
-            _wake(waiter, None)
+            for queue in self._queues:
+                queue.clear()
+        for waiting in left:
+            _wake(waiting, None)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -133,67 +147,77 @@ class MemoryMailbox:
         return row if row is not None and row.expires > self._clock() else None
 
     def _store(self, key: str, event: Event, *, authenticated: bool) -> Delivery | None:
-        standing = self._row(key)
-        if standing is not None and not _replaces(key, standing.delivery, authenticated=authenticated):
+        now = self._clock()
+        standing = self._rows.get(key)
+        live = standing.delivery if standing is not None and standing.expires > now else None
+        if live is not None and not _replaces(key, live, authenticated=authenticated):
             return None
-        only = standing is None or (authenticated and not standing.delivery.authenticated)
+        only = live is None or (authenticated and not live.authenticated)
         if not authenticated:
-            event = _bare(event)
+            event = bare(event)
         delivery = Delivery(f"{self._prefix}-{next(self._ids)}", event, authenticated, only)
-        self._drop(key)
         rank = _HINT if not authenticated else _RENDER if key.startswith("render:") else _JOB
-        self._rows[key] = _Row(delivery, self._clock() + self._ttl, rank)
-        self._hints += rank == _HINT
-        self._sweep(self._idle[:1] if rank == _HINT else self._idle)
+        row = self._rows[key] = _Row(key, delivery, now + self._ttl, rank)
+        self._hints += (rank == _HINT) - (standing is not None and standing.rank == _HINT)
+        self._make_room(now, rank)
+        self._enqueue(row)
         return delivery
 
-    def _sweep(self, evictable: tuple[OrderedDict[str, None], ...]) -> None:
-        """Drop expired rows, and evict what is too many of what may make room."""
-        now = self._clock()
-        while self._rows and (first := next(iter(self._rows.items())))[1].expires <= now:
-            self._drop(first[0])
+    def _make_room(self, now: float, rank: int) -> None:
+        """Drop expired rows, and evict what is too many of what may make room for a row of this rank."""
+        for queue in self._queues:
+            while queue and queue[0].expires <= now:
+                self._drop(queue.popleft())
         if self._hints > _MOST_HINTS:
-            self._evict(self._idle[_HINT])
-        while len(self._rows) > self._max_rows and any(self._evict(idle) for idle in evictable):
-            pass
+            self._evict(_HINT)
+        while len(self._rows) > self._max_rows:
+            if not (self._evict(_HINT) or (rank != _HINT and (self._evict(_JOB) or self._evict(_RENDER)))):
+                break
 
-    def _evict(self, idle: OrderedDict[str, None]) -> bool:
-        key = next(iter(idle), None)
-        if key is not None:
-            self._drop(key)
-        return key is not None
+    def _evict(self, rank: int) -> bool:
+        """Drop the oldest row of this rank that nobody awaits; those that are awaited leave the queue meanwhile."""
+        queue = self._queues[rank]
+        while queue:
+            row = queue.popleft()
+            if self._rows.get(row.key) is not row:
+                continue
+            if row.key not in self._waiters:
+                self._drop(row)
+                return True
+            row.queued = False
+        return False
 
-    def _drop(self, key: str) -> None:
-        self._stir(key)
-        row = self._rows.pop(key, None)
-        self._hints -= row is not None and row.rank == _HINT
+    def _drop(self, row: _Row) -> None:
+        if self._rows.get(row.key) is row:
+            del self._rows[row.key]
+            self._hints -= row.rank == _HINT
 
-    def _rest(self, key: str) -> None:
-        """Note that nobody awaits what follows the row of `key`, so that it may be evicted."""
-        row = self._rows.get(key)
-        if row is not None and key not in self._waiters:
-            self._idle[row.rank].setdefault(key)
+    def _enqueue(self, row: _Row) -> None:
+        queue = self._queues[row.rank]
+        queue.append(row)
+        if len(queue) > 2 * len(self._rows) + 16:  # most of them were replaced
+            standing = [each for each in queue if self._rows.get(each.key) is each]
+            queue.clear()
+            queue.extend(standing)
 
-    def _stir(self, key: str) -> None:
-        row = self._rows.get(key)
-        if row is not None:
-            self._idle[row.rank].pop(key, None)
+    def _enlist(self, key: str, waiter: _Waiter) -> None:
+        others = self._waiters.setdefault(key, waiter)
+        if isinstance(others, dict):
+            others[waiter] = None
+        elif others is not waiter:
+            self._waiters[key] = {others: None, waiter: None}
 
     def _forget(self, key: str, waiter: _Waiter) -> None:
         with self._lock:
-            waiters = self._waiters.get(key)
-            if waiters is not None:
-                waiters.pop(waiter, None)
-                if not waiters:
-                    del self._waiters[key]
-                    self._rest(key)
-
-
-def _bare(event: Event) -> Event:
-    """Return `event` without a forger's ballast: of a hint nobody reads more than that it came."""
-    fields: dict[str, Any] = attrs.asdict(event, recurse=False)
-    long = {name: "" for name, value in fields.items() if isinstance(value, str) and len(value) > _LONG}
-    return type(event)(**fields | long | {"extra": {}})
+            waiting = self._waiters.get(key)
+            if isinstance(waiting, dict):
+                waiting.pop(waiter, None)
+            if waiting is waiter or waiting == {}:
+                del self._waiters[key]
+                row = self._rows.get(key)
+                if row is not None and not row.queued:
+                    row.queued = True
+                    self._enqueue(row)
 
 
 def _replaces(key: str, standing: Delivery, *, authenticated: bool) -> bool:
@@ -202,9 +226,15 @@ def _replaces(key: str, standing: Delivery, *, authenticated: bool) -> bool:
     return authenticated or not key.startswith("render:")
 
 
-def _wake(waiter: _Waiter, delivery: Delivery | None) -> None:
-    with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
-        waiter.get_loop().call_soon_threadsafe(_resolve, waiter, delivery)
+def _wake(waiting: _Waiter | dict[_Waiter, None], delivery: Delivery | None) -> None:
+    here = asyncio._get_running_loop()
+    for waiter in waiting if isinstance(waiting, dict) else (waiting,):
+        loop = waiter.get_loop()
+        if loop is here:
+            _resolve(waiter, delivery)
+        else:
+            with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
+                loop.call_soon_threadsafe(_resolve, waiter, delivery)
 
 
 def _resolve(waiter: _Waiter, delivery: Delivery | None) -> None:

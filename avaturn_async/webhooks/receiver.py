@@ -13,6 +13,7 @@ from ..errors import WebhookError
 from ..redact import Secret
 from .callbacks import Callback, Callbacks
 from .events import Event, UnknownEvent, parse_event
+from .headers import LazyHeaders
 from .memory import MemoryMailbox
 from .verification import BasicAuth, PathSecret, Unauthenticated, Verifier
 
@@ -164,8 +165,7 @@ class WebhookReceiver:
 
     def _is_authentic(self, body: bytes, path: str, headers: Mapping[str, str]) -> bool:
         try:
-            lowered = {str(name).lower(): value for name, value in headers.items()}
-            return self._verifier.verify(body, path=path, headers=lowered) is True
+            return self._verifier.verify(body, path=path, headers=LazyHeaders(headers.items)) is True
         except Exception as error:  # noqa: BLE001 - a verifier that raises does not know the sender
             logger.warning("the verifier raised %s; the webhook was refused", type(error).__name__)
             return False

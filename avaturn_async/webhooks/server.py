@@ -10,6 +10,7 @@ from aiohttp import HttpVersion11, web
 
 from ..redact import origin_of
 from .aiohttp import answer
+from .deadlines import Deadlines
 from .receiver import NOT_FOUND
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class _Connections(web.Server):
     def __init__(self, handler: Any, *, most: int, header_timeout: float, **options: Any) -> None:
         super().__init__(handler, logger=_SILENT, access_log=None, lingering_time=_LINGER, **options)
         self._most = most
-        self._header_timeout = header_timeout
-        self._deadlines: dict[RequestHandler, asyncio.TimerHandle] = {}
+        self._headers_due: Deadlines[RequestHandler] = Deadlines(header_timeout, _abort)
+        self._end_due: Deadlines[RequestHandler] = Deadlines(min(header_timeout, _LINGER), _abort)
         self._unread: dict[RequestHandler, StreamReader] = {}
         self._open: dict[RequestHandler, StreamReader | None] = {}  # and the body that is coming; the slowest first
 
@@ -70,6 +71,8 @@ class _Connections(web.Server):
         """Drop every connection."""
         for handler in tuple(self._open):
             self._drop(handler)
+        self._headers_due.clear()
+        self._end_due.clear()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         self._open.pop(handler, None)
@@ -84,17 +87,12 @@ class _Connections(web.Server):
         self._open.pop(handler, None)
         if handler.transport is not None:
             self._open[handler] = None
-        self._drop_after(handler, self._header_timeout)
+            self._headers_due.set(handler)
 
     def expect_end(self, handler: RequestHandler, unread: StreamReader) -> None:
         """Drop the connection soon: it stays only for the last answer to be read, while the rest of a body comes."""
         self._unread[handler] = unread
-        self._drop_after(handler, min(self._header_timeout, _LINGER))
-
-    def _drop_after(self, handler: RequestHandler, seconds: float) -> None:
-        transport = handler.transport
-        if transport is not None:
-            self._deadlines[handler] = asyncio.get_running_loop().call_later(seconds, transport.abort)
+        self._end_due.set(handler)
 
     def got_headers(self, handler: RequestHandler, body: StreamReader) -> None:
         """Lift the deadline; the connection counts as slow until the whole body is there."""
@@ -103,9 +101,13 @@ class _Connections(web.Server):
             self._open[handler] = body
 
     def _lift(self, handler: RequestHandler) -> None:
-        deadline = self._deadlines.pop(handler, None)
-        if deadline is not None:
-            deadline.cancel()
+        self._headers_due.lift(handler)
+        self._end_due.lift(handler)
+
+
+def _abort(handler: RequestHandler) -> None:
+    if handler.transport is not None:
+        handler.transport.abort()
 
 
 class ReceiverServer:

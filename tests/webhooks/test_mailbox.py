@@ -209,10 +209,39 @@ async def test_cancelled_after_the_delivery() -> None:
     """A wait that is cancelled between the delivery and its waking stays cancelled."""
     mailbox = MemoryMailbox()
     waiting = mailbox.wait(key_of(export_event()), "")
-    await mailbox.deliver(export_event())
+    delivering = threading.Thread(target=lambda: asyncio.run(mailbox.deliver(export_event())))
+    delivering.start()
+    delivering.join()
     waiting.cancel()
     await asyncio.sleep(0)
     assert waiting.cancelled()
+
+
+async def test_many_wait_for_one_key() -> None:
+    """Each of them is woken, but for those who left, in whatever order they came and went."""
+    mailbox = MemoryMailbox(max_rows=1)
+    waits = [mailbox.wait(key_of(export_event()), "") for _ in range(5)]
+    for left in waits[::2]:
+        left.cancel()
+    await asyncio.sleep(0)
+    await mailbox.deliver(export_event())
+    assert [export_event()] * 2 == [(await each).event for each in waits[1::2]]
+
+
+async def test_a_row_that_is_not_awaited_any_more_is_evicted() -> None:
+    """Whether one or several waited for what follows it."""
+    for count in (1, 2, 3):
+        mailbox = MemoryMailbox(max_rows=1)
+        await mailbox.deliver(export_event())
+        position = await mailbox.position(key_of(export_event()))
+        waits = [mailbox.wait(key_of(export_event()), position) for _ in range(count)]
+        await mailbox.deliver(export_event(avatar(1)))
+        assert position == await mailbox.position(key_of(export_event()))
+        for each in waits:
+            each.cancel()
+        await asyncio.sleep(0)
+        await mailbox.deliver(export_event(avatar(2)))
+        assert "" == await mailbox.position(key_of(export_event()))
 
 
 async def test_nobody_reads_of_the_end() -> None:

@@ -400,5 +400,7 @@ async def test_nothing_is_left(receiver: WebhookReceiver) -> None:
         connections = server._connections
     assert connections is not None
     assert [] == connections.connections
-    assert [{}] * 3 == [connections._deadlines, connections._unread, connections._open]
+    assert [{}] * 2 == [connections._unread, connections._open]
+    for deadlines in (connections._headers_due, connections._end_due):
+        assert (0, None) == (len(deadlines), deadlines._timer)
     assert set() == asyncio.all_tasks() - before
