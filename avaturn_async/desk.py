@@ -11,9 +11,11 @@ import attrs
 from .config import PollPolicy
 from .errors import AvaturnError, ClientClosedError, TransportError
 from .polling import HintBudget, Pace, RecentVersions, WebhookEvidence
+from .timetable import Timetable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from contextvars import Context
 
     from .download import Downloader
     from .transport import Transport
@@ -42,6 +44,7 @@ class Desk:
     evidence: WebhookEvidence = attrs.field(factory=WebhookEvidence)
     hints: HintBudget = attrs.field(factory=HintBudget)
     versions: RecentVersions = attrs.field(factory=RecentVersions)
+    timetable: Timetable = attrs.field(init=False, factory=Timetable)
     pace: Pace = attrs.field(init=False)
     armed: set[_Waiting] = attrs.field(init=False, factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
@@ -76,9 +79,9 @@ class Desk:
             logger.warning("the mailbox can't be read (%s); waiting goes on by polling", type(error).__name__)
         self._mailbox_lost = True
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
         """Run `work` in a task that `aclose` ends."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(work, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

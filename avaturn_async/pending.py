@@ -7,6 +7,7 @@ look at the API is a short task that ends with the look. When the last awaiter l
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import time
@@ -28,6 +29,7 @@ from .errors import (
 )
 from .models import RenderStatus, ScanStatus
 from .polling import CONFIRM_DELAYS
+from .timetable import NO_TIME, SLACK
 from .tokens import write_token
 
 if TYPE_CHECKING:
@@ -54,8 +56,12 @@ YOUNG = 10.0
 EVENT_SPACING = 0.5
 #: Seconds before a deadline at which it gets its look, where the schedule has none.
 HEAD_START = 1.0
-#: Seconds of clock resolution to be generous by.
-SLACK = 0.001
+#: Before any moment of the monotonic clock.
+_NEVER = -math.inf
+#: The awaiters of who has none; nothing is ever added to it.
+_NOBODY: list[Waiter] = []
+#: What a wait without context variables remembers; nothing is ever set in it.
+_NO_CONTEXT = contextvars.Context()
 
 _TRANSIENT = (TransportError, RateLimitError, ServerError)
 
@@ -82,6 +88,7 @@ class Pending(ABC, Generic[T]):
         "_anchored",
         "_born",
         "_confirming",
+        "_context",
         "_created_at",
         "_desk",
         "_ending",
@@ -94,10 +101,10 @@ class Pending(ABC, Generic[T]):
         "_polls",
         "_position",
         "_reading",
-        "_timer",
         "_waiters",
         "_watch",
         "avatar_id",
+        "due",
         "status",
     )
 
@@ -124,17 +131,18 @@ class Pending(ABC, Generic[T]):
         self._position = position or ""
         self._anchored = position is not None
         now = time.monotonic()
-        self._created_at = time.time() if created_at is None else created_at
-        self._born = now - max(0.0, time.time() - self._created_at)
+        self._created_at = created_at
+        self._born = now if created_at is None else now - max(0.0, time.time() - created_at)
         self._next_look = now + (0.0 if look_now or created_at is not None else desk.pace.delay(0))
         self._extra_look = math.inf
-        self._last_wake = -math.inf
+        self._last_wake = _NEVER
         self._confirming = len(CONFIRM_DELAYS)
         self._looks = self._polls = self._misses = 0
         self._last_trouble: str | None = None
         self._ending: T | AvaturnError | None = None
-        self._waiters: list[Waiter] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._waiters: list[Waiter] = _NOBODY
+        self.due = NO_TIME
+        self._context = _NO_CONTEXT
         self._watch: asyncio.Future[Delivery] | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -199,6 +207,8 @@ class Pending(ABC, Generic[T]):
     @property
     def resume_token(self) -> str:
         """What `resume` needs in another process: JSON with ids, base_url and the time of creation, no API token."""
+        if self._created_at is None:
+            self._created_at = time.time() - self._waited()
         position = self._position if self._anchored else None
         fields = {"avatar_id": str(self.avatar_id), "position": position, **self._token_fields()}
         return write_token(self._kind, self._desk.transport.base_url, self._created_at, fields)
@@ -248,7 +258,7 @@ class Pending(ABC, Generic[T]):
         self._wake_awaiters(error)
 
     def _wake_awaiters(self, error: Exception | None) -> None:
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, _NOBODY
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(error.copy() if isinstance(error, AvaturnError) else error)
@@ -300,8 +310,10 @@ class Pending(ABC, Generic[T]):
         return alarms
 
     def _join(self, waiter: Waiter) -> None:
-        self._waiters.append(waiter)
-        if len(self._waiters) == 1:
+        if self._waiters:
+            self._waiters.append(waiter)
+        else:
+            self._waiters = [waiter]  # a list that grows has room for more than one, and as a rule there is one
             self._arm()
 
     def _leave(self, waiter: Waiter) -> None:
@@ -314,14 +326,14 @@ class Pending(ABC, Generic[T]):
 
     def _arm(self) -> None:
         self._desk.armed.add(self)
+        context = contextvars.copy_context()  # that of the first awaiter is the looks' too
+        self._context = context if len(context) else _NO_CONTEXT
         self._subscribe()
         self._set_timer()
 
     def _disarm(self) -> None:
         self._desk.armed.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._desk.timetable.cancel(self)
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -337,7 +349,7 @@ class Pending(ABC, Generic[T]):
         except Exception as error:  # noqa: BLE001 - whatever a mailbox raises, polling goes on
             asyncio.get_running_loop().call_soon(self._lost_mailbox, error)
         else:
-            self._watch.add_done_callback(self._on_delivery)
+            self._watch.add_done_callback(self._on_delivery, context=self._context)
 
     def _on_delivery(self, watch: asyncio.Future[Delivery]) -> None:
         if watch.cancelled() or watch is not self._watch:
@@ -379,15 +391,12 @@ class Pending(ABC, Generic[T]):
         self._set_timer()
 
     def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if not self._readable or self._reading is not None or not self._waiters:
-            return
-        delay = min(self._next_look, self._extra_look) - time.monotonic()
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._on_time)
+        self._desk.timetable.cancel(self)
+        if self._readable and self._reading is None and self._waiters:
+            self._desk.timetable.put(self, min(self._next_look, self._extra_look))
 
-    def _on_time(self) -> None:
+    def on_time(self) -> None:
+        """Look, as the timetable says."""
         self._look("webhook" if self._extra_look <= time.monotonic() + SLACK else "poll")
 
     # One look.
@@ -402,8 +411,8 @@ class Pending(ABC, Generic[T]):
         if scheduled:
             self._looks += 1
             self._plan_next_look()
-        self._reading = self._desk.spawn(self._look_once(cause, scheduled=scheduled))
-        self._set_timer()
+        self._desk.timetable.cancel(self)
+        self._reading = self._desk.spawn(self._look_once(cause, scheduled=scheduled), self._context.copy())
 
     def _plan_next_look(self) -> None:
         self._next_look = time.monotonic() + self._desk.pace.delay(self._looks)

@@ -148,7 +148,7 @@ FLOORS = [
         "ranges",
         "sink",
     ],
-    ["calls", "results", "webhooks", "polling", "desk"],
+    ["calls", "results", "webhooks", "polling", "timetable", "desk"],
     ["pending", "jobs"],
     ["batch", "intake", "journal", "progress", "report", "stages", "tasks"],
     ["resources"],

@@ -41,18 +41,18 @@ class _Row:
 class _Waiter(asyncio.Future[Delivery]):
     """Somebody who waits for the next row of a key; a subclass, since a callback for each would cost more than it."""
 
-    __slots__ = ("_forget_me", "_key")
+    __slots__ = ("_key", "_mailbox")
 
-    def __init__(self, forget: Callable[[str, _Waiter], None], key: str) -> None:
+    def __init__(self, mailbox: MemoryMailbox, key: str) -> None:
         super().__init__(loop=asyncio.get_running_loop())
-        self._forget_me = forget
+        self._mailbox = mailbox
         self._key = key
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel, and be forgotten; soon, since a garbage collector may call this while the mailbox is locked."""
         cancelled = super().cancel(msg)
         if cancelled and not self.get_loop().is_closed():
-            self.get_loop().call_soon(self._forget_me, self._key, self)
+            self.get_loop().call_soon(self._mailbox._forget, self._key, self)
         return cancelled
 
 
@@ -116,7 +116,7 @@ class MemoryMailbox:
         Raises:
             ClientClosedError: the mailbox was closed; also from a future that was waiting.
         """
-        waiter = _Waiter(self._forget, key)
+        waiter = _Waiter(self, key)
         with self._lock:
             self._check_open()
             row = self._row(key)

@@ -28,6 +28,7 @@ from avaturn_async import (
     WaitTimeoutError,
     WebhooksRequiredError,
 )
+from avaturn_async.timetable import NO_TIME
 
 from .world import AVATAR, FAILED, PENDING, READY, URL, World, after, run, saying
 
@@ -224,7 +225,7 @@ def test_the_last_awaiter_leaves_nothing_behind() -> None:
         await after(1.5, waiting.cancel)
         await asyncio.gather(waiting, return_exceptions=True)
         assert not world.desk.armed
-        assert (None, None, []) == (export._timer, export._reading, export._waiters)
+        assert (NO_TIME, None, []) == (export.due, export._reading, export._waiters)
         await asyncio.sleep(100)
         assert 2 == len(world.times)
 

@@ -89,6 +89,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     clock = SimpleNamespace(monotonic=_now, time=_now)
     with (
         mock.patch("avaturn_async.pending.time", clock),
+        mock.patch("avaturn_async.timetable.time", clock),
         asyncio.Runner(loop_factory=VirtualLoop) as runner,
     ):
         return runner.run(checked())
