@@ -32,7 +32,7 @@ from .redact import Secret, without_query
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MOST_BODY", "Answer", "receive", "status_error"]
+__all__ = ["MOST_BODY", "Answer", "receive", "received", "status_error"]
 
 _KINDS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
@@ -50,7 +50,7 @@ _LEAST_TOKEN = 8
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
-@attrs.frozen
+@attrs.define
 class Answer:
     """A whole answer of the API.
 
@@ -75,6 +75,17 @@ class Answer:
         if len(token) < _LEAST_TOKEN:  # it would be found in any text
             return self
         return attrs.evolve(self, body=self.body.replace(token.encode(), b"***"))
+
+
+def received(response: aiohttp.ClientResponse) -> Answer | None:
+    """Return the answer where it is a 2xx whose body came along with its head, as short ones do; otherwise None.
+
+    Nothing is awaited, and no more is taken than aiohttp keeps of a body that nobody reads.
+    """
+    content = response.content
+    if not (200 <= response.status < 300 and response.closed and content.is_eof() and content.exception() is None):
+        return None
+    return Answer(response.status, content.read_nowait(), response.headers)
 
 
 async def receive(response: aiohttp.ClientResponse) -> Answer:

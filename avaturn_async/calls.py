@@ -27,11 +27,12 @@ __all__ = [
 ]
 
 _ROOT = "/api/v1"
+_CREATE_USER = Call(method="POST", path=f"{_ROOT}/users/new", repeatable=False)
 
 
 def create_user() -> Call:
     """POST users/new: each call makes a new user."""
-    return Call(method="POST", path=f"{_ROOT}/users/new", repeatable=False)
+    return _CREATE_USER
 
 
 def delete_user(user_id: str) -> Call:

@@ -38,11 +38,9 @@ class Doubt:
             self.raised = True
             raise
 
-    def settle(self, outcome: Answer | Failure) -> Answer | Failure:
+    def settle(self, failure: Failure) -> Answer | Failure:
         """Take a 404 for success where there is doubt; otherwise remember whether there is any now."""
-        if isinstance(outcome, Answer):
-            return outcome
-        if self.raised and isinstance(outcome.error, NotFoundError):
+        if self.raised and isinstance(failure.error, NotFoundError):
             return Answer(200, b"", {})
-        self.raised = self.raised or outcome.doubtful
-        return outcome
+        self.raised = self.raised or failure.doubtful
+        return failure

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import sys
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import aiohttp
 import attrs
+from aiohttp import hdrs
 from multidict import CIMultiDict
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 from yarl import URL
 
 from . import __version__
-from .answers import MOST_BODY, Answer, receive
+from .answers import MOST_BODY, Answer, receive, received
 from .config import RateLimit, RetryPolicy, Timeouts
 from .connections import Connections
 from .deletion import Doubt
@@ -38,10 +40,12 @@ __all__ = ["Answer", "Call", "Transport"]
 
 logger = logging.getLogger(__name__)
 
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")  # RFC 3986, 2.3
 
-@attrs.frozen(kw_only=True)
+
+@attrs.define(kw_only=True)
 class Call:
-    """One request of the API.
+    """One request of the API; it may be shared, so nothing is changed in one that was made.
 
     Attributes:
         method: the HTTP method, in capitals.
@@ -61,19 +65,16 @@ class Call:
     attempts: int | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.define
 class _Sending:
-    """A request on its way, through all of its attempts."""
+    """A call on its way, through all of its attempts."""
 
-    method: str
+    call: Call
     url: URL = attrs.field(repr=False)
-    path: str
     options: dict[str, Any] = attrs.field(repr=False)
-    repeatable: bool
-    attempts: int
-    throttled: bool = True
-    make_form: Callable[[], aiohttp.FormData] | None = None
     doubt: Doubt | None = None
+    make_form: Callable[[], aiohttp.FormData] | None = None
+    throttled: bool = True
 
 
 class Transport:
@@ -116,6 +117,8 @@ class Transport:
         url = base_url_of(base_url, allow_http=allow_http)
         self._connections = Connections(most=max_connections, borrowed=session, proxy=proxy, ssl=ssl)
         self.base_url = str(url).rstrip("/")
+        self._base = URL(self.base_url, encoded=True)  # written out and read again: a default port is gone from it
+        self._root = self._base.raw_path.rstrip("/")
         self._http_is_fine = allow_http or url.scheme == "http"
         self._timeouts = timeouts or Timeouts()
         self._retry = retry or RetryPolicy()
@@ -152,18 +155,9 @@ class Transport:
             ResponseFormatError: a 2xx of more than 16 MiB.
             ClientClosedError, WrongLoopError: the transport can't be used, or not from here.
         """
-        self.check_loop()
+        self._connections.check_loop()
         doubt = Doubt() if call.method == "DELETE" else None
-        sending = _Sending(
-            method=call.method,
-            url=self._url(call),
-            path=call.path,
-            options=self._options(call, doubt),
-            repeatable=call.repeatable,
-            attempts=call.attempts or self._retry.attempts,
-            doubt=doubt,
-        )
-        return await self._deliver(sending)
+        return await self._deliver(_Sending(call, self._url(call), self._options(call, doubt), doubt))
 
     async def upload(
         self, url: str, make_form: Callable[[], aiohttp.FormData], *, path_label: str = "upload_url"
@@ -182,18 +176,10 @@ class Transport:
             ConfigurationError: the url is malformed, or plain http where base_url is not.
             APIStatusError, TransportError, ClientClosedError, WrongLoopError: as `request` does.
         """
-        self.check_loop()
-        sending = _Sending(
-            method="POST",
-            url=upload_url_of(url, allow_http=self._http_is_fine),
-            path=path_label,
-            options=self._form,
-            repeatable=False,
-            attempts=self._retry.attempts,
-            throttled=False,
-            make_form=make_form,
-        )
-        return await self._deliver(sending)
+        self._connections.check_loop()
+        call = Call(method="POST", path=path_label, repeatable=False)
+        target = upload_url_of(url, allow_http=self._http_is_fine)
+        return await self._deliver(_Sending(call, target, self._form, make_form=make_form, throttled=False))
 
     def _request_options(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Return what goes with a call without a body, with one, and with a form, whatever a session's defaults are."""
@@ -204,16 +190,23 @@ class Transport:
         }
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         agent = f"avaturn-async/{__version__} python/{python} aiohttp/{aiohttp.__version__}"
-        headers = CIMultiDict({"Accept": "application/json", "User-Agent": agent, "Authorization": self._bearer})
+        headers = {hdrs.ACCEPT: "application/json", hdrs.USER_AGENT: agent, hdrs.AUTHORIZATION: self._bearer}
         return (
-            {**always, "headers": headers, "skip_auto_headers": ("Content-Type",)},
-            {**always, "headers": CIMultiDict(headers, **{"Content-Type": "application/json"})},
-            {**always, "headers": CIMultiDict({"User-Agent": agent})},
+            {**always, "headers": CIMultiDict(headers), "skip_auto_headers": (hdrs.CONTENT_TYPE,)},
+            {**always, "headers": CIMultiDict({**headers, hdrs.CONTENT_TYPE: "application/json"})},
+            {**always, "headers": CIMultiDict({hdrs.USER_AGENT: agent})},
         )
 
     def _url(self, call: Call) -> URL:
-        query = "?" + urlencode(call.query, quote_via=quote) if call.query else ""
-        return URL(self.base_url + call.path + query, encoded=True)
+        """Build the url from its parts: yarl would only take the whole apart again, at twice the price."""
+        query = "&".join([f"{name}={_quoted(value)}" for name, value in call.query.items()]) if call.query else ""
+        return URL.build(
+            scheme=self._base.scheme,
+            authority=self._base.raw_authority,
+            path=self._root + call.path,
+            query_string=query,
+            encoded=True,
+        )
 
     def _options(self, call: Call, doubt: Doubt | None) -> dict[str, Any]:
         options = self._without_body if call.body is None else {**self._with_body, "data": call.body}
@@ -221,8 +214,9 @@ class Transport:
 
     async def _deliver(self, sending: _Sending) -> Answer:
         outcome = await self._attempt(sending, 1)
-        if isinstance(outcome, Failure) and outcome.again and sending.attempts > 1:
-            outcome = await self._attempt_again(sending, outcome)
+        most = sending.call.attempts or self._retry.attempts
+        if isinstance(outcome, Failure) and outcome.again and most > 1:
+            outcome = await self._attempt_again(sending, outcome, most)
         if isinstance(outcome, Answer):
             return outcome
         try:
@@ -230,7 +224,7 @@ class Transport:
         finally:
             del outcome  # the error's traceback has this frame, and a cycle would keep both alive
 
-    async def _attempt_again(self, sending: _Sending, first: Failure) -> Answer | Failure:
+    async def _attempt_again(self, sending: _Sending, first: Failure, most: int) -> Answer | Failure:
         """Go on after the first attempt failed: a loop around every call would cost those that succeed."""
 
         async def attempt() -> Answer | Failure:
@@ -238,7 +232,7 @@ class Transport:
             return first if number == 1 else await self._attempt(sending, number)
 
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(sending.attempts),
+            stop=stop_after_attempt(most),
             retry=retry_if_result(lambda outcome: isinstance(outcome, Failure) and outcome.again),
             wait=lambda state: self._pause(_failure(state), sending, state.attempt_number),
             before_sleep=lambda state: self._tell(_failure(state), sending, state),
@@ -261,17 +255,22 @@ class Transport:
     def _tell(self, failure: Failure, sending: _Sending, state: RetryCallState) -> None:
         delay = max(state.upcoming_sleep, self._throttle.remaining() if sending.throttled else 0.0)
         reason = getattr(failure.error, "status", type(failure.error).__name__)
-        number = state.attempt_number + 1
-        logger.debug("%s %s: attempt %d in %.3f s, after %s", sending.method, sending.path, number, delay, reason)
+        number, call = state.attempt_number + 1, sending.call
+        logger.debug("%s %s: attempt %d in %.3f s, after %s", call.method, call.path, number, delay, reason)
 
     async def _attempt(self, sending: _Sending, number: int) -> Answer | Failure:
         throttle = self._throttle
-        await (throttle.enter() if sending.throttled else throttle.enter_unthrottled())
+        if not sending.throttled:
+            await throttle.enter_unthrottled()
+        elif not throttle.take():
+            await throttle.enter()
         try:
             outcome = await self._exchange(sending)
         finally:
             throttle.leave()
-        if isinstance(outcome, Failure) and isinstance(outcome.error, RateLimitError) and sending.throttled:
+        if isinstance(outcome, Answer):
+            return outcome
+        if isinstance(outcome.error, RateLimitError) and sending.throttled:
             throttle.hold(min(outcome.retry_after or self._backoff(number), self._retry.retry_after_cap))
         return outcome if sending.doubt is None else sending.doubt.settle(outcome)
 
@@ -281,32 +280,30 @@ class Transport:
             return Failure(closed)
         options = sending.options if sending.make_form is None else {**sending.options, "data": sending.make_form()}
         try:
-            response = await self._connections.session().request(sending.method, sending.url, **options)
-            answer = await receive(response)
+            response = await self._connections.session().request(sending.call.method, sending.url, **options)
+            answer = received(response) or await receive(response)
         except asyncio.CancelledError:
             closed = self._connections.reason_closed()
             if closed is None or _is_cancelled():
                 raise
             return Failure(closed)  # aiohttp cancels what resolves a name when its session is closed
         except Exception as error:  # noqa: BLE001 - a borrowed session's middlewares and tracing may raise anything
-            return self._failure_of(error, sending)
-        return answer if answer.ok and len(answer.body) <= MOST_BODY else self._failure_in(answer, sending)
+            return self._failure_of(error, sending.call)
+        return answer if answer.ok and len(answer.body) <= MOST_BODY else self._failure_in(answer, sending.call)
 
-    def _failure_of(self, error: Exception, sending: _Sending) -> Failure:
+    def _failure_of(self, error: Exception, call: Call) -> Failure:
         if closed := self._connections.reason_closed():
             return Failure(closed)
-        return exchange_failure(
-            error, sending.method, sending.path, repeatable=sending.repeatable, timeouts=self._timeouts
-        )
+        return exchange_failure(error, call.method, call.path, repeatable=call.repeatable, timeouts=self._timeouts)
 
-    def _failure_in(self, answer: Answer, sending: _Sending) -> Failure:
-        return answer_failure(
-            answer.without(self._bearer),
-            sending.method,
-            sending.path,
-            repeatable=sending.repeatable,
-            cap=self._retry.retry_after_cap,
-        )
+    def _failure_in(self, answer: Answer, call: Call) -> Failure:
+        said, cap = answer.without(self._bearer), self._retry.retry_after_cap
+        return answer_failure(said, call.method, call.path, repeatable=call.repeatable, cap=cap)
+
+
+def _quoted(value: str) -> str:
+    """Percent-encode a value; what needs none, as ids do, is told sooner than by `quote`."""
+    return value if _UNRESERVED.fullmatch(value) else quote(value, safe="")
 
 
 def _is_cancelled() -> bool:

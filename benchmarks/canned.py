@@ -12,7 +12,6 @@ AVATAR = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 ANSWERS = {
     b"/api/v1/users/new": {"id": "user-0123456789"},
     b"/api/v1/exports/new": {
-        "avatar_id": str(AVATAR),
         "status": "ready",
         "url": f"https://assets.example.com/exports/{AVATAR}.glb?X-Amz-Expires=900&X-Amz-Signature=0123456789abcdef",
     },
@@ -29,9 +28,7 @@ def response(body: bytes) -> bytes:
 
 
 RESPONSES = {path: response(json.dumps(answer).encode()) for path, answer in ANSWERS.items()}
-RESPONSES[b"/pending/api/v1/exports/new"] = response(
-    json.dumps({"avatar_id": str(AVATAR), "status": "pending", "url": None}).encode()
-)
+RESPONSES[b"/pending/api/v1/exports/new"] = response(json.dumps({"status": "pending", "url": None}).encode())
 
 
 class Canned(asyncio.Protocol):

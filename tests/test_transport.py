@@ -97,6 +97,35 @@ async def test_the_answer_has_status_body_and_headers() -> None:
     assert (201, b"{}", "7") == (answer.status, answer.body, answer.headers["x-request-id"])
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdef"],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", b"abc", b"def"],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc", b"def"],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\n", b"def\r\n0\r\n\r\n"],
+    ],
+)
+async def test_an_answer_is_whole_however_it_arrives(parts: list[bytes]) -> None:
+    """With its head, after it, or in between; and the connection serves the next call."""
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await heard(reader)
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(0.01)
+
+    async with talking(talk) as url, opened(url) as transport:
+        answers = [await transport.request(GET) for _ in range(2)]
+    assert [b"abcdef"] * 2 == [answer.body for answer in answers]
+    assert 1 == connections
+
+
 async def test_cookies_are_not_kept() -> None:
     """The API is used with a token; what a proxy in between sets is not sent back."""
     async with echo(headers={"Set-Cookie": "a=b"}) as (url, sent), opened(url) as transport:

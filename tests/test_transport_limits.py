@@ -322,6 +322,27 @@ async def test_a_cancelled_request_gives_back_its_slot(step: int) -> None:
         assert 200 == (await transport.request(GET)).status
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["before", "after"])
+async def test_a_slot_passes_over_those_who_are_cancelled(clock: Clock, given: bool) -> None:
+    """Before it was given to them, and after, when they have not yet run again."""
+    throttle = Throttle(1, None, clock.rest)
+    assert throttle.take()
+    first, second, third = (asyncio.create_task(throttle.enter_unthrottled()) for _ in range(3))
+    await turns()
+    if given:
+        throttle.leave()
+    first.cancel()
+    if not given:
+        throttle.leave()
+    await second
+    assert (True, False) == (first.cancelled(), third.done())
+    throttle.leave()
+    await third
+    assert not throttle.take()
+    throttle.leave()
+    assert throttle.take()
+
+
 async def test_a_cancelled_wait_before_a_retry_is_a_cancellation(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither swallowed nor retried, and the slot is free."""
     call = api.answers("/api/v1/a", {"status": 500})
