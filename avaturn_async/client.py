@@ -115,6 +115,7 @@ class AvaturnClient:
             authenticated=getattr(webhooks, "authenticated", True),
             confirm=confirm_webhooks,
             wait_timeout=wait_timeout,
+            most_looks=max(1, max_connections // 2),
         )
         self.users = Users(self._transport)
         self.sessions = Sessions(self._transport)

@@ -27,6 +27,11 @@ def _number(instance: Any, attribute: attrs.Attribute[Any], value: object) -> No
         raise TypeError(f"{_name(instance, attribute)} must be a number, not {value!r}")
 
 
+def _flag(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{_name(instance, attribute)} must be True or False, not {value!r}")
+
+
 def _count(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{_name(instance, attribute)} must be a whole number, not {value!r}")
@@ -91,6 +96,9 @@ class PollPolicy:
         cap: seconds that a delay never exceeds, before its jitter.
         jitter: the share of each delay by which it is spread at random, either way.
         first_with_webhooks: seconds to the first look, and the least delay, while webhooks are seen to resolve jobs.
+        learn: whether a client that saw how long a few jobs took looks at the next ones when the quick ones of those
+            were over, and then at intervals that suit them. `first` is the least delay then, `cap` the longest, and
+            `factor` has no use.
     """
 
     first: float = attrs.field(default=1.0, validator=_seconds)
@@ -98,6 +106,7 @@ class PollPolicy:
     cap: float = attrs.field(default=15.0, validator=_seconds)
     jitter: float = attrs.field(default=0.1, validator=_share)
     first_with_webhooks: float = attrs.field(default=15.0, validator=_seconds)
+    learn: bool = attrs.field(default=True, validator=_flag)
 
 
 @attrs.frozen

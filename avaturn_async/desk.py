@@ -32,7 +32,10 @@ class _Waiting(Protocol):
 
 @attrs.define(kw_only=True, eq=False)
 class Desk:
-    """The shared part of a client's pending objects."""
+    """The shared part of a client's pending objects.
+
+    At most `most_looks` of them look at once: however many wait, their users' own calls find a connection.
+    """
 
     transport: Transport
     downloader: Downloader
@@ -41,10 +44,12 @@ class Desk:
     authenticated: bool = True
     confirm: bool = True
     wait_timeout: float | None = 900
+    most_looks: int = 50
     evidence: WebhookEvidence = attrs.field(factory=WebhookEvidence)
     hints: HintBudget = attrs.field(factory=HintBudget)
     versions: RecentVersions = attrs.field(factory=RecentVersions)
     timetable: Timetable = attrs.field(init=False, factory=Timetable)
+    looking: asyncio.Semaphore = attrs.field(init=False)
     pace: Pace = attrs.field(init=False)
     armed: set[_Waiting] = attrs.field(init=False, factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
@@ -53,6 +58,7 @@ class Desk:
 
     def __attrs_post_init__(self) -> None:
         self.pace = Pace(self.policy, self.evidence)
+        self.looking = asyncio.Semaphore(self.most_looks)
 
     def check_open(self) -> asyncio.AbstractEventLoop:
         """Return the running loop, or raise ClientClosedError or WrongLoopError."""

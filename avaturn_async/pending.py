@@ -29,7 +29,7 @@ from .errors import (
 )
 from .models import RenderStatus, ScanStatus
 from .polling import CONFIRM_DELAYS
-from .timetable import NO_TIME, SLACK
+from .timetable import NO_TIME
 from .tokens import write_token
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ YOUNG = 10.0
 EVENT_SPACING = 0.5
 #: Seconds before a deadline at which it gets its look, where the schedule has none.
 HEAD_START = 1.0
+#: Seconds after its creation in which a job is awaited from the start.
+PROMPT = 1.0
+#: Seconds of clock resolution to be generous by.
+SLACK = 0.001
 #: Before any moment of the monotonic clock.
 _NEVER = -math.inf
 #: The awaiters of who has none; nothing is ever added to it.
@@ -86,6 +90,7 @@ class Pending(ABC, Generic[T]):
     __slots__ = (
         "__weakref__",
         "_anchored",
+        "_attended",
         "_born",
         "_confirming",
         "_context",
@@ -98,6 +103,7 @@ class Pending(ABC, Generic[T]):
         "_looks",
         "_misses",
         "_next_look",
+        "_pending_at",
         "_polls",
         "_position",
         "_reading",
@@ -133,7 +139,9 @@ class Pending(ABC, Generic[T]):
         now = time.monotonic()
         self._created_at = created_at
         self._born = now if created_at is None else now - max(0.0, time.time() - created_at)
-        self._next_look = now + (0.0 if look_now or created_at is not None else desk.pace.delay(0))
+        self._next_look = now if look_now or created_at is not None else NO_TIME  # planned when somebody waits
+        self._attended = not look_now and created_at is None
+        self._pending_at = 0.0
         self._extra_look = math.inf
         self._last_wake = _NEVER
         self._confirming = len(CONFIRM_DELAYS)
@@ -244,8 +252,15 @@ class Pending(ABC, Generic[T]):
         self._ending = ending
         if self._desk.mailbox is not None and by != "create":
             self._desk.evidence.note(by_webhook=by == "webhook")
+        if self._attended and by != "create" and not isinstance(ending, AvaturnError):
+            self._learn(by)
         self._disarm()
         self._wake_awaiters(None)
+
+    def _learn(self, by: ResolvedBy) -> None:
+        """Have the pace learn how long the job took, where it was awaited from the start."""
+        seen = self._waited()
+        self._desk.pace.ended(self._kind, seen=seen, pending=seen if by == "webhook" else self._pending_at)
 
     def _settle_failed(self, by: ResolvedBy) -> None:
         told = {"create": "the API said so at once", "webhook": "a webhook said so", "poll": "the API said so"}[by]
@@ -320,12 +335,16 @@ class Pending(ABC, Generic[T]):
         if waiter in self._waiters:
             self._waiters.remove(waiter)
             if not self._waiters:
+                self._attended = False
                 self._disarm()
 
     # The runners of the race: a place in the mailbox, and a timer.
 
     def _arm(self) -> None:
         self._desk.armed.add(self)
+        self._attended = self._attended and self._waited() < PROMPT
+        if self._next_look == NO_TIME:
+            self._next_look = self._born + self._desk.pace.delay(0, kind=self._kind)
         context = contextvars.copy_context()  # that of the first awaiter is the looks' too
         self._context = context if len(context) else _NO_CONTEXT
         self._subscribe()
@@ -415,13 +434,16 @@ class Pending(ABC, Generic[T]):
         self._reading = self._desk.spawn(self._look_once(cause, scheduled=scheduled), self._context.copy())
 
     def _plan_next_look(self) -> None:
-        self._next_look = time.monotonic() + self._desk.pace.delay(self._looks)
+        delay = self._desk.pace.delay(self._looks, age=self._waited(), kind=self._kind)
+        self._next_look = time.monotonic() + delay
 
     async def _look_once(self, cause: Literal["webhook", "poll"], *, scheduled: bool) -> None:
         self._polls += 1
         try:
-            await self._read(cause)
+            async with self._desk.looking:
+                await self._read(cause)
             self._misses = 0
+            self._pending_at = self._waited()
         except AvaturnError as error:
             self._missed(error)
         except asyncio.CancelledError:

@@ -9,12 +9,12 @@ import math
 import time
 from typing import Final, Protocol
 
-__all__ = ["NO_TIME", "SLACK", "Timed", "Timetable"]
+__all__ = ["NO_TIME", "Timed", "Timetable"]
 
 #: When who is not on the timetable is to be called.
 NO_TIME: Final = math.inf
-#: Seconds of clock resolution to be generous by.
-SLACK = 0.001
+#: Seconds by which a timer may come early, for clocks and floats are not exact.
+_EARLY = 1e-6
 #: Calls within one turn of the loop: each starts a look, and the loop has others to serve.
 _MOST = 32
 #: Slots a second.
@@ -97,7 +97,7 @@ class Timetable:
 
     def _call_due(self) -> None:
         self._timer, self._wakes_at = None, -math.inf  # whoever is put on it meanwhile need not set the timer
-        now = time.monotonic() + SLACK
+        now = time.monotonic() + _EARLY
         try:
             self._open_slots(now)
             for _ in range(_MOST):

@@ -83,11 +83,12 @@ class Paced:
 
     def next_delay(self, looks: int, elapsed: float) -> float:
         """Return the pace's delay."""
-        return self._pace.delay(looks)
+        return self._pace.delay(looks, age=elapsed, kind="export")
 
     def ended(self, duration: float, pending: float) -> None:
-        """Note that no webhook told it."""
+        """Learn of it, and that no webhook told it."""
         self._evidence.note(by_webhook=False)
+        self._pace.ended("export", seen=duration, pending=pending)
 
 
 POLICIES: dict[str, Callable[[random.Random], Policy]] = {"SDK": Paced}

@@ -20,7 +20,7 @@ OR_ZERO = [(RetryPolicy, "base"), (RetryPolicy, "cap"), (RetryPolicy, "retry_aft
     [
         (Timeouts(), {"connect": 5, "total": 30}),
         (RetryPolicy(), {"attempts": 3, "base": 0.5, "cap": 8, "retry_after_cap": 60}),
-        (PollPolicy(), {"first": 1, "factor": 1.6, "cap": 15, "jitter": 0.1, "first_with_webhooks": 15}),
+        (PollPolicy(), {"first": 1, "factor": 1.6, "cap": 15, "jitter": 0.1, "first_with_webhooks": 15, "learn": True}),
         (RateLimit(5), {"requests": 5, "per_seconds": 1}),
         (RateLimit(5, 60), {"requests": 5, "per_seconds": 60}),
     ],
@@ -82,3 +82,10 @@ def test_jitter_is_a_share(value: float) -> None:
     """A delay is never spread down to nothing."""
     with pytest.raises(ValueError, match=r"PollPolicy\.jitter must be at least 0 and less than 1"):
         PollPolicy(jitter=value)
+
+
+@pytest.mark.parametrize("value", [1, None, "no"])
+def test_learning_is_wanted_or_not(value: Any) -> None:
+    """Nothing else makes sense, and it says so."""
+    with pytest.raises(TypeError, match=r"PollPolicy\.learn must be True or False"):
+        PollPolicy(learn=value)

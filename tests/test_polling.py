@@ -76,6 +76,51 @@ def test_jitter_spreads_either_way(looks: int, jitter: float, seed: int) -> None
     assert delay > 0
 
 
+def learned(*ends: tuple[float, float], policy: PollPolicy = STEADY) -> Pace:
+    """Return the pace of a client that saw exports pending and then over at these ages."""
+    pace = Pace(policy, WebhookEvidence())
+    for pending, seen in ends:
+        pace.ended("export", seen=seen, pending=pending)
+    return pace
+
+
+def test_a_pace_is_learned() -> None:
+    """The first look comes when the quick jobs were over, later ones as the job ages."""
+    pace = learned(*[(7, 9)] * 3, *[(19, 21)] * 7)
+    assert [8, 3, 3, 4.5] == [pace.delay(9, age=age, kind="export") for age in (0, 8, 20, 30)]
+
+
+def test_a_few_jobs_teach_nothing() -> None:
+    """Nor do those of another kind."""
+    assert 1 == learned(*[(9, 11)] * 4).delay(0, kind="export")
+    assert 1 == learned(*[(9, 11)] * 5).delay(0, kind="avatar")
+    assert 10 == learned(*[(9, 11)] * 5).delay(0, kind="export")
+
+
+def test_what_is_learned_is_bounded() -> None:
+    """By `first` for quick jobs, and by `cap` for slow ones."""
+    assert 1 == learned(*[(0.1, 0.2)] * 9).delay(0, kind="export")
+    assert [10, 10, 10] == [learned(*[(90, 110)] * 9).delay(0, age=age, kind="export") for age in (0, 10, 1000)]
+
+
+def test_what_is_learned_is_forgotten() -> None:
+    """Where jobs become quicker, looks come sooner, also where each first look comes too late to tell by how much."""
+    pace = learned(*[(90, 110)] * 200, policy=PollPolicy(jitter=0, cap=600))
+    for _ in range(200):
+        seen = pace.delay(0, kind="export")
+        pace.ended("export", seen=seen, pending=0)
+    assert pace.delay(0, kind="export") < 20
+
+
+def test_nothing_is_learned_where_that_is_not_wanted() -> None:
+    """Then the policy is all there is, and while webhooks work it is the slow one."""
+    assert 1 == learned(*[(9, 11)] * 9, policy=PollPolicy(jitter=0, learn=False)).delay(0, kind="export")
+    pace = Pace(STEADY, working())
+    for _ in range(9):
+        pace.ended("export", seen=9, pending=9)
+    assert 20 == pace.delay(0, kind="export")
+
+
 def test_jitter_differs() -> None:
     """Two clients that start together do not stay together."""
     pace = Pace(PollPolicy(jitter=0.5), WebhookEvidence(), random.Random(1))

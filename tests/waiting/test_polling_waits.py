@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from uuid import UUID
 
 import pytest
 
@@ -29,6 +30,7 @@ from avaturn_async import (
     WebhooksRequiredError,
 )
 from avaturn_async.timetable import NO_TIME
+from avaturn_async.transport import Answer, Call
 
 from .world import AVATAR, FAILED, PENDING, READY, URL, World, after, run, saying
 
@@ -211,6 +213,81 @@ def test_cancelling_one_awaiter_leaves_the_others() -> None:
         assert URL == (await second).url
         assert first.cancelled()
         assert 3 == len(world.times)
+
+    run(story())
+
+
+def test_a_client_learns_how_long_exports_take() -> None:
+    """After a few that took 20 s, the next ones are looked at when those were over, and no more often than needed."""
+
+    async def story() -> None:
+        begun: dict[str, float] = {}
+
+        def say(call: Call) -> dict[str, object]:
+            now = asyncio.get_running_loop().time()
+            began = begun.setdefault(call.query["avatar_id"], now)
+            return READY if now - began >= 20 else PENDING
+
+        world = World(say, policy=PollPolicy(first=1, factor=2, cap=20, jitter=0))
+        polls, waited = [], []
+        for number in range(12):
+            model = await (await world.exports.create(UUID(int=number))).wait()
+            polls.append(model.polls)
+            waited.append(model.waited)
+        assert [5] * 5 == polls[:5]
+        assert max(polls[7:]) <= 3
+        assert all(20 <= each <= 23.1 for each in waited[7:])
+
+    run(story())
+
+
+@pytest.mark.parametrize("disturbed", ["awaited late", "left and awaited again", "resumed"])
+def test_nothing_is_learned_from_waits_that_were_not_whole(disturbed: str) -> None:
+    """Where nobody looked for a while, the end that is seen says nothing about the job."""
+
+    async def story() -> None:
+        world = World(saying(PENDING))
+        for number in range(9):
+            world.transport.say = saying(PENDING)
+            export = await world.exports.create(UUID(int=number))
+            if disturbed == "resumed":
+                await asyncio.sleep(3)
+                export = world.exports.resume(export.resume_token)
+            elif disturbed == "left and awaited again":
+                with pytest.raises(WaitTimeoutError):
+                    await export.wait(timeout=2)
+            await asyncio.sleep(500)
+            world.transport.say = saying(READY)
+            await export
+        assert 1 == world.desk.pace.delay(0, kind="export")
+
+    run(story())
+
+
+def test_many_waits_leave_connections_to_others() -> None:
+    """A client's waits look a few at a time, each in its turn, and a call of the user's does not queue with them."""
+
+    async def story() -> None:
+        under_way, most = 0, 0
+
+        async def request(call: Call) -> Answer:
+            nonlocal under_way, most
+            under_way, most = under_way + 1, max(most, under_way + 1)
+            await asyncio.sleep(1)
+            under_way -= 1
+            return Answer(status=200, body=json.dumps(PENDING).encode(), headers={})
+
+        world = World(saying(PENDING), most_looks=3)
+        exports = [await world.exports.create(UUID(int=number)) for number in range(20)]
+        world.transport.request = request  # type: ignore[method-assign]
+        waits = [asyncio.create_task(export.wait(timeout=9)) for export in exports]
+        await asyncio.sleep(1.5)
+        assert 3 == under_way
+        await asyncio.wait_for(world.exports.create(AVATAR), 1.1)
+        errors = await asyncio.gather(*waits, return_exceptions=True)
+        assert 4 == most
+        assert {WaitTimeoutError} == {type(error) for error in errors}
+        assert all(export._polls for export in exports)
 
     run(story())
 
