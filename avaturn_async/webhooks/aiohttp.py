@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from .receiver import ACCEPTED, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, UNREADABLE, Reply
+from .within import within
 
 if TYPE_CHECKING:
     from .receiver import WebhookReceiver
@@ -64,11 +64,7 @@ async def read(request: web.BaseRequest, most: int, seconds: float) -> bytes | R
     if request.content_length is not None and request.content_length > most:
         return TOO_LARGE
     try:
-        if request.content.is_eof():  # it came with its headers, as nearly all do: a timeout would cost more than this
-            body = request.content.read_nowait()
-            return body if len(body) <= most else TOO_LARGE
-        async with asyncio.timeout(seconds):
-            return await _read(request, most)
+        return await within(seconds, _read(request, most))
     except TimeoutError:
         return TOO_SLOW
     except Exception as error:  # noqa: BLE001 - broken off or badly encoded: whichever, it is the sender's doing

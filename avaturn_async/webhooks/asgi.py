@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .headers import LazyHeaders
 from .receiver import NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Reply
+from .within import within
 
 if TYPE_CHECKING:
     from .receiver import WebhookReceiver
@@ -53,8 +53,7 @@ class AsgiApp:
         if scope["method"] != "POST":
             return NOT_ALLOWED
         try:
-            async with asyncio.timeout(self._body_timeout):
-                body = await self._read(receive)
+            body = await within(self._body_timeout, self._read(receive))
         except TimeoutError:
             return TOO_SLOW
         if not isinstance(body, bytes):
@@ -95,9 +94,10 @@ def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]
 
 
 async def _send(reply: Reply, send: Send, version: str) -> None:
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(reply.body)).encode())]
-    headers += [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
-    if reply in (TOO_SLOW, TOO_LARGE) and version.startswith("1"):  # HTTP/2 has no such header
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(reply.body))]
+    if reply.headers:
+        headers += [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
+    if (reply is TOO_SLOW or reply is TOO_LARGE) and version.startswith("1"):  # HTTP/2 has no such header
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

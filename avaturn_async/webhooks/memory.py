@@ -79,6 +79,7 @@ class MemoryMailbox:
         self._rows: dict[str, _Row] = {}
         self._queues: tuple[deque[_Row], ...] = (deque(), deque(), deque())  # of each rank; the oldest row first
         self._hints = 0
+        self._sweep_at = float("-inf")
         self._waiters: dict[str, _Waiter | dict[_Waiter, None]] = {}  # one, as a rule: a dict would be twice its size
         self._ids = itertools.count(1)
         self._prefix = f"{time.time_ns():x}"
@@ -159,20 +160,26 @@ class MemoryMailbox:
         rank = _HINT if not authenticated else _RENDER if key.startswith("render:") else _JOB
         row = self._rows[key] = _Row(key, delivery, now + self._ttl, rank)
         self._hints += (rank == _HINT) - (standing is not None and standing.rank == _HINT)
-        self._make_room(now, rank)
+        if now >= self._sweep_at or len(self._rows) > self._max_rows or self._hints > _MOST_HINTS:
+            self._make_room(now, rank)
         self._enqueue(row)
         return delivery
 
     def _make_room(self, now: float, rank: int) -> None:
         """Drop expired rows, and evict what is too many of what may make room for a row of this rank."""
-        for queue in self._queues:
-            while queue and queue[0].expires <= now:
-                self._drop(queue.popleft())
+        if now >= self._sweep_at:
+            self._sweep(now)
         if self._hints > _MOST_HINTS:
             self._evict(_HINT)
         while len(self._rows) > self._max_rows:
             if not (self._evict(_HINT) or (rank != _HINT and (self._evict(_JOB) or self._evict(_RENDER)))):
                 break
+
+    def _sweep(self, now: float) -> None:
+        for queue in self._queues:
+            while queue and queue[0].expires <= now:
+                self._drop(queue.popleft())
+        self._sweep_at = min((queue[0].expires for queue in self._queues if queue), default=now + self._ttl)
 
     def _evict(self, rank: int) -> bool:
         """Drop the oldest row of this rank that nobody awaits; those that are awaited leave the queue meanwhile."""
