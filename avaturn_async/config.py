@@ -63,10 +63,12 @@ class Timeouts:
         connect: for the TCP and TLS connection to one address.
         total: for the whole attempt, from when a connection slot is granted. Waits for a slot, for the rate limit or
             for a hold-back after a 429 are not counted.
+        upload: the same for an upload of photos, which are megabytes on a line that may be slow.
     """
 
     connect: float = attrs.field(default=5.0, validator=_seconds)
     total: float = attrs.field(default=30.0, validator=_seconds)
+    upload: float = attrs.field(default=300.0, validator=_seconds)
 
 
 @attrs.frozen(kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
@@ -19,9 +18,6 @@ from .errors import (
     TransportError,
 )
 from .http_times import retry_after
-
-if TYPE_CHECKING:
-    from .config import Timeouts
 
 __all__ = ["NEVER_SENT", "Failure", "answer_failure", "exchange_failure"]
 
@@ -69,16 +65,18 @@ def answer_failure(answer: Answer, method: str, path: str, *, repeatable: bool, 
     )
 
 
-def exchange_failure(error: Exception, method: str, path: str, *, repeatable: bool, timeouts: Timeouts) -> Failure:
+def exchange_failure(
+    error: Exception, method: str, path: str, *, repeatable: bool, timeout: aiohttp.ClientTimeout
+) -> Failure:
     """Judge what aiohttp raised; nothing of the exception is kept, for its parts may show the token."""
     facts = {"method": method, "path": path}
     if isinstance(error, NEVER_SENT):
-        why = _why_not_sent(error, timeouts)
+        why = _why_not_sent(error, timeout)
         unsent = ConnectError(f"{method} {path} was not sent: {why}", **facts)
         return Failure(unsent, again=not isinstance(error, _UNTRUSTED))
     if isinstance(error, _BAD_URL):
         return Failure(ConfigurationError(f"{method} {path} was not sent: its url is not one that aiohttp can ask for"))
-    what = _what_was_lost(error, timeouts)
+    what = _what_was_lost(error, timeout)
     lost: TransportError
     if not repeatable:
         sentence = f"{method} {path} was sent, but {what}: it may have been carried out, and is not safe to repeat"
@@ -91,7 +89,7 @@ def exchange_failure(error: Exception, method: str, path: str, *, repeatable: bo
     return Failure(lost, again=repeatable and broke, doubtful=True)
 
 
-def _why_not_sent(error: Exception, timeouts: Timeouts) -> str:
+def _why_not_sent(error: Exception, timeout: aiohttp.ClientTimeout) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
         reason = getattr(cause, "verify_message", None) or cause.strerror or type(cause).__name__
@@ -100,12 +98,12 @@ def _why_not_sent(error: Exception, timeouts: Timeouts) -> str:
         return f"the proxy answered {error.status}"
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         return f"{error.host}:{error.port} has another certificate than the pinned one"
-    return f"no connection within {timeouts.connect:g} s"
+    return f"no connection within {timeout.sock_connect:g} s"
 
 
-def _what_was_lost(error: Exception, timeouts: Timeouts) -> str:
+def _what_was_lost(error: Exception, timeout: aiohttp.ClientTimeout) -> str:
     if isinstance(error, TimeoutError):
-        return f"no whole answer came within {timeouts.total:g} s"
+        return f"no whole answer came within {timeout.total:g} s"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "its answer broke off"
     if isinstance(error, aiohttp.ClientResponseError):

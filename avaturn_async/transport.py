@@ -183,18 +183,17 @@ class Transport:
 
     def _request_options(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Return what goes with a call without a body, with one, and with a form, whatever a session's defaults are."""
-        always = {
-            "timeout": aiohttp.ClientTimeout(total=self._timeouts.total, sock_connect=self._timeouts.connect),
-            "allow_redirects": False,
-            "raise_for_status": False,
-        }
+        limits = self._timeouts
+        timeout = aiohttp.ClientTimeout(total=limits.total, sock_connect=limits.connect)
+        always = {"timeout": timeout, "allow_redirects": False, "raise_for_status": False}
+        upload = {**always, "timeout": aiohttp.ClientTimeout(total=limits.upload, sock_connect=limits.connect)}
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         agent = f"avaturn-async/{__version__} python/{python} aiohttp/{aiohttp.__version__}"
         headers = {hdrs.ACCEPT: "application/json", hdrs.USER_AGENT: agent, hdrs.AUTHORIZATION: self._bearer}
         return (
             {**always, "headers": CIMultiDict(headers), "skip_auto_headers": (hdrs.CONTENT_TYPE,)},
             {**always, "headers": CIMultiDict({**headers, hdrs.CONTENT_TYPE: "application/json"})},
-            {**always, "headers": CIMultiDict({hdrs.USER_AGENT: agent})},
+            {**upload, "headers": CIMultiDict({hdrs.USER_AGENT: agent})},
         )
 
     def _url(self, call: Call) -> URL:
@@ -288,13 +287,14 @@ class Transport:
                 raise
             return Failure(closed)  # aiohttp cancels what resolves a name when its session is closed
         except Exception as error:  # noqa: BLE001 - a borrowed session's middlewares and tracing may raise anything
-            return self._failure_of(error, sending.call)
+            return self._failure_of(error, sending)
         return answer if answer.ok and len(answer.body) <= MOST_BODY else self._failure_in(answer, sending.call)
 
-    def _failure_of(self, error: Exception, call: Call) -> Failure:
+    def _failure_of(self, error: Exception, sending: _Sending) -> Failure:
         if closed := self._connections.reason_closed():
             return Failure(closed)
-        return exchange_failure(error, call.method, call.path, repeatable=call.repeatable, timeouts=self._timeouts)
+        call, timeout = sending.call, sending.options["timeout"]
+        return exchange_failure(error, call.method, call.path, repeatable=call.repeatable, timeout=timeout)
 
     def _failure_in(self, answer: Answer, call: Call) -> Failure:
         said, cap = answer.without(self._bearer), self._retry.retry_after_cap

@@ -11,14 +11,14 @@ import pytest
 from avaturn_async import PollPolicy, RateLimit, RetryPolicy, Timeouts
 
 SECONDS = [(Timeouts, "connect"), (Timeouts, "total"), (PollPolicy, "first"), (PollPolicy, "cap")]
-SECONDS += [(PollPolicy, "first_with_webhooks")]
+SECONDS += [(PollPolicy, "first_with_webhooks"), (Timeouts, "upload")]
 OR_ZERO = [(RetryPolicy, "base"), (RetryPolicy, "cap"), (RetryPolicy, "retry_after_cap")]
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (Timeouts(), {"connect": 5, "total": 30}),
+        (Timeouts(), {"connect": 5, "total": 30, "upload": 300}),
         (RetryPolicy(), {"attempts": 3, "base": 0.5, "cap": 8, "retry_after_cap": 60}),
         (PollPolicy(), {"first": 1, "factor": 1.6, "cap": 15, "jitter": 0.1, "first_with_webhooks": 15, "learn": True}),
         (RateLimit(5), {"requests": 5, "per_seconds": 1}),

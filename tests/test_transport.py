@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 import avaturn_async
-from avaturn_async.config import RetryPolicy
+from avaturn_async.config import RetryPolicy, Timeouts
 from avaturn_async.errors import (
     APIStatusError,
     ClientClosedError,
@@ -182,6 +182,29 @@ async def test_an_uploads_error_does_not_show_its_url(label: dict[str, str], exp
             await transport.upload(f"{url}photos/secret?sig=secret", form, **label)
     assert f"POST {expected} answered 403: Expired" == str(caught.value)
     assert expected == caught.value.path
+
+
+async def test_an_upload_has_a_timeout_of_its_own() -> None:
+    """Photos may take longer than a call; the error says how long that was."""
+    slowly = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        await request.read()
+        await slowly.wait()
+        return web.Response()
+
+    async with serving(handler) as url:
+        async with opened(url, timeouts=Timeouts(total=0.05, upload=60)) as transport:
+            uploading = asyncio.create_task(transport.upload(f"{url}photos", form))
+            with pytest.raises(OutcomeUnknownError, match=r"within 0\.05 s"):
+                await transport.request(POST)
+            slowly.set()
+            await uploading
+        slowly.clear()
+        async with opened(url, timeouts=Timeouts(total=60, upload=0.05)) as transport:
+            with pytest.raises(OutcomeUnknownError, match=r"within 0\.05 s"):
+                await transport.upload(f"{url}photos", form)
+        slowly.set()
 
 
 async def test_an_upload_whose_answer_is_lost_is_not_sent_again() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import attrs
 
@@ -192,18 +192,44 @@ class WebhookReceiver:
         return AsgiApp(self)
 
     def serve(
-        self, host: str = "127.0.0.1", port: int = 0, **options: Any
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        prefix: str = "/avaturn",
+        public_url: str | None = None,
+        max_connections: int = 1000,
+        header_timeout: float = 10.0,
+        body_timeout: float = 10.0,
+        shutdown_timeout: float = 5.0,
     ) -> AbstractAsyncContextManager[ReceiverServer]:
         """Serve webhooks from a socket of our own, for as long as the `async with` block runs.
 
         Args:
             host: the address to listen at.
             port: the port, 0 for any that is free.
-            options: ``prefix``, ``public_url``, ``max_connections`` and the timeouts of `ReceiverServer`.
+            prefix: what stands before the secret in the path.
+            public_url: scheme and host under which the world reaches this server, for its `url`.
+            max_connections: connections at once; a further one takes the place of the slowest.
+            header_timeout: seconds in which a request's headers must be there.
+            body_timeout: seconds in which its body must be there.
+            shutdown_timeout: seconds that requests under way have at the end.
+
+        Entering raises ``OSError`` where the port is taken.
         """
         from .server import ReceiverServer
 
-        return ReceiverServer(self, host, port, **options)
+        return ReceiverServer(
+            self,
+            host,
+            port,
+            prefix=prefix,
+            public_url=public_url,
+            max_connections=max_connections,
+            header_timeout=header_timeout,
+            body_timeout=body_timeout,
+            shutdown_timeout=shutdown_timeout,
+        )
 
     def bind(self) -> None:
         """Make the running loop the one that callbacks run on, and accept webhooks again after `aclose`."""
