@@ -73,9 +73,13 @@ class Sink:
         self._job = _started(self._write)
 
     def _write(self) -> None:
-        while self._queue:
-            self._part.write(self._queue.popleft())
-        self._part.save_note()
+        try:
+            while self._queue:
+                self._part.write(self._queue.popleft())
+            self._part.save_note()
+        except BaseException:
+            self._part.keep = False  # what comes next would follow a gap
+            raise
 
     async def _settle(self) -> None:
         job, self._job = self._job, None

@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from avaturn_async.errors import DownloadError
-from avaturn_async.partfile import PartFile
+from avaturn_async.partfile import Note, PartFile
 from avaturn_async.sink import Sink, off_loop
 
 from .kit import downloader, model, sha256
@@ -97,4 +97,29 @@ async def test_closing_waits_for_a_thread_and_passes_the_cancellation_on(tmp_pat
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await closing
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", ["publish", "rewind", "close"])
+async def test_what_a_failed_thread_left_out_is_no_gap(ending, tmp_path, monkeypatch):
+    """Where a batch was not written, nothing is left to go on with: it would have a gap."""
+    real = PartFile.write
+
+    def fail(self, chunk):
+        if chunk[0] == 1:
+            raise MemoryError
+        real(self, chunk)
+
+    monkeypatch.setattr(PartFile, "write", fail)
+    part = PartFile(tmp_path / "f", overwrite=False)
+    await off_loop(part.open, "source")
+    sink = Sink(part, lambda: Note("source", '"etag"', 4 * MIB))
+    await sink.put(b"\0" * (MIB // 2))
+    await sink._settle()
+    await sink.put(b"\1" * (MIB // 2))
+    await sink.put(b"\2")
+    if ending != "close":
+        with pytest.raises(MemoryError):
+            await getattr(sink, ending)()
+    await sink.close()
     assert [] == list(tmp_path.iterdir())
