@@ -21,8 +21,8 @@ from avaturn_async import WebhookReceiver
 
 from .kit import LOOPS, Child, Loop, Row, alternate, at_least, medians, on, ratio, show
 
-WEBHOOKS = 4_000
-CONNECTIONS = 16
+WEBHOOKS, ROUNDS = 1_000, 21
+CONNECTIONS = 64
 SECRET = "a-path-secret-of-the-benchmark"
 PATH = f"/avaturn/{SECRET}"
 KINDS = ["aiohttp", "routes", "serve", "raw asgi", "asgi"]
@@ -193,7 +193,7 @@ async def measure(loop: Loop) -> list[Row]:
     """Measure each kind of server on one kind of loop."""
     with ExitStack() as stack:
         rounds = {kind: Round(kind, stack.enter_context(Child("receiving", kind, loop))) for kind in KINDS}
-        found = await alternate(rounds)
+        found = await alternate(rounds, ROUNDS)
     rate = medians(found)
     cpu = medians({kind: each.cpu[1:] for kind, each in rounds.items()})
     return [
