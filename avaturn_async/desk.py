@@ -34,7 +34,8 @@ class _Waiting(Protocol):
 class Desk:
     """The shared part of a client's pending objects.
 
-    At most `most_looks` of them look at once: however many wait, their users' own calls find a connection.
+    At most `most_looks` of them look at once by their schedule: however many wait, their users' own calls and what a
+    webhook woke find a connection, where there is more than one.
     """
 
     transport: Transport

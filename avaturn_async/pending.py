@@ -64,8 +64,6 @@ SLACK = 0.001
 _NEVER = -math.inf
 #: The awaiters of who has none; nothing is ever added to it.
 _NOBODY: list[Waiter] = []
-#: What a wait without context variables remembers; nothing is ever set in it.
-_NO_CONTEXT = contextvars.Context()
 
 _TRANSIENT = (TransportError, RateLimitError, ServerError)
 
@@ -140,7 +138,7 @@ class Pending(ABC, Generic[T]):
         self._created_at = created_at
         self._born = now if created_at is None else now - max(0.0, time.time() - created_at)
         self._next_look = now if look_now or created_at is not None else NO_TIME  # planned when somebody waits
-        self._attended = not look_now and created_at is None
+        self._attended = False
         self._pending_at = 0.0
         self._extra_look = math.inf
         self._last_wake = _NEVER
@@ -150,7 +148,7 @@ class Pending(ABC, Generic[T]):
         self._ending: T | AvaturnError | None = None
         self._waiters: list[Waiter] = _NOBODY
         self.due = NO_TIME
-        self._context = _NO_CONTEXT
+        self._context: contextvars.Context | None = None
         self._watch: asyncio.Future[Delivery] | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -268,6 +266,7 @@ class Pending(ABC, Generic[T]):
 
     def fail(self, error: Exception) -> None:
         """End the waits of those who wait now, with an error of its own each; the job itself may go on."""
+        self._attended = False
         self._disarm()
         self._misses = 0
         self._wake_awaiters(error)
@@ -342,11 +341,10 @@ class Pending(ABC, Generic[T]):
 
     def _arm(self) -> None:
         self._desk.armed.add(self)
-        self._attended = self._attended and self._waited() < PROMPT
         if self._next_look == NO_TIME:
+            self._attended = self._waited() < PROMPT
             self._next_look = self._born + self._desk.pace.delay(0, kind=self._kind)
-        context = contextvars.copy_context()  # that of the first awaiter is the looks' too
-        self._context = context if len(context) else _NO_CONTEXT
+        self._context = contextvars.copy_context()  # that of the first awaiter is the looks' too
         self._subscribe()
         self._set_timer()
 
@@ -431,17 +429,17 @@ class Pending(ABC, Generic[T]):
             self._looks += 1
             self._plan_next_look()
         self._desk.timetable.cancel(self)
-        self._reading = self._desk.spawn(self._look_once(cause, scheduled=scheduled), self._context.copy())
+        context = contextvars.copy_context() if self._context is None else self._context.copy()
+        self._reading = self._desk.spawn(self._look_once(cause, scheduled=scheduled), context)
 
     def _plan_next_look(self) -> None:
-        delay = self._desk.pace.delay(self._looks, age=self._waited(), kind=self._kind)
+        delay = self._desk.pace.delay(self._looks, age=self._waited(), kind=self._kind, misses=self._misses)
         self._next_look = time.monotonic() + delay
 
     async def _look_once(self, cause: Literal["webhook", "poll"], *, scheduled: bool) -> None:
         self._polls += 1
         try:
-            async with self._desk.looking:
-                await self._read(cause)
+            await self._read_in_turn(cause)
             self._misses = 0
             self._pending_at = self._waited()
         except AvaturnError as error:
@@ -458,6 +456,13 @@ class Pending(ABC, Generic[T]):
             self._plan_next_look()
         self._look_on(cause)
 
+    async def _read_in_turn(self, cause: Literal["webhook", "poll"]) -> None:
+        if cause == "webhook":  # somebody's wait is as good as over
+            await self._read(cause)
+        else:
+            async with self._desk.looking:
+                await self._read(cause)
+
     def _owe_look(self, cause: Literal["webhook", "poll"], *, scheduled: bool) -> None:
         """Leave to the next awaiter the look that ended with the last one: what woke it is used up."""
         now = time.monotonic()
@@ -465,6 +470,7 @@ class Pending(ABC, Generic[T]):
             self._extra_look = now
         elif scheduled:
             self._next_look = now
+        self._set_timer()  # the next one may be there already
 
     def _look_on(self, cause: Literal["webhook", "poll"]) -> None:
         if self._ending is not None:
@@ -478,6 +484,7 @@ class Pending(ABC, Generic[T]):
     def _missed(self, error: AvaturnError) -> None:
         self._last_trouble = str(error)
         self._misses += 1
+        self._attended = False  # when it ends is not seen in time any more
         if not self._is_transient(error) or self._misses > TRANSIENT_BUDGET:
             self.fail(error)
 

@@ -92,19 +92,30 @@ class Pace:
         self._durations: defaultdict[str, Durations] = defaultdict(Durations)
         self._random = rng or random.Random()
 
-    def delay(self, looks: int, *, age: float = 0.0, kind: str = "") -> float:
-        """Return the seconds until the next look at a job so many seconds old, where `looks` were made so far."""
-        return self._middle(looks, age, kind) * (1 + self._policy.jitter * self._random.uniform(-1, 1))
+    def delay(self, looks: int, *, age: float = 0.0, kind: str = "", misses: int = 0) -> float:
+        """Return the seconds until the next look at a job.
+
+        Args:
+            looks: how often it was looked at.
+            age: its age in seconds.
+            kind: what kind of job it is.
+            misses: how many of the last looks in a row failed: the delay is never less than after so many looks.
+        """
+        return self._middle(looks, age, kind, misses) * (1 + self._policy.jitter * self._random.uniform(-1, 1))
 
     def ended(self, kind: str, *, seen: float, pending: float) -> None:
         """Learn at what ages in seconds a job of this kind was first seen to be over, and last to be pending."""
         self._durations[kind].note(seen=seen, pending=pending)
 
-    def _middle(self, looks: int, age: float, kind: str) -> float:
+    def _middle(self, looks: int, age: float, kind: str, misses: int) -> float:
         learned = self._durations[kind]
         if self._policy.learn and learned.soonest is not None and not self._evidence.working:
             step = self.AGEING * max(age, learned.typical)
-            return min(self._policy.cap, max(self._policy.first, learned.soonest - age, step))
+            least = self._exponential(misses) if misses else self._policy.first
+            return min(self._policy.cap, max(least, learned.soonest - age, step))
+        return self._exponential(looks)
+
+    def _exponential(self, looks: int) -> float:
         state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
         state.attempt_number = looks + 1
         return (self._slow if self._evidence.working else self._quick)(state)

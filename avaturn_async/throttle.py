@@ -41,8 +41,8 @@ class _Slots:
         self._waiting.append(given)
         try:
             await given
-        except asyncio.CancelledError:
-            if not given.cancelled():  # it was given before the cancellation arrived
+        except BaseException:  # also GeneratorExit, of a coroutine that is closed
+            if not given.cancel() and not given.cancelled():  # it was given before the cancellation arrived
                 self.release()
             raise
 

@@ -126,6 +126,11 @@ class Transport:
         self._without_body, self._with_body, self._form = self._request_options()
 
     @property
+    def limit(self) -> int:
+        """The most requests that are under way at once."""
+        return self._connections.limit
+
+    @property
     def closed(self) -> bool:
         """Say whether `aclose` was called."""
         return self._connections.closed

@@ -424,3 +424,14 @@ async def test_closing_ends_the_wait_for_an_answer_and_for_a_slot() -> None:
         await transport.aclose()
         messages = await asyncio.gather(*tasks)
     assert ["the client was closed before the answer was there"] * 3 == messages
+
+
+async def test_a_slot_survives_a_coroutine_that_is_closed() -> None:
+    """It is not given to one that nobody goes on with."""
+    throttle = Throttle(1, None, asyncio.sleep)
+    assert throttle.take()
+    waiting = throttle.enter()
+    waiting.send(None)
+    waiting.close()
+    throttle.leave()
+    assert throttle.take()

@@ -231,6 +231,10 @@ class _Outage:
             logger.warning("%s; waits go on by polling", problem)
         self._failing.add(use)
 
+    def forget(self, use: str) -> None:
+        """Note that nobody knows any more whether `use` fails."""
+        self._failing.discard(use)
+
     def end(self, *uses: str) -> None:
         """Note that `uses` do not fail, or not any more."""
         if self._failing and self._failing.issubset(uses):
@@ -290,6 +294,7 @@ class _Watch:
         if not self.waiters and self._task is not None:
             self._task.cancel()
             self._task, self._subscribed = None, False
+            self._outage.forget("watch")
 
     async def _run(self) -> None:
         """Serve those who wait, whatever becomes of the server, until this is cancelled."""

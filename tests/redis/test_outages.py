@@ -286,3 +286,19 @@ async def test_nothing_is_left_of_a_closed_mailbox(server: Server) -> None:
     await mailbox.aclose()
     assert waiting.done()
     assert "ClientClosedError" == type(waiting.exception()).__name__
+
+
+async def test_an_outage_that_nobody_awaits_the_end_of(
+    server: Server, make_mailbox: MakeRedisMailbox, heard: Heard
+) -> None:
+    """The one after it is told as well."""
+    mailbox = await make_mailbox()
+    for _ in range(2):
+        waiting = mailbox.wait(KEY, "")
+        server.kill()
+        await heard.outage()
+        waiting.cancel()
+        while mailbox._home._task is not None:  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+        await server.restart()
+        await mailbox.position(KEY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -237,6 +238,68 @@ def test_a_client_learns_how_long_exports_take() -> None:
         assert [5] * 5 == polls[:5]
         assert max(polls[7:]) <= 3
         assert all(20 <= each <= 23.1 for each in waited[7:])
+
+    run(story())
+
+
+def test_an_outage_is_neither_fatal_nor_learned() -> None:
+    """A client that learned to look often backs off while looks fail, and takes no outage for a job's duration."""
+
+    async def story() -> None:
+        begun: dict[str, float] = {}
+        down_until = 0.0
+
+        def say(call: Call) -> Any:
+            now = asyncio.get_running_loop().time()
+            began = begun.setdefault(call.query["avatar_id"], now)
+            if now < down_until:
+                return ConnectError("down", method="POST", path="/")
+            return READY if now - began >= 3 else PENDING
+
+        world = World(say, policy=PollPolicy(jitter=0))
+        for number in range(10):
+            await (await world.exports.create(UUID(int=number))).wait()
+        learned = world.desk.pace.delay(0, kind="export")
+        exports = [await world.exports.create(UUID(int=number)) for number in range(100, 120)]
+        down_until = asyncio.get_running_loop().time() + 60
+        await asyncio.gather(*exports)
+        assert learned == world.desk.pace.delay(0, kind="export")
+
+    run(story())
+
+
+def test_a_refresh_teaches_nothing() -> None:
+    """Nobody looked meanwhile, whether or not somebody waited once."""
+
+    async def story() -> None:
+        world = World(saying(PENDING))
+        for number in range(10):
+            world.transport.say = saying(PENDING)
+            export = await world.exports.create(UUID(int=number))
+            if number % 2:
+                waiting = asyncio.ensure_future(export.wait())
+                await asyncio.sleep(0.1)
+                export.fail(ConnectError("down", method="POST", path="/"))
+                await asyncio.wait((waiting,))
+            await asyncio.sleep(500)
+            world.transport.say = saying(READY)
+            await export.refresh()
+        assert 1 == world.desk.pace.delay(0, kind="export")
+
+    run(story())
+
+
+def test_the_look_that_is_owed_is_made_soon() -> None:
+    """Where a wait ends amid a look and another begins at once, that one does not wait for the look after."""
+
+    async def story() -> None:
+        world = World(saying(PENDING, READY), latency=1, policy=PollPolicy(first=2, factor=5, cap=500, jitter=0))
+        export = await world.exports.create(AVATAR)
+        with pytest.raises(WaitTimeoutError):
+            await export.wait(timeout=2.5)
+        started = asyncio.get_running_loop().time()
+        await export
+        assert asyncio.get_running_loop().time() - started <= 1.1
 
     run(story())
 

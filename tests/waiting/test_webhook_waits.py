@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -461,3 +461,24 @@ def run_all_steps(story: Callable[[int], Coroutine[Any, Any, bool]]) -> int:
     while not run(story(steps)):
         steps += 1
     return steps
+
+
+def test_a_webhook_does_not_queue_with_polls() -> None:
+    """What it wakes is read at once, however many waits look by their schedule."""
+
+    async def story() -> None:
+        box = MemoryMailbox()
+        world = World(saying(PENDING), mailbox=box, latency=5, most_looks=1)
+        others = [await world.exports.create(UUID(int=number)) for number in range(3)]
+        export = await world.exports.create(AVATAR)
+        waits = [asyncio.create_task(each.wait(timeout=40)) for each in others]
+        waiting = asyncio.create_task(export.wait())
+        await asyncio.sleep(0.5)
+        world.transport.say = saying(READY)
+        started = asyncio.get_running_loop().time()
+        await box.deliver(export_event())
+        assert "webhook" == (await waiting).resolved_by
+        assert asyncio.get_running_loop().time() - started <= 5.1
+        await asyncio.gather(*waits)
+
+    run(story())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import threading
 from decimal import Decimal
 
 import pytest
@@ -172,3 +174,40 @@ def test_a_wait_on_a_closed_client_is_refused() -> None:
         assert export.resume_token == caught.value.resume_token
 
     run(story())
+
+
+def test_clients_in_two_threads_do_not_meet() -> None:
+    """While one takes in news from its mailbox, another does as well: neither is kept from it."""
+    told: list[str] = []
+
+    async def other() -> None:
+        box = MemoryMailbox()
+        world = World(lambda _: {"id": str(RENDER), "status": "pending"}, mailbox=box)
+        waiting = asyncio.create_task((await world.renders.create(AVATAR)).wait(timeout=10))
+        await asyncio.sleep(0)
+        event = RenderReadyWebhook(id=RENDER, avatar_id=AVATAR, user_id="u", status="ready", render_url=URL)  # type: ignore[arg-type]
+        await box.deliver(event)
+        told.append((await waiting).resolved_by)
+
+    class Meanwhile(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if not told:
+                thread = threading.Thread(target=lambda: asyncio.run(other()))
+                thread.start()
+                thread.join()
+
+    async def one() -> None:
+        box = MemoryMailbox()
+        world = World(saying(PENDING, READY), mailbox=box, policy=PollPolicy(first=0.01))
+        waiting = asyncio.create_task((await world.exports.create(AVATAR)).wait())
+        await asyncio.sleep(0)
+        await box.aclose()
+        await waiting
+
+    handler, logger = Meanwhile(), logging.getLogger("avaturn_async.pending")
+    logger.addHandler(handler)
+    try:
+        asyncio.run(one())
+    finally:
+        logger.removeHandler(handler)
+    assert ["webhook"] == told
