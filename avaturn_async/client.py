@@ -115,7 +115,7 @@ class AvaturnClient:
             authenticated=getattr(webhooks, "authenticated", True),
             confirm=confirm_webhooks,
             wait_timeout=wait_timeout,
-            most_looks=max(1, self._transport.limit // 2),
+            most_looks=max(1, self._transport.limit // 3),
         )
         self.users = Users(self._transport)
         self.sessions = Sessions(self._transport)

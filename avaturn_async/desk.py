@@ -45,7 +45,7 @@ class Desk:
     authenticated: bool = True
     confirm: bool = True
     wait_timeout: float | None = 900
-    most_looks: int = 50
+    most_looks: int = 33
     evidence: WebhookEvidence = attrs.field(factory=WebhookEvidence)
     hints: HintBudget = attrs.field(factory=HintBudget)
     versions: RecentVersions = attrs.field(factory=RecentVersions)

@@ -425,9 +425,7 @@ class Pending(ABC, Generic[T]):
         if cause == "webhook":
             self._last_wake, self._extra_look = now, math.inf
         scheduled = self._next_look <= now + SLACK
-        if scheduled:
-            self._looks += 1
-            self._plan_next_look()
+        self._looks += scheduled
         self._desk.timetable.cancel(self)
         context = contextvars.copy_context() if self._context is None else self._context.copy()
         self._reading = self._desk.spawn(self._look_once(cause, scheduled=scheduled), context)
@@ -452,7 +450,7 @@ class Pending(ABC, Generic[T]):
         finally:
             if self._reading is _current_task():
                 self._reading = None
-        if scheduled:  # once more: a slow API is not asked back to back
+        if scheduled:  # from now on: a slow API is not asked back to back
             self._plan_next_look()
         self._look_on(cause)
 

@@ -78,7 +78,7 @@ class Pace:
     waiting at the most.
     """
 
-    __slots__ = ("_durations", "_evidence", "_policy", "_quick", "_random", "_slow")
+    __slots__ = ("_durations", "_evidence", "_policy", "_quick", "_random", "_slow", "_state")
 
     #: Between two looks at a job that may be over: the share of its age, or of the typical age if that is more.
     AGEING = 0.15
@@ -91,6 +91,7 @@ class Pace:
         self._evidence = evidence
         self._durations: defaultdict[str, Durations] = defaultdict(Durations)
         self._random = rng or random.Random()
+        self._state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]  # all that strategies read is its number
 
     def delay(self, looks: int, *, age: float = 0.0, kind: str = "", misses: int = 0) -> float:
         """Return the seconds until the next look at a job.
@@ -116,9 +117,8 @@ class Pace:
         return self._exponential(looks)
 
     def _exponential(self, looks: int) -> float:
-        state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
-        state.attempt_number = looks + 1
-        return (self._slow if self._evidence.working else self._quick)(state)
+        self._state.attempt_number = looks + 1
+        return (self._slow if self._evidence.working else self._quick)(self._state)
 
 
 class HintBudget:

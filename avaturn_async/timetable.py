@@ -15,6 +15,9 @@ __all__ = ["NO_TIME", "Timed", "Timetable"]
 NO_TIME: Final = math.inf
 #: Seconds by which a timer may come early, for clocks and floats are not exact.
 _EARLY = 1e-6
+#: Seconds to wait where the timer came early and nobody is due yet: uvloop rounds to milliseconds, so that a shorter
+#: time would be none, again and again.
+_TICK = 0.001
 #: Calls within one turn of the loop: each starts a look, and the loop has others to serve.
 _MOST = 32
 #: Slots a second.
@@ -86,32 +89,38 @@ class Timetable:
         soon = self._soon[0][0] if self._soon else NO_TIME
         return min(soon, self._slots[0] / _SLOTS) if self._slots else soon
 
-    def _wake_at(self, when: float) -> None:
+    def _wake_at(self, when: float, at_least: float = 0.0) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._wakes_at = when
         if when != NO_TIME:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0.0, when - time.monotonic()), self._call_due)
+            self._timer = loop.call_later(max(at_least, when - time.monotonic()), self._call_due)
 
     def _call_due(self) -> None:
         self._timer, self._wakes_at = None, -math.inf  # whoever is put on it meanwhile need not set the timer
-        now = time.monotonic() + _EARLY
+        now, idle = time.monotonic() + _EARLY, False
         try:
-            self._open_slots(now)
-            for _ in range(_MOST):
-                if not self._soon or self._soon[0][0] > now:
-                    break
-                self._call(*heapq.heappop(self._soon))
+            idle = self._open_slots(now) + self._call_some(now) == 0
         finally:
-            self._wake_at(self._next())
+            self._wake_at(self._next(), _TICK if idle else 0.0)
 
-    def _open_slots(self, now: float) -> None:
+    def _call_some(self, now: float) -> int:
+        for called in range(_MOST):
+            if not self._soon or self._soon[0][0] > now:
+                return called
+            self._call(*heapq.heappop(self._soon))
+        return _MOST
+
+    def _open_slots(self, now: float) -> int:
+        opened = 0
         while self._slots and self._slots[0] <= now * _SLOTS:
             come = self._later.pop(heapq.heappop(self._slots))
             self._soon += [(who.due, next(self._serial), who) for who in come]
             heapq.heapify(self._soon)
+            opened += 1
+        return opened
 
     def _call(self, when: float, _: int, who: Timed) -> None:
         if who.due == when:

@@ -143,6 +143,24 @@ def test_one_that_raises_stops_nobody() -> None:
     run(story())
 
 
+def test_a_timer_that_comes_early_comes_again_a_moment_later() -> None:
+    """Not at once and again and again: some loops know milliseconds only."""
+
+    async def story() -> None:
+        timetable, train, start = Timetable(), Train(), now()
+        timetable.put(train, start)
+        timetable.cancel(train)
+        timetable.put(train, start + 0.0004)
+        timetable._open_slots(start + 1)
+        timetable._call_due()
+        assert isinstance(timetable._timer, asyncio.TimerHandle)
+        assert 0.0009 <= timetable._timer.when() - start <= 0.0011
+        await asyncio.sleep(0.01)
+        assert 1 == len(train.called)
+
+    run(story())
+
+
 def test_empty_it_keeps_nothing() -> None:
     """When the last is taken back there is no timer, and nobody is held."""
 
