@@ -11,6 +11,7 @@ import attrs
 from .config import PollPolicy
 from .errors import AvaturnError, ClientClosedError, TransportError
 from .polling import HintBudget, Pace, RecentVersions, WebhookEvidence
+from .throttle import Slots
 from .timetable import Timetable
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Desk:
     hints: HintBudget = attrs.field(factory=HintBudget)
     versions: RecentVersions = attrs.field(factory=RecentVersions)
     timetable: Timetable = attrs.field(init=False, factory=Timetable)
-    looking: asyncio.Semaphore = attrs.field(init=False)
+    looking: Slots = attrs.field(init=False)
     pace: Pace = attrs.field(init=False)
     armed: set[_Waiting] = attrs.field(init=False, factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
@@ -59,7 +60,7 @@ class Desk:
 
     def __attrs_post_init__(self) -> None:
         self.pace = Pace(self.policy, self.evidence)
-        self.looking = asyncio.Semaphore(self.most_looks)
+        self.looking = Slots(self.most_looks)
 
     def check_open(self) -> asyncio.AbstractEventLoop:
         """Return the running loop, or raise ClientClosedError or WrongLoopError."""

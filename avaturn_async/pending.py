@@ -457,9 +457,14 @@ class Pending(ABC, Generic[T]):
     async def _read_in_turn(self, cause: Literal["webhook", "poll"]) -> None:
         if cause == "webhook":  # somebody's wait is as good as over
             await self._read(cause)
-        else:
-            async with self._desk.looking:
-                await self._read(cause)
+            return
+        looking = self._desk.looking
+        if not looking.take():
+            await looking.wait()
+        try:
+            await self._read(cause)
+        finally:
+            looking.release()
 
     def _owe_look(self, cause: Literal["webhook", "poll"], *, scheduled: bool) -> None:
         """Leave to the next awaiter the look that ended with the last one: what woke it is used up."""

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from .config import RateLimit
 
-__all__ = ["Throttle"]
+__all__ = ["Slots", "Throttle"]
 
 
-class _Slots:
+class Slots:
     """A semaphore that is taken without a coroutine where it is free, as it is in the ordinary case.
 
     A slot that is given back goes straight to the first that waits, so while anybody waits none is free.
@@ -69,7 +69,7 @@ class Throttle:
     """
 
     def __init__(self, slots: int, rate: RateLimit | None, rest: Callable[[float], Awaitable[None]]) -> None:
-        self._slots = _Slots(slots)
+        self._slots = Slots(slots)
         self._turn = asyncio.Lock()
         self._queued = 0
         self._spacing = rate.per_seconds / rate.requests if rate else 0.0
