@@ -123,10 +123,13 @@ class Hooks:
             task.add_done_callback(self._senders.discard)
 
     async def _work(self) -> None:
-        while self._backlog:
-            number, event = self._backlog.popleft()
-            await self._send(event)
-            self._release(number)
+        try:
+            while self._backlog:
+                number, event = self._backlog.popleft()
+                await self._send(event)
+                self._release(number)
+        finally:  # at once: an event that comes before the task's callback is called would find nobody to send it
+            self._senders.discard(asyncio.current_task())  # type: ignore[arg-type]
 
     async def _send(self, event: dict[str, Any]) -> None:
         async with self._slots:

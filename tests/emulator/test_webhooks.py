@@ -198,6 +198,23 @@ async def test_nothing_is_held_for_ever(
     assert len(receiver.events) == 1
 
 
+async def test_an_event_that_comes_as_the_last_sender_ends(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sent, though no place was free a moment ago."""
+    monkeypatch.setattr(hooks, "CONNECTIONS", 1)
+    sending = emulator._run.hooks  # type: ignore[union-attr]
+    sent: list[int] = []
+
+    async def send(event: dict[str, int]) -> None:
+        sent.append(event["number"])
+        if len(sent) == 1:
+            asyncio.get_running_loop().call_soon(sending._enqueue, (2, {"number": 2}))
+
+    monkeypatch.setattr(sending, "_send", send)
+    sending._enqueue((1, {"number": 1}))
+    await emulator.settled()
+    assert [1, 2] == sent
+
+
 async def test_more_events_than_connections(
     emulator: Emulator, caller: Caller, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
