@@ -129,7 +129,7 @@ class Hooks:
                 await self._send(event)
                 self._release(number)
         finally:  # at once: an event that comes before the task's callback is called would find nobody to send it
-            self._senders.discard(asyncio.current_task())  # type: ignore[arg-type]
+            self._senders.discard(asyncio.current_task())
 
     async def _send(self, event: dict[str, Any]) -> None:
         async with self._slots:
