@@ -9,7 +9,8 @@ import attrs
 from .. import codec
 from ..errors import ResponseFormatError, WebhookError
 from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook
-from .strict_json import parse_strict
+from .quick_events import quick_event
+from .strict_json import parse_plain, parse_strict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,8 +45,12 @@ def parse_event(body: bytes | str) -> Event | UnknownEvent:
     Raises:
         WebhookError: it is not UTF-8 JSON of the right shape; the message says where.
     """
+    plain = parse_plain(body)
+    event = None if plain is None else quick_event(plain)
+    if event is not None:
+        return event
     try:
-        return _event_of(parse_strict(body))
+        return _event_of(parse_strict(body) if plain is None else plain)
     except (ValueError, RecursionError, ResponseFormatError) as error:
         problem = str(error).removeprefix("the answer does not follow the contract at ")
     raise WebhookError(f"the webhook can't be read: {problem}")

@@ -8,17 +8,19 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
 from ..errors import ClientClosedError
-from .events import Event, key_of
+from ..models import ExportReadyWebhook, RenderReadyWebhook
 from .hints import bare
 from .mailbox import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .events import Event
 
 __all__ = ["MemoryMailbox"]
 
@@ -28,10 +30,15 @@ _MOST_HINTS = 1000
 #: Which rows are evicted first: hints, then what can be read again, then renders, which can't.
 _HINT, _JOB, _RENDER = range(3)
 
+#: What a row stands under: a number for a key, since its text costs more than all else that a delivery does.
+_Place: TypeAlias = int | str
+
+_NUMBERS = {"export": 0, "avatar": 1, "render": 2}
+
 
 @attrs.define(eq=False)
 class _Row:
-    key: str
+    key: _Place
     delivery: Delivery
     expires: float
     rank: int
@@ -43,7 +50,7 @@ class _Waiter(asyncio.Future[Delivery]):
 
     __slots__ = ("_key", "_mailbox")
 
-    def __init__(self, mailbox: MemoryMailbox, key: str) -> None:
+    def __init__(self, mailbox: MemoryMailbox, key: _Place) -> None:
         super().__init__(loop=asyncio.get_running_loop())
         self._mailbox = mailbox
         self._key = key
@@ -76,11 +83,11 @@ class MemoryMailbox:
         self._max_rows = max_rows
         self._clock = clock
         self._lock = threading.Lock()
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[_Place, _Row] = {}
         self._queues: tuple[deque[_Row], ...] = (deque(), deque(), deque())  # of each rank; the oldest row first
         self._hints = 0
         self._sweep_at = float("-inf")
-        self._waiters: dict[str, _Waiter | dict[_Waiter, None]] = {}  # one, as a rule: a dict would be twice its size
+        self._waiters: dict[_Place, _Waiter | dict[_Waiter, None]] = {}  # one, as a rule: a dict would be twice its size
         self._ids = itertools.count(1)
         self._prefix = f"{time.time_ns():x}"
         self._closed = False
@@ -94,13 +101,12 @@ class MemoryMailbox:
         Raises:
             ClientClosedError: the mailbox was closed.
         """
-        key = key_of(event)
+        key = _place_of(event)
         with self._lock:
-            self._check_open()
-            delivery = self._store(key, event, authenticated=authenticated)
-            if delivery is None:
-                return
-            waiting = self._waiters.pop(key, None)
+            if self._closed:
+                self._check_open()
+            delivery = self._store(key, event, authenticated)
+            waiting = None if delivery is None else self._waiters.pop(key, None)
         if waiting is not None:
             _wake(waiting, delivery)
 
@@ -108,7 +114,7 @@ class MemoryMailbox:
         """Return the id of the row that stands under `key`, or ``""``."""
         with self._lock:
             self._check_open()
-            row = self._row(key)
+            row = self._row(_place(key))
             return "" if row is None else row.delivery.id
 
     def wait(self, key: str, after: str) -> asyncio.Future[Delivery]:
@@ -117,12 +123,13 @@ class MemoryMailbox:
         Raises:
             ClientClosedError: the mailbox was closed; also from a future that was waiting.
         """
-        waiter = _Waiter(self, key)
+        place = _place(key)
+        waiter = _Waiter(self, place)
         with self._lock:
             self._check_open()
-            row = self._row(key)
+            row = self._row(place)
             if row is None or row.delivery.id == after:
-                self._enlist(key, waiter)
+                self._enlist(place, waiter)
             else:
                 waiter.set_result(row.delivery)
         return waiter
@@ -143,23 +150,28 @@ class MemoryMailbox:
         if self._closed:
             raise ClientClosedError("the mailbox is closed")
 
-    def _row(self, key: str) -> _Row | None:
+    def _row(self, key: _Place) -> _Row | None:
         row = self._rows.get(key)
         return row if row is not None and row.expires > self._clock() else None
 
-    def _store(self, key: str, event: Event, *, authenticated: bool) -> Delivery | None:
+    def _store(self, key: _Place, event: Event, authenticated: bool) -> Delivery | None:  # noqa: FBT001
         now = self._clock()
         standing = self._rows.get(key)
-        live = standing.delivery if standing is not None and standing.expires > now else None
-        if live is not None and not _replaces(key, live, authenticated=authenticated):
-            return None
-        only = live is None or (authenticated and not live.authenticated)
-        if not authenticated:
-            event = bare(event)
-        delivery = Delivery(f"{self._prefix}-{next(self._ids)}", event, authenticated, only)
-        rank = _HINT if not authenticated else _RENDER if key.startswith("render:") else _JOB
+        only = True
+        if standing is not None and standing.expires > now:
+            live = standing.delivery
+            if not _replaces(event, live, authenticated=authenticated):
+                return None
+            only = authenticated and not live.authenticated
+        rank = _rank(event) if authenticated else _HINT
+        delivery = Delivery(
+            f"{self._prefix}-{next(self._ids)}", event if authenticated else bare(event), authenticated, only
+        )
         row = self._rows[key] = _Row(key, delivery, now + self._ttl, rank)
-        self._hints += (rank == _HINT) - (standing is not None and standing.rank == _HINT)
+        if standing is not None and standing.rank == _HINT:
+            self._hints -= 1
+        if rank == _HINT:
+            self._hints += 1
         if now >= self._sweep_at or len(self._rows) > self._max_rows or self._hints > _MOST_HINTS:
             self._make_room(now, rank)
         self._enqueue(row)
@@ -207,14 +219,14 @@ class MemoryMailbox:
             queue.clear()
             queue.extend(standing)
 
-    def _enlist(self, key: str, waiter: _Waiter) -> None:
+    def _enlist(self, key: _Place, waiter: _Waiter) -> None:
         others = self._waiters.setdefault(key, waiter)
         if isinstance(others, dict):
             others[waiter] = None
         elif others is not waiter:
             self._waiters[key] = {others: None, waiter: None}
 
-    def _forget(self, key: str, waiter: _Waiter) -> None:
+    def _forget(self, key: _Place, waiter: _Waiter) -> None:
         with self._lock:
             waiting = self._waiters.get(key)
             if isinstance(waiting, dict):
@@ -227,10 +239,35 @@ class MemoryMailbox:
                     self._enqueue(row)
 
 
-def _replaces(key: str, standing: Delivery, *, authenticated: bool) -> bool:
+def _place(key: str) -> _Place:
+    """Return where the row of a key stands; a key of an unknown form stands under itself."""
+    kind, _, text = key.partition(":")
+    number = _NUMBERS.get(kind)
+    if number is None or len(text) != 36:
+        return key
+    try:
+        return int(text.replace("-", ""), 16) << 2 | number
+    except ValueError:
+        return key
+
+
+def _place_of(event: Event) -> int:
+    """Return where the row of an event stands; this is `_place(key_of(event))`, without the text."""
+    if isinstance(event, ExportReadyWebhook):
+        return event.avatar_id.int << 2
+    if isinstance(event, RenderReadyWebhook):
+        return event.id.int << 2 | 2
+    return event.avatar_id.int << 2 | 1
+
+
+def _rank(event: Event) -> int:
+    return _RENDER if isinstance(event, RenderReadyWebhook) else _JOB
+
+
+def _replaces(event: Event, standing: Delivery, *, authenticated: bool) -> bool:
     if standing.authenticated:
-        return authenticated and not key.startswith("render:")
-    return authenticated or not key.startswith("render:")
+        return authenticated and not isinstance(event, RenderReadyWebhook)
+    return authenticated or not isinstance(event, RenderReadyWebhook)
 
 
 def _wake(waiting: _Waiter | dict[_Waiter, None], delivery: Delivery | None) -> None:
