@@ -42,7 +42,8 @@ class Callbacks:
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock = threading.Lock()
-        self._events = self._running = 0
+        self._events: list[None] = []  # a list for a number: its append and pop need no lock
+        self._running = 0
         self._closing = False
         self._drains: list[asyncio.Future[None]] = []
 
@@ -65,26 +66,30 @@ class Callbacks:
 
     def admit(self) -> bool:
         """Count an event in, or say that it has to come again: too many are under way, or the end has come."""
-        with self._lock:
-            if self._closing or self._events >= _MOST:
-                return False
-            self._events += 1
-            return True
+        self._events.append(None)  # before the look at `_closing`, so that `drain` sees the event or the event sees it
+        if self._closing or len(self._events) > _MOST:
+            self.leave()
+            return False
+        return True
 
     def leave(self) -> None:
         """Count an event out."""
-        self._count_out(events=1)
+        self._events.pop()
+        if self._drains:
+            self._count_out()
 
-    def _count_out(self, *, events: int = 0, running: int = 0) -> None:
+    def _count_out(self, *, running: int = 0) -> None:
         with self._lock:
-            self._events -= events
             self._running -= running
-            if not self._drains or self._events + self._running:
+            if not self._drains or self._events or self._running:
                 return
             drains, self._drains = self._drains, []
         for drained in drains:
             with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
                 drained.get_loop().call_soon_threadsafe(_resolve, drained)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
 
     async def start(self, name: str, event: Event | UnknownEvent) -> bool:
         """Have the callbacks for `event` run, or say that it has to come again: too many wait to run."""
@@ -132,9 +137,10 @@ class Callbacks:
         drained = asyncio.get_running_loop().create_future()
         with self._lock:
             self._closing = True
-            if self._events + self._running == 0 or (self._home is not None and self._home.is_closed()):
+            self._drains.append(drained)  # before the look at what is under way, so that its end is not missed
+            if not (self._events or self._running) or (self._home is not None and self._home.is_closed()):
+                self._drains.remove(drained)
                 return
-            self._drains.append(drained)
         try:
             async with asyncio.timeout(seconds):
                 await drained

@@ -85,6 +85,8 @@ class WebhookReceiver:
         if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
             raise ValueError(f"max_body must be a positive number of bytes, not {max_body!r}")
         self._verifier = auth
+        self._verify = verify
+        self._authenticated = not isinstance(auth, Unauthenticated)
         self._refusal = _refusal_of(auth)
         self._max_body = max_body
         self._callbacks = Callbacks()
@@ -95,7 +97,7 @@ class WebhookReceiver:
     @property
     def authenticated(self) -> bool:
         """Say whether what is accepted was verified."""
-        return not isinstance(self._verifier, Unauthenticated)
+        return self._authenticated
 
     @property
     def max_body(self) -> int:
@@ -157,15 +159,17 @@ class WebhookReceiver:
         if isinstance(event, UnknownEvent):
             return UNKNOWN if await self._callbacks.start(event.name, event) else UNAVAILABLE
         try:
-            await self.mailbox.deliver(event, authenticated=self.authenticated)
+            await self.mailbox.deliver(event, authenticated=self._authenticated)
         except Exception as error:  # noqa: BLE001 - the sender must learn that the event was not kept
             logger.warning("the mailbox can't be written (%s); the webhook was refused with 503", type(error).__name__)
             return UNAVAILABLE
-        return ACCEPTED if await self._callbacks.start(event.event, event) else UNAVAILABLE
+        if event.event not in self._callbacks or await self._callbacks.start(event.event, event):
+            return ACCEPTED
+        return UNAVAILABLE
 
     def _is_authentic(self, body: bytes, path: str, headers: Mapping[str, str]) -> bool:
         try:
-            return self._verifier.verify(body, path=path, headers=LazyHeaders(headers.items)) is True
+            return self._verify(body, path=path, headers=LazyHeaders(headers.items)) is True
         except Exception as error:  # noqa: BLE001 - a verifier that raises does not know the sender
             logger.warning("the verifier raised %s; the webhook was refused", type(error).__name__)
             return False
