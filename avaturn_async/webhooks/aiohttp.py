@@ -13,7 +13,7 @@ from .within import within
 if TYPE_CHECKING:
     from .receiver import WebhookReceiver
 
-__all__ = ["answer", "routes", "setup"]
+__all__ = ["answer", "path_of", "routes", "setup"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,22 +47,26 @@ def setup(receiver: WebhookReceiver, app: web.Application, prefix: str) -> None:
     app.on_shutdown.append(stopped)
 
 
-async def answer(receiver: WebhookReceiver, request: web.BaseRequest, seconds: float) -> web.Response:
-    """Read a request, bounded in size and time, and answer it."""
+async def answer(
+    receiver: WebhookReceiver, request: web.BaseRequest, seconds: float, accepted: web.Response | None = None
+) -> web.Response:
+    """Read a request, bounded in size and time, and answer it; `accepted` is a 200 that is ready made."""
     if request.method != "POST":
         return _response(NOT_ALLOWED)
     content = request.content
     if content.is_eof() and content.exception() is None:  # as a rule it came whole, with the headers
-        return _response(await receiver.handle(content.read_nowait(), path=_path(request), headers=request.headers))
-    body = await read(request, receiver.max_body, seconds)
+        body: bytes | Reply = content.read_nowait()
+    else:
+        body = await read(request, receiver.max_body, seconds)
     if isinstance(body, Reply):
         response = _response(body)
         response.force_close()
         return response
-    return _response(await receiver.handle(body, path=_path(request), headers=request.headers))
+    reply = await receiver.handle(body, path=path_of(request), headers=request.headers)
+    return accepted if reply is ACCEPTED and accepted is not None else _response(reply)
 
 
-def _path(request: web.BaseRequest) -> str:
+def path_of(request: web.BaseRequest) -> str:
     """Return the path; what needs no decoding is taken as it came, for a tenth of the time."""
     raw = request.raw_path
     plain = raw.startswith("/") and raw.isascii() and not ("%" in raw or "?" in raw or "#" in raw)

@@ -6,10 +6,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Self
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from ..redact import origin_of
-from .aiohttp import answer
+from .accepted import Accepted
+from .aiohttp import answer, path_of
 from .deadlines import Deadlines
 from .receiver import NOT_FOUND
 
@@ -151,6 +152,7 @@ class ReceiverServer:
         self._shutdown_timeout = shutdown_timeout
         self._connections: _Connections | None = None
         self._server: asyncio.Server | None = None
+        self._accepted = Accepted()
 
     @property
     def url(self) -> str:
@@ -199,9 +201,10 @@ class ReceiverServer:
         handler = request.protocol
         self._connections.got_headers(handler, request.content)
         try:
-            if self._is_ours(request.path):
-                await _invite(request)
-                response = await answer(self._receiver, request, self._body_timeout)
+            if self._is_ours(path_of(request)):
+                if hdrs.EXPECT in request.headers:
+                    await _invite(request)
+                response = await answer(self._receiver, request, self._body_timeout, accepted=self._accepted_for(request))
             else:
                 response = web.Response(status=NOT_FOUND.status)
         finally:
@@ -212,6 +215,10 @@ class ReceiverServer:
         logger.info("%s %s/*** answered %d", request.method, self._root, response.status)
         return response
 
+    def _accepted_for(self, request: web.BaseRequest) -> web.Response | None:
+        """Return the answer that is ready made, where it will do."""
+        return self._accepted if request.keep_alive and request.version == HttpVersion11 else None
+
     def _is_ours(self, path: str) -> bool:
         return path == self._root or path.startswith(f"{self._root}/")
 
@@ -221,5 +228,5 @@ class ReceiverServer:
 
 async def _invite(request: web.BaseRequest) -> None:
     """Tell a sender that waits to be told so that its body may come (RFC 9110, 10.1.1); no router does it here."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+    if request.headers[hdrs.EXPECT].lower() == "100-continue" and request.version >= HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
