@@ -34,9 +34,11 @@ class Accepted(web.Response):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send it."""
-        writer = request.writer
-        await writer.write(self._bytes())
-        return writer
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the sender is gone")
+        transport.write(self._bytes())
+        return request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: all was sent."""

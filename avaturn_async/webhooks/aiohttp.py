@@ -27,7 +27,7 @@ def routes(receiver: WebhookReceiver, prefix: str) -> list[web.RouteDef]:
 
     async def handler(request: web.Request) -> web.StreamResponse:
         receiver.bind_if_open()
-        return await answer(receiver, request, BODY_TIMEOUT)
+        return await answer(receiver, request, path_of(request), BODY_TIMEOUT)
 
     tail = root + "/{tail:.*}"
     return [web.route("*", path, handler) for path in ((root, tail) if root else (tail,))]
@@ -48,7 +48,7 @@ def setup(receiver: WebhookReceiver, app: web.Application, prefix: str) -> None:
 
 
 async def answer(
-    receiver: WebhookReceiver, request: web.BaseRequest, seconds: float, accepted: web.Response | None = None
+    receiver: WebhookReceiver, request: web.BaseRequest, path: str, seconds: float, accepted: web.Response | None = None
 ) -> web.Response:
     """Read a request, bounded in size and time, and answer it; `accepted` is a 200 that is ready made."""
     if request.method != "POST":
@@ -62,7 +62,7 @@ async def answer(
         response = _response(body)
         response.force_close()
         return response
-    reply = await receiver.handle(body, path=path_of(request), headers=request.headers)
+    reply = await receiver.handle(body, path=path, headers=request.headers)
     return accepted if reply is ACCEPTED and accepted is not None else _response(reply)
 
 

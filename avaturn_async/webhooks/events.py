@@ -10,7 +10,7 @@ from .. import codec
 from ..errors import ResponseFormatError, WebhookError
 from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook
 from .quick_events import quick_event
-from .strict_json import parse_plain, parse_strict
+from .strict_json import parse_strict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,12 +45,11 @@ def parse_event(body: bytes | str) -> Event | UnknownEvent:
     Raises:
         WebhookError: it is not UTF-8 JSON of the right shape; the message says where.
     """
-    plain = parse_plain(body)
-    event = None if plain is None else quick_event(plain)
+    event = quick_event(body)
     if event is not None:
         return event
     try:
-        return _event_of(parse_strict(body) if plain is None else plain)
+        return _event_of(parse_strict(body))
     except (ValueError, RecursionError, ResponseFormatError) as error:
         problem = str(error).removeprefix("the answer does not follow the contract at ")
     raise WebhookError(f"the webhook can't be read: {problem}")

@@ -272,13 +272,13 @@ def _replaces(event: Event, standing: Delivery, *, authenticated: bool) -> bool:
 
 def _wake(waiting: _Waiter | dict[_Waiter, None], delivery: Delivery | None) -> None:
     here = asyncio._get_running_loop()
-    for waiter in waiting if isinstance(waiting, dict) else (waiting,):
+    for waiter in waiting if type(waiting) is dict else (waiting,):
         loop = waiter.get_loop()
         if loop is here:
             _resolve(waiter, delivery)
-        else:
-            with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
-                loop.call_soon_threadsafe(_resolve, waiter, delivery)
+            continue
+        with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
+            loop.call_soon_threadsafe(_resolve, waiter, delivery)
 
 
 def _resolve(waiter: _Waiter, delivery: Delivery | None) -> None:

@@ -144,6 +144,7 @@ class ReceiverServer:
         self._receiver = receiver
         self._address = (host, port)
         self._root = "/" + prefix.strip("/") if prefix.strip("/") else ""
+        self._below = f"{self._root}/"
         self._public = public_url and public_url.rstrip("/")
         self._origin = self._public
         self._max_connections = max_connections
@@ -200,11 +201,10 @@ class ReceiverServer:
         assert self._connections is not None  # noqa: S101
         handler = request.protocol
         self._connections.got_headers(handler, request.content)
+        path = path_of(request)
         try:
-            if self._is_ours(path_of(request)):
-                if hdrs.EXPECT in request.headers:
-                    await _invite(request)
-                response = await answer(self._receiver, request, self._body_timeout, accepted=self._accepted_for(request))
+            if self._is_ours(path):
+                response = await self._answer(request, path)
             else:
                 response = web.Response(status=NOT_FOUND.status)
         finally:
@@ -215,12 +215,14 @@ class ReceiverServer:
         logger.info("%s %s/*** answered %d", request.method, self._root, response.status)
         return response
 
-    def _accepted_for(self, request: web.BaseRequest) -> web.Response | None:
-        """Return the answer that is ready made, where it will do."""
-        return self._accepted if request.keep_alive and request.version == HttpVersion11 else None
+    async def _answer(self, request: web.BaseRequest, path: str) -> web.Response:
+        if hdrs.EXPECT in request.headers:
+            await _invite(request)
+        accepted = self._accepted if request.keep_alive and request.version == HttpVersion11 else None
+        return await answer(self._receiver, request, path, self._body_timeout, accepted)
 
     def _is_ours(self, path: str) -> bool:
-        return path == self._root or path.startswith(f"{self._root}/")
+        return path.startswith(self._below) or path == self._root
 
     def __repr__(self) -> str:
         return f"<ReceiverServer {origin_of(self._origin) if self._origin else 'not started'}>"

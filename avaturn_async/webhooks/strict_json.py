@@ -11,7 +11,7 @@ try:
 except ImportError:  # pragma: no cover - the extra `speedups` is installed wherever the tests run
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["MAX_DEPTH", "parse_plain", "parse_strict"]
+__all__ = ["MAX_DEPTH", "parse_strict"]
 
 #: Objects and arrays within each other.
 MAX_DEPTH = 32
@@ -23,17 +23,15 @@ def parse_strict(body: bytes | str) -> Any:
     Refused are: what is not UTF-8, duplicate keys, NaN, infinities, numbers that overflow and more than 32 levels
     (RFC 8259 leaves all of these to the parser).
     """
-    value = parse_plain(body)
+    value = _parse_plain(body) if orjson is not None and isinstance(body, bytes) else None
     return _parse(body) if value is None else value
 
 
-def parse_plain(body: bytes | str) -> dict[str, str | bool | None] | None:
+def _parse_plain(body: bytes) -> dict[str, str | bool | None] | None:
     """Parse quickly what an event usually is, an object of strings without escapes; return None for all else.
 
     A key that comes twice leaves more quotes in the text than what was parsed of it has strings.
     """
-    if orjson is None or type(body) is not bytes:
-        return None
     try:
         value = orjson.loads(body)
     except ValueError:
