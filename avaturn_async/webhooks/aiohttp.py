@@ -30,7 +30,7 @@ def routes(receiver: WebhookReceiver, prefix: str) -> list[web.RouteDef]:
         return await answer(receiver, request, path_of(request), BODY_TIMEOUT)
 
     tail = root + "/{tail:.*}"
-    return [web.route("*", path, handler) for path in ((root, tail) if root else (tail,))]
+    return [web.route("*", path, handler) for path in ((tail, root) if root else (tail,))]  # tried in this order
 
 
 def setup(receiver: WebhookReceiver, app: web.Application, prefix: str) -> None:

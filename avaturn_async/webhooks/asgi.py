@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .headers import LazyHeaders
-from .receiver import NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Reply
+from .receiver import ACCEPTED, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Reply
 from .within import within
 
 if TYPE_CHECKING:
@@ -42,8 +41,7 @@ class AsgiApp:
             self._receiver.bind_if_open()
             reply = await self._answer(scope, receive)
             if reply is not None:
-                with suppress(OSError):  # the client is gone (ASGI HTTP 2.4); the event, if there was one, is kept
-                    await _send(reply, send, scope.get("http_version", "1.1"))
+                await _send(reply, send, scope)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "websocket":
@@ -93,11 +91,18 @@ def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]
         yield name.decode("latin-1"), value.decode("latin-1")
 
 
-async def _send(reply: Reply, send: Send, version: str) -> None:
+async def _send(reply: Reply, send: Send, scope: Message) -> None:
+    headers = [(b"content-length", b"0")] if reply is ACCEPTED else _headers(reply, scope.get("http_version", "1.1"))
+    try:
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+    except OSError:  # the client is gone (ASGI HTTP 2.4); the event, if there was one, is kept
+        return
+
+
+def _headers(reply: Reply, version: str) -> list[tuple[bytes, bytes]]:
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(reply.body))]
-    if reply.headers:
-        headers += [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
+    headers += [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
     if (reply is TOO_SLOW or reply is TOO_LARGE) and version.startswith("1"):  # HTTP/2 has no such header
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+    return headers

@@ -169,7 +169,8 @@ class WebhookReceiver:
 
     def _is_authentic(self, body: bytes, path: str, headers: Mapping[str, str]) -> bool:
         try:
-            return self._verify(body, path=path, headers=LazyHeaders(headers.items)) is True
+            lower = headers if type(headers) is LazyHeaders else LazyHeaders(headers.items)
+            return self._verify(body, path=path, headers=lower) is True
         except Exception as error:  # noqa: BLE001 - a verifier that raises does not know the sender
             logger.warning("the verifier raised %s; the webhook was refused", type(error).__name__)
             return False
