@@ -248,17 +248,19 @@ class Pending(ABC, Generic[T]):
         if self._ending is not None:
             return
         self._ending = ending
-        if self._desk.mailbox is not None and by != "create":
-            self._desk.evidence.note(by_webhook=by == "webhook")
-        if self._attended and by != "create" and not isinstance(ending, AvaturnError):
-            self._learn(by)
+        if by != "create":
+            self._learn(by, failed=isinstance(ending, AvaturnError))
         self._disarm()
         self._wake_awaiters(None)
 
-    def _learn(self, by: ResolvedBy) -> None:
-        """Have the pace learn how long the job took, where it was awaited from the start."""
-        seen = self._waited()
-        self._desk.pace.ended(self._kind, seen=seen, pending=seen if by == "webhook" else self._pending_at)
+    def _learn(self, by: ResolvedBy, *, failed: bool) -> None:
+        """Note that webhooks come, or don't, and how long the job took where it was awaited from the start."""
+        desk, told = self._desk, by == "webhook"
+        if desk.mailbox is not None:
+            desk.evidence.note(by_webhook=told)
+        if self._attended and not failed:
+            seen = self._waited()
+            desk.pace.ended(self._kind, seen=seen, pending=seen if told else self._pending_at)
 
     def _settle_failed(self, by: ResolvedBy) -> None:
         told = {"create": "the API said so at once", "webhook": "a webhook said so", "poll": "the API said so"}[by]

@@ -41,14 +41,9 @@ class WebhookEvidence:
 
 
 class Durations:
-    """How long the jobs of one kind took lately, as far as this client could tell.
+    """How long the jobs of one kind took lately, as far as this client could tell."""
 
-    Attributes:
-        soonest: seconds in which the quick ones were over, up to the 15th percentile; None while too few are known.
-        typical: their median.
-    """
-
-    __slots__ = ("_recent", "soonest", "typical")
+    __slots__ = ("_ranked", "_recent")
 
     KEPT = 64
     ENOUGH = 5
@@ -58,16 +53,28 @@ class Durations:
 
     def __init__(self) -> None:
         self._recent: deque[float] = deque(maxlen=self.KEPT)
-        self.soonest: float | None = None
-        self.typical = 0.0
+        self._ranked: list[float] = []  # put in order when somebody asks
 
     def note(self, *, seen: float, pending: float) -> None:
         """Take one more job into account, over when it was `seen` and not yet when it was last seen `pending`."""
         self._recent.append((seen + pending) / 2 if pending else seen * self.UNSEEN)
+        self._ranked = []
+
+    @property
+    def soonest(self) -> float | None:
+        """Seconds in which the quick ones were over, up to the 15th percentile; None while too few are known."""
         known = len(self._recent)
-        if known >= self.ENOUGH:
-            ranked = sorted(self._recent)
-            self.soonest, self.typical = ranked[int(self.QUICK * known)], ranked[known // 2]
+        return self._in_order()[int(self.QUICK * known)] if known >= self.ENOUGH else None
+
+    @property
+    def typical(self) -> float:
+        """Their median, in seconds."""
+        return self._in_order()[len(self._recent) // 2]
+
+    def _in_order(self) -> list[float]:
+        if not self._ranked:
+            self._ranked = sorted(self._recent)
+        return self._ranked
 
 
 class Pace:
@@ -109,12 +116,15 @@ class Pace:
         self._durations[kind].note(seen=seen, pending=pending)
 
     def _middle(self, looks: int, age: float, kind: str, misses: int) -> float:
+        if not self._policy.learn or self._evidence.working:
+            return self._exponential(looks)
         learned = self._durations[kind]
-        if self._policy.learn and learned.soonest is not None and not self._evidence.working:
-            step = self.AGEING * max(age, learned.typical)
-            least = self._exponential(misses) if misses else self._policy.first
-            return min(self._policy.cap, max(least, learned.soonest - age, step))
-        return self._exponential(looks)
+        soonest = learned.soonest
+        if soonest is None:
+            return self._exponential(looks)
+        step = self.AGEING * max(age, learned.typical)
+        least = self._exponential(misses) if misses else self._policy.first
+        return min(self._policy.cap, max(least, soonest - age, step))
 
     def _exponential(self, looks: int) -> float:
         self._state.attempt_number = looks + 1

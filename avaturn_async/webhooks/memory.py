@@ -183,9 +183,13 @@ class MemoryMailbox:
             self._sweep(now)
         if self._hints > _MOST_HINTS:
             self._evict(_HINT)
-        while len(self._rows) > self._max_rows:
-            if not (self._evict(_HINT) or (rank != _HINT and (self._evict(_JOB) or self._evict(_RENDER)))):
-                break
+        while len(self._rows) > self._max_rows and self._evict_for(rank):
+            pass
+
+    def _evict_for(self, rank: int) -> bool:
+        if self._hints and self._evict(_HINT):
+            return True
+        return rank != _HINT and (self._evict(_JOB) or self._evict(_RENDER))
 
     def _sweep(self, now: float) -> None:
         for queue in self._queues:
