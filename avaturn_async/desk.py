@@ -88,11 +88,23 @@ class Desk:
         self._mailbox_lost = True
 
     def spawn(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
-        """Run `work` in a task that `aclose` ends."""
+        """Run `work`, which calls `ended` itself, in a task that `aclose` ends.
+
+        A callback for each task that ends would be a turn of the loop for each look.
+        """
         task = asyncio.get_running_loop().create_task(work, context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         return task
+
+    def ended(self, task: asyncio.Task[Any] | None) -> None:
+        """Forget a task that is about to end."""
+        if task is not None:
+            self._tasks.discard(task)
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancel a task; if it has not begun, it never will, and can't say that it ended."""
+        task.add_done_callback(self._tasks.discard)
+        task.cancel()
 
     async def aclose(self) -> None:
         """End every wait with ClientClosedError, and every read."""

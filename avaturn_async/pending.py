@@ -357,7 +357,7 @@ class Pending(ABC, Generic[T]):
             self._watch.cancel()
             self._watch = None
         if self._reading is not None and self._reading is not _current_task():
-            self._reading.cancel()
+            self._desk.cancel(self._reading)
             self._reading = None
 
     def _subscribe(self) -> None:
@@ -450,8 +450,10 @@ class Pending(ABC, Generic[T]):
         except Exception as error:  # noqa: BLE001 - whoever waits must learn of a defect, not hang
             self.fail(error)
         finally:
-            if self._reading is _current_task():
+            task = asyncio.current_task()
+            if self._reading is task:
                 self._reading = None
+            self._desk.ended(task)
         if scheduled:  # from now on: a slow API is not asked back to back
             self._plan_next_look()
         self._look_on(cause)

@@ -85,10 +85,12 @@ class Pace:
     waiting at the most.
     """
 
-    __slots__ = ("_durations", "_evidence", "_policy", "_quick", "_random", "_slow", "_state")
+    __slots__ = ("_delays", "_durations", "_evidence", "_policy", "_quick", "_random", "_slow", "_state")
 
     #: Between two looks at a job that may be over: the share of its age, or of the typical age if that is more.
     AGEING = 0.15
+    #: Looks up to which the exponential delays are remembered.
+    MANY = 1000
 
     def __init__(self, policy: PollPolicy, evidence: WebhookEvidence, rng: random.Random | None = None) -> None:
         slow = policy.first_with_webhooks
@@ -98,6 +100,7 @@ class Pace:
         self._evidence = evidence
         self._durations: defaultdict[str, Durations] = defaultdict(Durations)
         self._random = rng or random.Random()
+        self._delays: dict[tuple[bool, int], float] = {}  # what the strategies said: asking them costs ten times that
         self._state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]  # all that strategies read is its number
 
     def delay(self, looks: int, *, age: float = 0.0, kind: str = "", misses: int = 0) -> float:
@@ -127,8 +130,14 @@ class Pace:
         return min(self._policy.cap, max(least, soonest - age, step))
 
     def _exponential(self, looks: int) -> float:
-        self._state.attempt_number = looks + 1
-        return (self._slow if self._evidence.working else self._quick)(self._state)
+        working = self._evidence.working
+        delay = self._delays.get((working, looks))
+        if delay is None:
+            self._state.attempt_number = looks + 1
+            delay = (self._slow if working else self._quick)(self._state)
+            if looks < self.MANY:
+                self._delays[working, looks] = delay
+        return delay
 
 
 class HintBudget:

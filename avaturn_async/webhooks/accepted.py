@@ -18,13 +18,13 @@ __all__ = ["Accepted"]
 class Accepted(web.Response):
     """A 200 without a body, for HTTP/1.1 on a connection that is kept; one object answers any number of requests.
 
-    aiohttp puts the headers of each response together anew, which takes a quarter of the time that a webhook does. Where
-    there are no cookies, signals or middlewares, as in a server of our own, nothing in them ever differs but the date.
+    aiohttp puts the headers of each response together anew, which takes a sixth of the time that a webhook does.
+    Where there are no cookies, signals or middlewares, as in a server of our own, nothing in them differs but the date.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._second = 0
+        self._second = -1
         self._head = b""
 
     @property

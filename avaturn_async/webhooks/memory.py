@@ -87,7 +87,9 @@ class MemoryMailbox:
         self._queues: tuple[deque[_Row], ...] = (deque(), deque(), deque())  # of each rank; the oldest row first
         self._hints = 0
         self._sweep_at = float("-inf")
-        self._waiters: dict[_Place, _Waiter | dict[_Waiter, None]] = {}  # one, as a rule: a dict would be twice its size
+        self._waiters: dict[
+            _Place, _Waiter | dict[_Waiter, None]
+        ] = {}  # one, as a rule: a dict would be twice its size
         self._ids = itertools.count(1)
         self._prefix = f"{time.time_ns():x}"
         self._closed = False
@@ -154,7 +156,7 @@ class MemoryMailbox:
         row = self._rows.get(key)
         return row if row is not None and row.expires > self._clock() else None
 
-    def _store(self, key: _Place, event: Event, authenticated: bool) -> Delivery | None:  # noqa: FBT001
+    def _store(self, key: _Place, event: Event, authenticated: bool) -> Delivery | None:
         now = self._clock()
         standing = self._rows.get(key)
         only = True
@@ -276,7 +278,7 @@ def _replaces(event: Event, standing: Delivery, *, authenticated: bool) -> bool:
 
 def _wake(waiting: _Waiter | dict[_Waiter, None], delivery: Delivery | None) -> None:
     here = asyncio._get_running_loop()
-    for waiter in waiting if type(waiting) is dict else (waiting,):
+    for waiter in waiting if isinstance(waiting, dict) else (waiting,):
         loop = waiter.get_loop()
         if loop is here:
             _resolve(waiter, delivery)

@@ -38,7 +38,7 @@ def quick_event(body: bytes | str) -> ExportReadyWebhook | RenderReadyWebhook | 
     try:
         plain = orjson.loads(body)
         event = _KINDS[plain["event"]](plain)
-    except (ValueError, TypeError, KeyError, IndexError):  # not JSON, of another shape, or of a kind that has no quick way
+    except (ValueError, TypeError, KeyError):  # not JSON, of another shape, or of a kind that has no quick way
         return None
     # A key that comes twice leaves more quotes in the body than the object of strings has that was read from it.
     return event if body.count(b'"') == 4 * len(plain) - 2 * (None in plain.values()) else None
@@ -80,8 +80,9 @@ def _render(plain: Mapping[str, Any]) -> RenderReadyWebhook | None:
 
 
 def _are_right(some_id: object, user_id: object, url: object) -> bool:
-    texts = type(some_id) is str and type(user_id) is str and (type(url) is str or url is None)
-    return texts and _is_uuid(some_id) is not None  # type: ignore[arg-type]
+    if type(some_id) is not str or type(user_id) is not str:
+        return False
+    return (type(url) is str or url is None) and _is_uuid(some_id) is not None
 
 
 _KINDS: dict[object, _Quick] = {"export.ready": _export, "render.ready": _render}

@@ -372,6 +372,25 @@ def test_the_last_awaiter_leaves_nothing_behind() -> None:
     run(story())
 
 
+def test_a_look_that_never_began_leaves_nothing_behind() -> None:
+    """Its task is cancelled before its first step, so that nothing of it can run any more."""
+
+    async def story() -> None:
+        world = World(saying(PENDING))
+        export = await world.exports.create(AVATAR)
+        waiting = asyncio.create_task(export.wait())
+        await asyncio.sleep(0)
+        export._look("poll")
+        export._disarm()
+        waiting.cancel()
+        assert 1 == len(world.desk._tasks)
+        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert (1, set()) == (len(world.times), world.desk._tasks)
+
+    run(story())
+
+
 def test_asyncio_timeout_around_wait_behaves() -> None:
     """A timeout of the caller's is a TimeoutError of the caller's, not ours."""
 

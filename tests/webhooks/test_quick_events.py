@@ -20,7 +20,8 @@ EXPORT = {"event": "export.ready", "avatar_id": A, "user_id": "u", "status": "re
 RENDER = {"event": "render.ready", "id": B, "avatar_id": A, "user_id": "u", "status": "ready", "render_url": None}
 KINDS = {"export.ready": ExportReadyWebhook, "render.ready": RenderReadyWebhook}
 
-ODD = st.sampled_from([None, True, 1, 1.5, [], ["a"], {}, {"a": "b"}, "", "pending", "queued", A, A.upper(), A[:-1], 'a"'])
+TEXTS = ["", "pending", "queued", A, A.upper(), A[:-1], 'a"']
+ODD = st.sampled_from([None, True, 1, 1.5, [], ["a"], {}, {"a": "b"}, *TEXTS])
 FIELDS = st.sampled_from([*EXPORT, *RENDER, "more"])
 
 
@@ -74,7 +75,9 @@ def test_it_agrees_on_damage(noise: bytes, at: int, lost: int) -> None:
         assert quick_event(damaged) is None
 
 
-@pytest.mark.parametrize("body", [b"[]", b"1", b'"event"', b"null", b"{}", b"", b'{"event":{}}', b'{"event":"avatar.ready"}'])
+@pytest.mark.parametrize(
+    "body", [b"[]", b"1", b'"event"', b"null", b"{}", b"", b'{"event":{}}', b'{"event":"avatar.ready"}']
+)
 def test_what_is_another_shape_is_left_to_the_strict_way(body: bytes) -> None:
     """Whatever it is."""
     assert quick_event(body) is None

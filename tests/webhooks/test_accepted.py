@@ -1,0 +1,90 @@
+"""The ready-made answer of the embedded server says what aiohttp's own would say."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from avaturn_async import WebhookReceiver
+from avaturn_async.webhooks import accepted, key_of
+
+from .samples import SECRET, export_body, export_event
+
+PATH = f"/avaturn/{SECRET}"
+
+
+def webhook(*, version: str = "1.1", more: str = "") -> bytes:
+    """Return a whole request."""
+    body = export_body()
+    return f"POST {PATH} HTTP/{version}\r\nHost: a\r\nContent-Length: {len(body)}\r\n{more}\r\n".encode() + body
+
+
+async def head(reader: asyncio.StreamReader) -> dict[str, str]:
+    """Return the status line and the headers of an answer without a body."""
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    return {"": lines[0]} | dict(line.split(": ", 1) for line in lines[1:] if line)
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "connection"),
+    [("1.1", "", None), ("1.1", "Connection: close\r\n", "close"), ("1.0", "Connection: keep-alive\r\n", "keep-alive")],
+)
+async def test_it_is_like_aiohttps_own(version: str, more: str, connection: str | None) -> None:
+    """Ready made or not: only whether the connection is kept differs, as it was asked for."""
+    async with WebhookReceiver(SECRET).serve() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(webhook(version=version, more=more))
+        found = await head(reader)
+        assert f"HTTP/{version} 200 OK" == found.pop("")
+        assert "0" == found.pop("Content-Length")
+        assert connection == found.pop("Connection", None)
+        assert found.pop("Date").endswith(" GMT")
+        assert "aiohttp" in found.pop("Server")
+        found.pop("Content-Type", None)
+        assert {} == found
+        if connection == "close":
+            assert b"" == await reader.read()
+        writer.close()
+
+
+async def test_one_answers_many() -> None:
+    """Also requests that come together, before the first is answered."""
+    async with WebhookReceiver(SECRET).serve() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(3 * webhook())
+        assert 3 * ["HTTP/1.1 200 OK"] == [(await head(reader))[""] for _ in range(3)]
+        writer.close()
+
+
+def test_the_date_is_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is put together anew each second (RFC 9110, 6.6.1)."""
+    answer = accepted.Accepted()
+    seconds = iter([0, 0, 1])
+    monkeypatch.setattr(accepted, "time", SimpleNamespace(time=lambda: next(seconds)))
+    first, again, later = (answer._bytes() for _ in range(3))
+    assert first is again
+    assert b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in first
+    assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in later
+
+
+async def test_a_sender_that_is_gone() -> None:
+    """The event is kept, and nothing is written to where nobody reads."""
+    receiver = WebhookReceiver(SECRET)
+    async with receiver.serve() as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(webhook())
+        await writer.drain()
+        writer.transport.abort()
+        assert (await receiver.mailbox.wait(key_of(export_event()), "")).authenticated
+
+
+async def test_a_connection_that_ends_meanwhile() -> None:
+    """It is aiohttp's to end the task, as for any answer that can't be sent."""
+
+    class Request:
+        transport = None
+
+    with pytest.raises(ConnectionResetError):
+        await accepted.Accepted().prepare(Request())  # type: ignore[arg-type]
