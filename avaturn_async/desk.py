@@ -88,12 +88,13 @@ class Desk:
         self._mailbox_lost = True
 
     def spawn(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
-        """Run `work`, which calls `ended` itself, in a task that `aclose` ends.
+        """Run `work`, which calls `ended` itself, in a task that `aclose` ends and that is cancelled by `cancel` alone.
 
         A callback for each task that ends would be a turn of the loop for each look.
         """
         task = asyncio.get_running_loop().create_task(work, context=context)
-        self._tasks.add(task)
+        if not task.done():  # as it is where tasks begin at once
+            self._tasks.add(task)
         return task
 
     def ended(self, task: asyncio.Task[Any] | None) -> None:

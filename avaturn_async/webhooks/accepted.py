@@ -38,6 +38,7 @@ class Accepted(web.Response):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the sender is gone")
         transport.write(self._bytes())
+        await request.writer.drain()  # a sender that reads no answers is not to fill the memory with them
         return request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:

@@ -59,10 +59,10 @@ async def answer(
     else:
         body = await read(request, receiver.max_body, seconds)
     if isinstance(body, Reply):
-        response = _response(body)
-        response.force_close()
-        return response
+        return _last(body)
     reply = await receiver.handle(body, path=path, headers=request.headers)
+    if reply is TOO_LARGE:
+        return _last(reply)
     return accepted if reply is ACCEPTED and accepted is not None else _response(reply)
 
 
@@ -94,6 +94,12 @@ async def _read(request: web.BaseRequest, most: int) -> bytes | Reply:
         if size > most:
             return TOO_LARGE
     return b"".join(parts)
+
+
+def _last(reply: Reply) -> web.Response:
+    response = _response(reply)
+    response.force_close()
+    return response
 
 
 def _response(reply: Reply) -> web.Response:

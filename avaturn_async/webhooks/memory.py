@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import threading
 import time
 from collections import deque
@@ -30,10 +31,12 @@ _MOST_HINTS = 1000
 #: Which rows are evicted first: hints, then what can be read again, then renders, which can't.
 _HINT, _JOB, _RENDER = range(3)
 
-#: What a row stands under: a number for a key, since its text costs more than all else that a delivery does.
-_Place: TypeAlias = int | str
+#: What a row stands under: the bytes of a key's UUID and a letter for its kind, since to write a key costs more than
+#: all else that a delivery does. Bytes and no number: whose hash, unlike theirs, anybody can make collide.
+_Place: TypeAlias = bytes | str
 
-_NUMBERS = {"export": 0, "avatar": 1, "render": 2}
+_LETTERS = {"export": b"e", "avatar": b"a", "render": b"r"}
+_CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @attrs.define(eq=False)
@@ -248,22 +251,19 @@ class MemoryMailbox:
 def _place(key: str) -> _Place:
     """Return where the row of a key stands; a key of an unknown form stands under itself."""
     kind, _, text = key.partition(":")
-    number = _NUMBERS.get(kind)
-    if number is None or len(text) != 36:
+    letter = _LETTERS.get(kind)
+    if letter is None or not _CANONICAL.fullmatch(text):
         return key
-    try:
-        return int(text.replace("-", ""), 16) << 2 | number
-    except ValueError:
-        return key
+    return bytes.fromhex(text.replace("-", "")) + letter
 
 
-def _place_of(event: Event) -> int:
+def _place_of(event: Event) -> bytes:
     """Return where the row of an event stands; this is `_place(key_of(event))`, without the text."""
     if isinstance(event, ExportReadyWebhook):
-        return event.avatar_id.int << 2
+        return event.avatar_id.bytes + b"e"
     if isinstance(event, RenderReadyWebhook):
-        return event.id.int << 2 | 2
-    return event.avatar_id.int << 2 | 1
+        return event.id.bytes + b"r"
+    return event.avatar_id.bytes + b"a"
 
 
 def _rank(event: Event) -> int:

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from avaturn_async import WebhookReceiver
-from avaturn_async.webhooks import accepted, key_of
+from avaturn_async.webhooks import Reply, accepted, key_of
+from avaturn_async.webhooks.receiver import ACCEPTED
 
 from .samples import SECRET, export_body, export_event
 
@@ -69,8 +70,48 @@ def test_the_date_is_today(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in later
 
 
+async def test_a_sender_that_reads_no_answers() -> None:
+    """It is not answered any more, once what it has not read fills the buffers."""
+    receiver = WebhookReceiver(SECRET)
+    receiver.handle = accept  # type: ignore[method-assign]
+    async with receiver.serve() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        with pytest.raises(TimeoutError):  # however long: the server takes no more
+            await flood(writer)
+        assert server._connections is not None
+        (transport,) = [handler.transport for handler in server._connections.connections]
+        assert transport is not None
+        assert transport.get_write_buffer_size() < 200_000
+        writer.transport.abort()
+        del reader
+
+
+async def flood(writer: asyncio.StreamWriter) -> None:
+    """Send webhooks for as long as they are taken, with no more than a second between."""
+    for _ in range(200):
+        writer.write(500 * webhook())
+        async with asyncio.timeout(1):
+            await writer.drain()
+
+
+async def accept(body: bytes, **_: object) -> Reply:
+    """Accept whatever comes, quickly."""
+    return ACCEPTED
+
+
+async def test_a_whole_body_that_is_too_large() -> None:
+    """It is refused like one that comes piece by piece, and the connection ends."""
+    async with WebhookReceiver(SECRET, max_body=10).serve() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(webhook())
+        found = await head(reader)
+        assert ("HTTP/1.1 413 Request Entity Too Large", "close") == (found[""], found["Connection"])
+        writer.close()
+
+
 async def test_a_sender_that_is_gone() -> None:
-    """The event is kept, and nothing is written to where nobody reads."""
+    """The event is kept all the same."""
     receiver = WebhookReceiver(SECRET)
     async with receiver.serve() as server:
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)

@@ -18,6 +18,8 @@ from avaturn_async.webhooks import key_of
 from .mailbox_contract import MailboxContract, MakeMailbox, standing
 from .samples import avatar, avatar_event, export_event, render_event
 
+NUMBER = "0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f0a"
+
 
 @pytest.fixture
 def make_mailbox() -> MakeMailbox:
@@ -283,6 +285,29 @@ async def test_waiters_are_small_and_leave_nothing() -> None:
     assert during < 100_000 * 1000
     assert after < 100_000 * 60  # the table of a dict that was large
     assert again - after < 100_000
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "export",
+        "export:",
+        f"other:{NUMBER}",
+        f"export:{NUMBER.upper()}",
+        f"export:0000{NUMBER.replace('-', '')}",
+        "export: 1",
+    ],
+)
+async def test_keys_of_another_form_stand_alone(key: str) -> None:
+    """They name no event, and are not taken for a key that does."""
+    mailbox = MemoryMailbox()
+    await mailbox.deliver(ExportReadyWebhook(avatar_id=NUMBER, user_id="u", status="ready"))  # type: ignore[arg-type]
+    assert await mailbox.position(f"export:{NUMBER}")
+    assert "" == await mailbox.position(key)
+    waiting = mailbox.wait(key, "")
+    assert not waiting.done()
+    waiting.cancel()
 
 
 @pytest.mark.parametrize("options", [{"ttl": 0}, {"ttl": -1}, {"ttl": float("nan")}, {"max_rows": 0}])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from avaturn_async import WebhookError, codec
+from avaturn_async import codec
 from avaturn_async.models import ExportReadyWebhook, RenderReadyWebhook
 from avaturn_async.webhooks import parse_event
 from avaturn_async.webhooks.quick_events import quick_event
@@ -67,12 +67,7 @@ def test_it_agrees_on_missing_fields(fields: dict[str, Any], gone: set[str]) -> 
 def test_it_agrees_on_damage(noise: bytes, at: int, lost: int) -> None:
     """For bytes in it that nobody meant."""
     body = json.dumps(EXPORT).encode()
-    damaged = body[:at] + noise + body[at + lost :]
-    check(damaged)
-    try:
-        parse_event(damaged)
-    except WebhookError:
-        assert quick_event(damaged) is None
+    check(body[:at] + noise + body[at + lost :])
 
 
 @pytest.mark.parametrize(
