@@ -99,20 +99,25 @@ class PartFile:
 
     def write(self, chunk: bytes) -> None:
         """Append `chunk`."""
-        with self._explained():
+        try:
             self._append(chunk)
+        except OSError as error:
+            raise self._failure(error) from error
 
     def save_note(self) -> None:
         """Write the note down, unless there is nothing left to resume."""
+        if self._noted or self.note is None or self.size == self.note.total:
+            return
         with self._explained():
-            if self.note is not None and self.size != self.note.total:
-                self._save_note()
+            self._save_note()
 
     def rewind(self) -> None:
         """Forget everything that was written."""
         with self._explained():
             self._drop_note()
-            os.ftruncate(self._fd, 0)
+            # ext4 writes a file to the disk at its close once it was truncated, also where it was empty.
+            if os.fstat(self._fd).st_size:
+                os.ftruncate(self._fd, 0)
             os.lseek(self._fd, 0, os.SEEK_SET)
         self.size, self.head, self.note = 0, b"", None
         self._hash = hashlib.sha256()
@@ -178,16 +183,16 @@ class PartFile:
         self.note, self._noted = note, True
 
     def _append(self, chunk: bytes) -> None:
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(self._fd, view) :]
-        self._count(chunk)
+        self._count(chunk)  # first, so that what is written comes from this core's cache
+        written = os.write(self._fd, chunk)
+        while written < len(chunk):
+            written += os.write(self._fd, memoryview(chunk)[written:])
 
     def _count(self, chunk: bytes) -> None:
         self._hash.update(chunk)
+        if self.size < _HEAD:
+            self.head += chunk[: _HEAD - self.size]
         self.size += len(chunk)
-        if len(self.head) < _HEAD:
-            self.head += chunk[: _HEAD - len(self.head)]
 
     def _left_for_later(self, rest: Iterable[bytes]) -> bool:
         if not (self.keep and self._shared and self.note is not None):
@@ -252,9 +257,12 @@ class PartFile:
         try:
             yield
         except OSError as error:
-            self.keep = False
-            reason = _REASONS.get(error.errno or 0, error.strerror or type(error).__name__)
-            raise DownloadError(f"{self._target} could not be written: {reason}", path=str(self._target)) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> DownloadError:
+        self.keep = False
+        reason = _REASONS.get(error.errno or 0, error.strerror or type(error).__name__)
+        return DownloadError(f"{self._target} could not be written: {reason}", path=str(self._target))
 
 
 def _note(found: Any) -> Note | None:

@@ -316,6 +316,22 @@ async def test_a_full_disk(after, code, reason, server, downloads, tmp_path, mon
     assert [] == list(tmp_path.iterdir())
 
 
+async def test_a_write_may_take_less_than_it_was_given(server, downloads, tmp_path, monkeypatch):
+    """What a write leaves out is written by the next."""
+    real = os.write
+    monkeypatch.setattr(partfile.os, "write", lambda fd, data: real(fd, memoryview(data)[:1000]))
+    fetched = await downloads.fetch(server.url, tmp_path / "m.glb")
+    assert server.body == (tmp_path / "m.glb").read_bytes()
+    assert sha256(server.body) == fetched.sha256
+
+
+async def test_a_new_file_is_not_truncated(server, downloads, tmp_path, monkeypatch):
+    """A file that was truncated is written to the disk when it is closed, by ext4; a new one need not be."""
+    monkeypatch.setattr(partfile.os, "ftruncate", _failing(os.ftruncate, errno.EIO))
+    await downloads.fetch(server.url, tmp_path / "m.glb")
+    assert server.body == (tmp_path / "m.glb").read_bytes()
+
+
 @pytest.mark.parametrize("call", ["dup", "link"])
 async def test_a_failure_at_the_end(call, server, downloads, tmp_path, monkeypatch):
     """An error that a file system reports as late as at close leaves no file of that name."""
