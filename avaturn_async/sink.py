@@ -1,21 +1,22 @@
 """Write a partial file off the loop, one batch while the next comes in."""
 
 import asyncio
-from collections import deque
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import ParamSpec, TypeVar
 
 from .partfile import Note, PartFile
+from .worker import Worker
 
 __all__ = ["Sink", "off_loop"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Waking a thread takes some 50 us, so it is woken for no less than this; it goes on while there is more.
-_ENOUGH = 256 * 1024
-_TOO_MUCH = 2 * 1024 * 1024
+# Each batch is a wake of the thread and some hand-overs of the GIL: not too many, and yet small for the caches.
+_BATCH = 512 * 1024
+_AHEAD = 2
 
 
 async def off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -24,76 +25,73 @@ async def off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
 
 
 class Sink:
-    """Hands a part file what comes in, and takes no more while 2 MiB of it are not yet written."""
+    """Hands a part file what comes in, and takes no more while two batches of 512 KiB are not yet written.
+
+    They are written in a thread of their own, which begins with the first of them.
+    """
 
     def __init__(self, part: PartFile, note: Callable[[], Note | None]) -> None:
         self._part = part
         self._note = note
-        self._queue: deque[bytes] = deque()
-        self._queued = 0
-        self._job: asyncio.Future[None] | None = None
+        self._batch: list[bytes] = []
+        self._size = 0
+        self._worker = Worker()
+        self._end = weakref.finalize(self, self._worker.end)
+        self._published = False
 
     async def put(self, chunk: bytes) -> None:
         """Take the next bytes."""
-        self._queue.append(chunk)
-        self._queued += len(chunk)
-        if self._queued < _ENOUGH:
-            return
-        if self._job is None or self._job.done():
-            await self._settle()
-            self._start()
-        elif self._queued > _TOO_MUCH:
-            await self._settle()
+        self._batch.append(chunk)
+        self._size += len(chunk)
+        if self._size >= _BATCH:
+            await self._worker.catch_up(_AHEAD - 1)
+            self._worker.give(self._writing())
 
     async def rewind(self) -> None:
         """Forget all bytes so far."""
-        await self._settle()
+        await self._worker.catch_up()
         self._take()
         await off_loop(self._part.rewind)
 
     async def publish(self) -> None:
         """Write what is left, and give the file its name."""
-        await self._settle()
-        self._start()
-        await self._settle()
-        await off_loop(self._part.publish)
+        self._worker.give(self._writing())
+        self._worker.give(self._part.publish)
+        self._worker.give(self._part.close)
+        await self._worker.catch_up()
+        self._published = True
 
     async def close(self) -> None:
         """Close the part file, published or not. What came and was not yet written is not lost to a later run."""
-        job, self._job = self._job, None
-        cancelled = job is not None and await _ended(job)
-        self._update_note()
+        self._end()
+        if self._published:
+            return
+        cancelled = await self._worker.left(0)
+        self._part.note = self._note() or self._part.note
         await off_loop(self._part.close, self._take())
         if cancelled:
             raise asyncio.CancelledError
 
-    def _start(self) -> None:
-        self._update_note()
-        self._queued = 0
-        self._job = _started(self._write)
-
-    def _write(self) -> None:
-        try:
-            while self._queue:
-                self._part.write(self._queue.popleft())
-            self._part.save_note()
-        except BaseException:
-            self._part.keep = False  # what comes next would follow a gap
-            raise
+    def _writing(self) -> Callable[[], None]:
+        return partial(_write, self._part, self._take(), self._note())
 
     async def _settle(self) -> None:
-        job, self._job = self._job, None
-        if job is not None:
-            await _finished(job)
-
-    def _update_note(self) -> None:
-        self._part.note = self._note() or self._part.note
+        await self._worker.catch_up()
 
     def _take(self) -> list[bytes]:
-        rest = list(self._queue)
-        self._queue.clear()
-        self._queued = 0
+        rest, self._batch, self._size = self._batch, [], 0
         return rest
+
+
+def _write(part: PartFile, batch: list[bytes], note: Note | None) -> None:
+    part.note = note or part.note
+    try:
+        for chunk in batch:
+            part.write(chunk)
+        part.save_note()
+    except BaseException:
+        part.keep = False  # what comes next would follow a gap
+        raise
 
 
 def _started(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:

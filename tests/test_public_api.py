@@ -147,6 +147,7 @@ FLOORS = [
         "partfile",
         "ranges",
         "sink",
+        "worker",
     ],
     ["calls", "results", "webhooks", "polling", "timetable", "desk"],
     ["pending", "jobs"],
