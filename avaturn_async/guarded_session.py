@@ -12,6 +12,7 @@ from yarl import URL
 from .addresses import BlockedAddressError, check_resolved, parse_url, public_socket
 from .config import Timeouts
 from .errors import ClientClosedError, DownloadError, UnsafeAddressError, WrongLoopError
+from .heap import keep_freed
 from .redact import without_query
 
 __all__ = ["TRANSIENT", "GuardedSession", "Ssl", "describe"]
@@ -23,6 +24,8 @@ TRANSIENT = (aiohttp.ClientError, TimeoutError, OSError)
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# asyncio receives 256 KiB at a time. With aiohttp's 64 KiB it would pause and resume the transport for each of them.
+_READ_BUFFER = 256 * 1024
 # An encoded body could neither be resumed nor be compared with its length.
 _HEADERS = {hdrs.ACCEPT: "*/*", hdrs.ACCEPT_ENCODING: "identity", hdrs.USER_AGENT: "avaturn-async"}
 
@@ -114,6 +117,7 @@ class GuardedSession:
         return self._session
 
     def _make(self) -> aiohttp.ClientSession:
+        keep_freed()
         guarded = self._proxy is None and not self._allow_private
         connector = aiohttp.TCPConnector(
             limit=self._limit, ssl=self._ssl, socket_factory=public_socket if guarded else None
@@ -122,6 +126,7 @@ class GuardedSession:
         return aiohttp.ClientSession(
             connector=connector,
             timeout=timeout,
+            read_bufsize=_READ_BUFFER,
             headers=_HEADERS,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),

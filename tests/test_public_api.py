@@ -144,6 +144,7 @@ FLOORS = [
         "feed",
         "glb_check",
         "guarded_session",
+        "heap",
         "partfile",
         "ranges",
         "sink",
