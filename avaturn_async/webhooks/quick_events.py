@@ -1,7 +1,7 @@
 """The usual form of the usual events, read without going through each field's converter and validator.
 
 What comes for exports and renders is, as a rule, an object of just the fields that the contract names, all of them
-strings. It is checked here in one go, in a third of the time. Whatever is not of that form is left to the strict parser
+strings. It is checked here in one go, in half of the time. Whatever is not of that form is left to the strict parser
 and the codec, which also say what is wrong.
 """
 
