@@ -206,7 +206,7 @@ def test_ids_across_the_border_of_two_others_are_new(monkeypatch: pytest.MonkeyP
     ("count", "with_journal"),
     [
         (500, False),
-        (200, True),
+        (500, True),
         pytest.param(2_000, False, marks=pytest.mark.chaos),
         pytest.param(2_000, True, marks=pytest.mark.chaos),
     ],
