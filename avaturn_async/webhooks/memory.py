@@ -90,9 +90,8 @@ class MemoryMailbox:
         self._queues: tuple[deque[_Row], ...] = (deque(), deque(), deque())  # of each rank; the oldest row first
         self._hints = 0
         self._sweep_at = float("-inf")
-        self._waiters: dict[
-            _Place, _Waiter | dict[_Waiter, None]
-        ] = {}  # one, as a rule: a dict would be twice its size
+        # One for a key, as a rule: a dict would be twice its size.
+        self._waiters: dict[_Place, _Waiter | dict[_Waiter, None]] = {}
         self._ids = itertools.count(1)
         self._prefix = f"{time.time_ns():x}"
         self._closed = False
@@ -108,8 +107,7 @@ class MemoryMailbox:
         """
         key = _place_of(event)
         with self._lock:
-            if self._closed:
-                self._check_open()
+            self._check_open()
             delivery = self._store(key, event, authenticated)
             waiting = None if delivery is None else self._waiters.pop(key, None)
         if waiting is not None:
