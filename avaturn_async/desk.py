@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from . import calls, codec
 from .config import PollPolicy
-from .errors import AvaturnError, ClientClosedError, TransportError
+from .errors import AvaturnError, ClientClosedError, TransportError, WaitError
+from .models import NewExportResponse, RenderStatus
 from .polling import HintBudget, Pace, RecentVersions, WebhookEvidence
 from .throttle import Slots
 from .timetable import Timetable
@@ -17,6 +19,7 @@ from .timetable import Timetable
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from contextvars import Context
+    from uuid import UUID
 
     from .download import Downloader
     from .transport import Transport
@@ -86,6 +89,14 @@ class Desk:
         if not told and not self._mailbox_lost:
             logger.warning("the mailbox can't be read (%s); waiting goes on by polling", type(error).__name__)
         self._mailbox_lost = True
+
+    async def fresh_url(self, avatar_id: UUID) -> str:
+        """Ask for an export's link again; here, so that a result need not keep alive the pending that it came from."""
+        answer = await self.transport.request(calls.create_export(avatar_id))
+        state = codec.load(answer.body, NewExportResponse)
+        if state.status is RenderStatus.READY and state.url:
+            return state.url
+        raise WaitError(f"the export of avatar {avatar_id} has no url any more: it is {state.status}; export it again")
 
     def spawn(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
         """Run `work`, which calls `ended` itself, in a task that `aclose` ends and that is cancelled by `cancel` alone.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import calls, codec
@@ -84,17 +83,8 @@ class PendingExport(Pending[Export]):
             waited=self._waited(),
             polls=self._polls,
             downloader=self._desk.downloader,
-            fresh_url=partial(_fresh_url, self._desk, self.avatar_id),
+            source=self._desk,
         )
-
-
-async def _fresh_url(desk: Desk, avatar_id: UUID) -> str:
-    """Ask for a url again; a function, for a method would tie each result to its pending in a cycle."""
-    answer = await desk.transport.request(calls.create_export(avatar_id))
-    state = codec.load(answer.body, NewExportResponse)
-    if state.status is RenderStatus.READY and state.url:
-        return state.url
-    raise NotYetError(f"the export of avatar {avatar_id} has no url any more: it is {state.status}; export it again")
 
 
 class PendingRender(Pending[Render]):

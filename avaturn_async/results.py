@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -14,10 +15,19 @@ if TYPE_CHECKING:
     import os
     from uuid import UUID
 
+    from .download import FreshUrl
+
 __all__ = ["Download", "Export", "Progress", "Render", "ResolvedBy"]
 
 ResolvedBy: TypeAlias = Literal["create", "webhook", "poll"]
 Progress: TypeAlias = Callable[[int, int | None], object]
+
+
+class UrlSource(Protocol):
+    """Who can ask for the link of an export again."""
+
+    async def fresh_url(self, avatar_id: UUID) -> str:
+        """Return a link that has just been made."""
 
 
 @attrs.frozen(kw_only=True)
@@ -26,10 +36,12 @@ class _Result:
     resolved_by: ResolvedBy
     waited: float
     _downloader: Downloader = attrs.field(repr=False, eq=False)
-    _fresh_url: Callable[[], Awaitable[str]] | None = attrs.field(default=None, repr=False, eq=False)
 
     def _kind(self) -> Literal["glb", "file"]:
         return "file"
+
+    def _renewal(self) -> FreshUrl | None:
+        return None
 
     async def download(
         self, path: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress | None = None
@@ -48,14 +60,15 @@ class _Result:
         Raises:
             DownloadError: the file could not be fetched or written; `UnsafeAddressError`, `IncompleteDownloadError` and
                 (for an export) `NotAModelError` say more.
+            AvaturnError: an export's link was refused, and asking for another failed as this says.
         """
         return await self._downloader.fetch(
-            self.url, path, overwrite=overwrite, progress=progress, fresh_url=self._fresh_url, kind=self._kind()
+            self.url, path, overwrite=overwrite, progress=progress, fresh_url=self._renewal(), kind=self._kind()
         )
 
     def stream(self) -> AsyncGenerator[bytes, None]:
         """Iterate over the file's bytes as they come, with the checks of `download` except the atomic file."""
-        return self._downloader.stream(self.url, fresh_url=self._fresh_url, kind=self._kind())
+        return self._downloader.stream(self.url, fresh_url=self._renewal(), kind=self._kind())
 
 
 @attrs.frozen(kw_only=True)
@@ -72,9 +85,13 @@ class Export(_Result):
 
     avatar_id: UUID
     polls: int
+    _source: UrlSource | None = attrs.field(default=None, repr=False, eq=False)
 
     def _kind(self) -> Literal["glb", "file"]:
         return "glb"
+
+    def _renewal(self) -> FreshUrl | None:
+        return None if self._source is None else partial(self._source.fresh_url, self.avatar_id)
 
 
 @attrs.frozen(kw_only=True)
