@@ -11,8 +11,6 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import attrs
-
 from ..errors import ClientClosedError
 from ..models import ExportReadyWebhook, RenderReadyWebhook
 from .hints import bare
@@ -39,13 +37,34 @@ _LETTERS = {"export": b"e", "avatar": b"a", "render": b"r"}
 _CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-@attrs.define(eq=False)
-class _Row:
+class _Row(Delivery):
+    """A delivery, and what the mailbox notes about it: one object, since each event makes one."""
+
+    __slots__ = ("aside", "expires", "key")
+    __setattr__ = object.__setattr__  # the mailbox's own notes may change
+
     key: _Place
-    delivery: Delivery
     expires: float
-    rank: int
-    queued: bool = True
+    aside: bool  # out of its queue, as it is awaited; set where it is true
+
+    def __init__(
+        self, delivery_id: str, event: Event, authenticated: bool, only: bool, key: _Place, expires: float
+    ) -> None:
+        self.id, self.event = delivery_id, event  # type: ignore[misc]
+        self.authenticated, self.only = authenticated, only  # type: ignore[misc]
+        self.key, self.expires = key, expires
+
+    @property
+    def rank(self) -> int:
+        """Which queue it stands in."""
+        if not self.authenticated:
+            return _HINT
+        return _RENDER if isinstance(self.event, RenderReadyWebhook) else _JOB
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Delivery) and _fields(self) == _fields(other)
+
+    __hash__ = Delivery.__hash__
 
 
 class _Waiter(asyncio.Future[Delivery]):
@@ -105,20 +124,25 @@ class MemoryMailbox:
         Raises:
             ClientClosedError: the mailbox was closed.
         """
+        self.put(event, authenticated=authenticated)
+
+    def put(self, event: Event, *, authenticated: bool = True) -> None:
+        """Do what `deliver` does, which has nothing to wait for."""
         key = _place_of(event)
         with self._lock:
-            self._check_open()
-            delivery = self._store(key, event, authenticated)
-            waiting = None if delivery is None else self._waiters.pop(key, None)
+            if self._closed:
+                raise _closed()
+            row = self._store(key, event, authenticated)
+            waiting = None if row is None else self._waiters.pop(key, None)
         if waiting is not None:
-            _wake(waiting, delivery)
+            _wake(waiting, row)
 
     async def position(self, key: str) -> str:
         """Return the id of the row that stands under `key`, or ``""``."""
         with self._lock:
             self._check_open()
             row = self._row(_place(key))
-            return "" if row is None else row.delivery.id
+            return "" if row is None else row.id
 
     def wait(self, key: str, after: str) -> asyncio.Future[Delivery]:
         """Return a future for the key's row as soon as its id differs from `after`; cancelling it forgets it.
@@ -131,10 +155,10 @@ class MemoryMailbox:
         with self._lock:
             self._check_open()
             row = self._row(place)
-            if row is None or row.delivery.id == after:
+            if row is None or row.id == after:
                 self._enlist(place, waiter)
             else:
-                waiter.set_result(row.delivery)
+                waiter.set_result(row)
         return waiter
 
     async def aclose(self) -> None:
@@ -151,34 +175,34 @@ class MemoryMailbox:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ClientClosedError("the mailbox is closed")
+            raise _closed()
 
     def _row(self, key: _Place) -> _Row | None:
         row = self._rows.get(key)
         return row if row is not None and row.expires > self._clock() else None
 
-    def _store(self, key: _Place, event: Event, authenticated: bool) -> Delivery | None:
-        now = self._clock()
-        standing = self._rows.get(key)
+    def _store(self, key: _Place, event: Event, authenticated: bool) -> _Row | None:
+        now, rows = self._clock(), self._rows
+        standing = rows.get(key)
         only = True
-        if standing is not None and standing.expires > now:
-            live = standing.delivery
-            if not _replaces(event, live, authenticated=authenticated):
-                return None
-            only = authenticated and not live.authenticated
-        rank = _rank(event) if authenticated else _HINT
-        delivery = Delivery(
-            f"{self._prefix}-{next(self._ids)}", event if authenticated else bare(event), authenticated, only
-        )
-        row = self._rows[key] = _Row(key, delivery, now + self._ttl, rank)
-        if standing is not None and standing.rank == _HINT:
-            self._hints -= 1
-        if rank == _HINT:
+        if standing is not None:
+            if standing.expires > now:
+                if not _replaces(event, standing, authenticated=authenticated):
+                    return None
+                only = authenticated and not standing.authenticated
+            self._hints -= not standing.authenticated
+        if not authenticated:
+            event = bare(event)
             self._hints += 1
-        if now >= self._sweep_at or len(self._rows) > self._max_rows or self._hints > _MOST_HINTS:
+        row = rows[key] = _Row(f"{self._prefix}-{next(self._ids)}", event, authenticated, only, key, now + self._ttl)
+        rank = _JOB if authenticated and type(event) is ExportReadyWebhook else row.rank
+        if now >= self._sweep_at or len(rows) > self._max_rows or self._hints > _MOST_HINTS:
             self._make_room(now, rank)
-        self._enqueue(row)
-        return delivery
+        queue = self._queues[rank]
+        queue.append(row)
+        if len(queue) > 2 * len(rows) + 16:
+            self._tidy(queue)
+        return row
 
     def _make_room(self, now: float, rank: int) -> None:
         """Drop expired rows, and evict what is too many of what may make room for a row of this rank."""
@@ -210,21 +234,19 @@ class MemoryMailbox:
             if row.key not in self._waiters:
                 self._drop(row)
                 return True
-            row.queued = False
+            row.aside = True
         return False
 
     def _drop(self, row: _Row) -> None:
         if self._rows.get(row.key) is row:
             del self._rows[row.key]
-            self._hints -= row.rank == _HINT
+            self._hints -= not row.authenticated
 
-    def _enqueue(self, row: _Row) -> None:
-        queue = self._queues[row.rank]
-        queue.append(row)
-        if len(queue) > 2 * len(self._rows) + 16:  # most of them were replaced
-            standing = [each for each in queue if self._rows.get(each.key) is each]
-            queue.clear()
-            queue.extend(standing)
+    def _tidy(self, queue: deque[_Row]) -> None:
+        """Forget the rows that were replaced, which are the most by now."""
+        standing = [each for each in queue if self._rows.get(each.key) is each]
+        queue.clear()
+        queue.extend(standing)
 
     def _enlist(self, key: _Place, waiter: _Waiter) -> None:
         others = self._waiters.setdefault(key, waiter)
@@ -241,9 +263,9 @@ class MemoryMailbox:
             if waiting is waiter or waiting == {}:
                 del self._waiters[key]
                 row = self._rows.get(key)
-                if row is not None and not row.queued:
-                    row.queued = True
-                    self._enqueue(row)
+                if row is not None and getattr(row, "aside", False):
+                    row.aside = False
+                    self._queues[row.rank].append(row)
 
 
 def _place(key: str) -> _Place:
@@ -258,14 +280,10 @@ def _place(key: str) -> _Place:
 def _place_of(event: Event) -> bytes:
     """Return where the row of an event stands; this is `_place(key_of(event))`, without the text."""
     if isinstance(event, ExportReadyWebhook):
-        return event.avatar_id.bytes + b"e"
+        return event.avatar_id.int.to_bytes(16, "big") + b"e"
     if isinstance(event, RenderReadyWebhook):
-        return event.id.bytes + b"r"
-    return event.avatar_id.bytes + b"a"
-
-
-def _rank(event: Event) -> int:
-    return _RENDER if isinstance(event, RenderReadyWebhook) else _JOB
+        return event.id.int.to_bytes(16, "big") + b"r"
+    return event.avatar_id.int.to_bytes(16, "big") + b"a"
 
 
 def _replaces(event: Event, standing: Delivery, *, authenticated: bool) -> bool:
@@ -276,6 +294,10 @@ def _replaces(event: Event, standing: Delivery, *, authenticated: bool) -> bool:
 
 def _wake(waiting: _Waiter | dict[_Waiter, None], delivery: Delivery | None) -> None:
     here = asyncio._get_running_loop()
+    if type(waiting) is _Waiter and delivery is not None and waiting.get_loop() is here:  # as it is, as a rule
+        if not waiting.done():
+            waiting.set_result(delivery)
+        return
     for waiter in waiting if isinstance(waiting, dict) else (waiting,):
         loop = waiter.get_loop()
         if loop is here:
@@ -293,3 +315,11 @@ def _resolve(waiter: _Waiter, delivery: Delivery | None) -> None:
         waiter.exception()  # whoever waits may be gone: no log for it
     else:
         waiter.set_result(delivery)
+
+
+def _fields(delivery: Delivery) -> tuple[object, ...]:
+    return delivery.id, delivery.event, delivery.authenticated, delivery.only
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("the mailbox is closed")
