@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapp
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .headers import LazyHeaders
-from .receiver import ACCEPTED, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Reply
+from .receiver import ACCEPTED, NO_HEADERS, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Reply
 from .within import within
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class AsgiApp:
             return TOO_SLOW
         if not isinstance(body, bytes):
             return body
-        headers = LazyHeaders(lambda: _decoded(scope["headers"]))
+        headers = LazyHeaders(lambda: _decoded(scope["headers"])) if self._receiver.reads_headers else NO_HEADERS
         return await self._receiver.handle(body, path=scope["path"], headers=headers)
 
     async def _read(self, receive: Receive) -> bytes | Reply | None:

@@ -34,22 +34,26 @@ class Callbacks:
 
     An event counts from `admit` to `leave`, a callback from `start` to its end, so that `drain` misses nothing that is
     answered with a 2xx, on whichever thread.
+
+    Attributes:
+        known: the callbacks by the names of their events.
+        closing: whether the end has come.
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, list[Callback]] = {}
+        self.known: dict[str, list[Callback]] = {}
         self._home: asyncio.AbstractEventLoop | None = None
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock = threading.Lock()
         self._events: list[None] = []  # a list for a number: its append and pop need no lock
         self._running = 0
-        self._closing = False
+        self.closing = False
         self._drains: list[asyncio.Future[None]] = []
 
     def add(self, name: str, callback: Callback) -> None:
         """Call `callback` for events of this name."""
-        self._known.setdefault(name, []).append(callback)
+        self.known.setdefault(name, []).append(callback)
 
     def bind(self) -> None:
         """Make the running loop the home of the callbacks, unless there is one that still runs."""
@@ -62,12 +66,12 @@ class Callbacks:
 
     def open(self) -> None:
         """Admit events again, after `drain`."""
-        self._closing = False
+        self.closing = False
 
     def admit(self) -> bool:
         """Count an event in, or say that it has to come again: too many are under way, or the end has come."""
-        self._events.append(None)  # before the look at `_closing`, so that `drain` sees the event or the event sees it
-        if self._closing or len(self._events) > _MOST:
+        self._events.append(None)  # before the look at `closing`, so that `drain` sees the event or the event sees it
+        if self.closing or len(self._events) > _MOST:
             self.leave()
             return False
         return True
@@ -88,12 +92,9 @@ class Callbacks:
             with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
                 drained.get_loop().call_soon_threadsafe(_resolve, drained)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._known
-
     async def start(self, name: str, event: Event | UnknownEvent) -> bool:
         """Have the callbacks for `event` run, or say that it has to come again: too many wait to run."""
-        known = self._known.get(name, ())
+        known = self.known.get(name, ())
         if known and self._running >= _MOST:
             return False
         for callback in known:
@@ -136,7 +137,7 @@ class Callbacks:
         """Admit no more and wait for what is under way, so many seconds at most; cancel the rest with a log."""
         drained = asyncio.get_running_loop().create_future()
         with self._lock:
-            self._closing = True
+            self.closing = True
             self._drains.append(drained)  # before the look at what is under way, so that its end is not missed
             if not (self._events or self._running) or (self._home is not None and self._home.is_closed()):
                 self._drains.remove(drained)

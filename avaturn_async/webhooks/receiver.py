@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import attrs
 
-from ..errors import WebhookError
+from ..errors import ClientClosedError, WebhookError
 from ..redact import Secret
 from .callbacks import Callback, Callbacks
 from .events import Event, UnknownEvent, parse_event
@@ -87,6 +87,7 @@ class WebhookReceiver:
         self._verifier = auth
         self._verify = verify
         self._authenticated = not isinstance(auth, Unauthenticated)
+        self._reads_headers = type(auth) is not PathSecret
         self._refusal = _refusal_of(auth)
         self._max_body = max_body
         self._callbacks = Callbacks()
@@ -103,6 +104,11 @@ class WebhookReceiver:
     def max_body(self) -> int:
         """Bytes of a body beyond which it is refused."""
         return self._max_body
+
+    @property
+    def reads_headers(self) -> bool:
+        """Say whether headers matter; a path secret's own verifier looks at none."""
+        return self._reads_headers
 
     @property
     def path(self) -> str:
@@ -148,14 +154,32 @@ class WebhookReceiver:
             event = parse_event(body)
         except WebhookError as error:
             return Reply(400, str(error).encode("utf-8", "replace"))
+        return self._take_in_at_once(event) or await self._take_in(event)
+
+    def _take_in_at_once(self, event: Event | UnknownEvent) -> Reply | None:
+        """Take in what has nothing to wait for: a known event without callbacks, for a mailbox in memory."""
+        mailbox, callbacks = self.mailbox, self._callbacks
+        if not isinstance(mailbox, MemoryMailbox) or callbacks.closing:
+            return None
+        if getattr(mailbox.deliver, "__func__", None) is not MemoryMailbox.deliver:  # a user's own way to deliver
+            return None
+        if isinstance(event, UnknownEvent) or event.event in callbacks.known:
+            return None
+        try:
+            mailbox.put(event, authenticated=self._authenticated)
+        except ClientClosedError:
+            return None
+        return ACCEPTED
+
+    async def _take_in(self, event: Event | UnknownEvent) -> Reply:
         if not self._callbacks.admit():
             return UNAVAILABLE
         try:
-            return await self._take_in(event)
+            return await self._keep(event)
         finally:
             self._callbacks.leave()
 
-    async def _take_in(self, event: Event | UnknownEvent) -> Reply:
+    async def _keep(self, event: Event | UnknownEvent) -> Reply:
         if isinstance(event, UnknownEvent):
             return UNKNOWN if await self._callbacks.start(event.name, event) else UNAVAILABLE
         try:
@@ -163,14 +187,15 @@ class WebhookReceiver:
         except Exception as error:  # noqa: BLE001 - the sender must learn that the event was not kept
             logger.warning("the mailbox can't be written (%s); the webhook was refused with 503", type(error).__name__)
             return UNAVAILABLE
-        if event.event not in self._callbacks or await self._callbacks.start(event.event, event):
+        if event.event not in self._callbacks.known or await self._callbacks.start(event.event, event):
             return ACCEPTED
         return UNAVAILABLE
 
     def _is_authentic(self, body: bytes, path: str, headers: Mapping[str, str]) -> bool:
         try:
-            lower = headers if type(headers) is LazyHeaders else LazyHeaders(headers.items)
-            return self._verify(body, path=path, headers=lower) is True
+            if self._reads_headers and type(headers) is not LazyHeaders:
+                headers = LazyHeaders(headers.items)
+            return self._verify(body, path=path, headers=headers) is True
         except Exception as error:  # noqa: BLE001 - a verifier that raises does not know the sender
             logger.warning("the verifier raised %s; the webhook was refused", type(error).__name__)
             return False

@@ -91,6 +91,29 @@ async def test_a_failing_store(caplog: pytest.LogCaptureFixture) -> None:
     assert "hunter2" not in caplog.text
 
 
+async def test_a_mailbox_that_was_closed() -> None:
+    """It keeps nothing, so the event has to come again."""
+    receiver = WebhookReceiver(SECRET)
+    await receiver.mailbox.aclose()
+    assert 503 == (await receiver.handle(export_body(), path=PATH)).status
+
+
+@pytest.mark.parametrize("on_class", [True, False])
+async def test_a_mailbox_with_a_way_of_its_own(on_class: bool) -> None:
+    """What a subclass does with an event is done, and what a test puts in its place."""
+    delivered: list[Any] = []
+
+    class Noting(MemoryMailbox):
+        async def deliver(self, event: Any, *, authenticated: bool = True) -> None:
+            delivered.append((event, authenticated))
+
+    mailbox = Noting() if on_class else MemoryMailbox()
+    if not on_class:
+        mailbox.deliver = Noting().deliver  # type: ignore[method-assign]
+    assert 200 == (await WebhookReceiver(SECRET, mailbox=mailbox).handle(export_body(), path=PATH)).status
+    assert [(export_event(), True)] == delivered
+
+
 async def test_the_closing_refuse() -> None:
     """A receiver that is closed asks for events again, until it is entered once more."""
     receiver = WebhookReceiver(SECRET)
