@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from .accepted import AcceptedInApp
 from .receiver import ACCEPTED, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, UNREADABLE, Reply
 from .within import within
 
@@ -104,5 +105,5 @@ def _last(reply: Reply) -> web.Response:
 
 def _response(reply: Reply) -> web.Response:
     if reply is ACCEPTED:
-        return web.Response()
+        return AcceptedInApp()
     return web.Response(status=reply.status, body=reply.body, headers=reply.headers, content_type="text/plain")

@@ -97,7 +97,9 @@ class _Connections(web.Server):
 
     def got_headers(self, handler: RequestHandler, body: StreamReader) -> None:
         """Lift the deadline; the connection counts as slow until the whole body is there."""
-        self._lift(handler)
+        self._headers_due.lift(handler)
+        if self._unread:  # of whom there are none, as a rule
+            self._end_due.lift(handler)
         if handler in self._open:
             self._open[handler] = body
 
@@ -201,12 +203,8 @@ class ReceiverServer:
         assert self._connections is not None  # noqa: S101
         handler = request.protocol
         self._connections.got_headers(handler, request.content)
-        path = path_of(request)
         try:
-            if self._is_ours(path):
-                response = await self._answer(request, path)
-            else:
-                response = web.Response(status=NOT_FOUND.status)
+            response = await self._answer(request, path_of(request))
         finally:
             if handler.transport is None or request.content.is_eof():
                 self._connections.expect_headers(handler)
@@ -216,13 +214,12 @@ class ReceiverServer:
         return response
 
     async def _answer(self, request: web.BaseRequest, path: str) -> web.Response:
+        if not path.startswith(self._below) and path != self._root:
+            return web.Response(status=NOT_FOUND.status)
         if hdrs.EXPECT in request.headers:
             await _invite(request)
         accepted = self._accepted if request.keep_alive and request.version == HttpVersion11 else None
         return await answer(self._receiver, request, path, self._body_timeout, accepted)
-
-    def _is_ours(self, path: str) -> bool:
-        return path.startswith(self._below) or path == self._root
 
     def __repr__(self) -> str:
         return f"<ReceiverServer {origin_of(self._origin) if self._origin else 'not started'}>"

@@ -1,13 +1,16 @@
-"""The ready-made answer of the embedded server says what aiohttp's own would say."""
+"""The ready-made answers say what aiohttp's own would say."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
+from aiohttp import web
 
 from avaturn_async import WebhookReceiver
 from avaturn_async.webhooks import Reply, accepted, key_of
@@ -81,10 +84,10 @@ async def test_one_answers_many(connect: Connect) -> None:
 
 def test_the_date_is_today(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is put together anew each second (RFC 9110, 6.6.1)."""
-    answer = accepted.Accepted()
+    head = accepted._Head()
     seconds = iter([0, 0, 1])
     monkeypatch.setattr(accepted, "time", SimpleNamespace(time=lambda: next(seconds)))
-    first, again, later = (answer._bytes() for _ in range(3))
+    first, again, later = (head() for _ in range(3))
     assert first is again
     assert b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in first
     assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in later
@@ -97,12 +100,22 @@ async def test_a_sender_that_reads_no_answers(connect: Connect) -> None:
     async with receiver.serve() as server:
         _, writer = await connect(server.port)
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        with pytest.raises(TimeoutError):  # however long: the server takes no more
-            await flood(writer)
         assert server._connections is not None
+        while not server._connections.connections:
+            await asyncio.sleep(0)
         (transport,) = [handler.transport for handler in server._connections.connections]
         assert transport is not None
+        shrink(transport)
+        shrink(writer.transport)
+        with pytest.raises(TimeoutError):  # however long: the server takes no more
+            await flood(writer)
         assert transport.get_write_buffer_size() < 200_000
+
+
+def shrink(transport: asyncio.BaseTransport) -> None:
+    """Keep the buffers of a connection small: it takes long to fill those that the kernel would give it."""
+    for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, buffer, 4096)
 
 
 async def flood(writer: asyncio.StreamWriter) -> None:
@@ -146,3 +159,157 @@ async def test_a_connection_that_ends_meanwhile() -> None:
 
     with pytest.raises(ConnectionResetError):
         await accepted.Accepted().prepare(Request())  # type: ignore[arg-type]
+
+
+# In an application of the user's own.
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Touch = Callable[[web.Response], object]
+
+
+@asynccontextmanager
+async def in_app(app: web.Application, receiver: WebhookReceiver | None = None) -> AsyncIterator[int]:
+    """Serve an application in which a receiver is mounted."""
+    (receiver or WebhookReceiver(SECRET)).setup(app)
+    runner = web.AppRunner(app, shutdown_timeout=5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def touching(touch: Touch) -> web.Application:
+    """Return an application with a middleware that does something to each answer."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        assert isinstance(response, web.Response)
+        assert not response.prepared
+        touch(response)
+        return response
+
+    return web.Application(middlewares=[middleware])
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "connection"),
+    [("1.1", "", None), ("1.1", "Connection: close\r\n", "close"), ("1.0", "Connection: keep-alive\r\n", "keep-alive")],
+)
+async def test_in_an_app_it_is_like_aiohttps_own(
+    connect: Connect, version: str, more: str, connection: str | None
+) -> None:
+    """Header by header, whether or not the connection is kept."""
+
+    async def plain(_: web.Request) -> web.Response:
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/plain", plain)
+    async with in_app(app) as port:
+        answers = []
+        for request in (webhook(version=version, more=more), webhook(version=version, more=more)):
+            reader, writer = await connect(port)
+            writer.write(request if not answers else request.replace(PATH.encode(), b"/plain"))
+            answers.append(await head(reader))
+    ours, own = answers
+    assert f"HTTP/{version} 200 OK" == ours[""]
+    assert connection == ours.get("Connection")
+    assert (ours | {"Date": ""}) == (own | {"Date": ""})
+
+
+async def test_in_an_app_a_connection_is_kept(connect: Connect) -> None:
+    """Each of the requests on it gets an answer of its own."""
+    async with in_app(web.Application()) as port:
+        reader, writer = await connect(port)
+        writer.write(3 * webhook())
+        assert 3 * ["HTTP/1.1 200 OK"] == [(await head(reader))[""] for _ in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("touch", "expected"),
+    [
+        (lambda answer: answer.headers.update({"X-Frame-Options": "DENY"}), {"X-Frame-Options": "DENY"}),
+        (lambda answer: answer.set_cookie("a", "b"), {"Set-Cookie": "a=b; Path=/"}),
+        (lambda answer: answer.set_status(202), {"": "HTTP/1.1 202 Accepted"}),
+        (lambda answer: answer.set_status(200, reason="Fine"), {"": "HTTP/1.1 200 Fine"}),
+        (lambda answer: answer.force_close(), {"Connection": "close"}),
+        (lambda answer: setattr(answer, "text", "thanks"), {"Content-Length": "6"}),
+        (lambda answer: answer.enable_compression(), {"Content-Length": "0"}),
+        (lambda answer: answer.enable_chunked_encoding(), {"Transfer-Encoding": "chunked"}),
+    ],
+)
+async def test_what_a_middleware_does_counts(connect: Connect, touch: Touch, expected: dict[str, str]) -> None:
+    """Whatever it changes is sent."""
+    async with in_app(touching(touch)) as port:
+        reader, writer = await connect(port)
+        writer.write(webhook())
+        found = await head(reader)
+        assert expected == {name: found.get(name) for name in expected}
+
+
+async def test_a_signal_of_an_app_above_counts(connect: Connect) -> None:
+    """It has the answer before it is sent, as any other."""
+
+    async def sign(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["X-Signed"] = "yes"
+
+    app = web.Application()
+    app.on_response_prepare.append(sign)
+    below = web.Application()
+    WebhookReceiver(SECRET).setup(below)
+    app.add_subapp("/below", below)
+    async with in_app(app) as port:
+        for path in (PATH, f"/below{PATH}"):
+            reader, writer = await connect(port)
+            writer.write(webhook().replace(PATH.encode(), path.encode(), 1))
+            found = await head(reader)
+            assert ("HTTP/1.1 200 OK", "yes") == (found[""], found["X-Signed"])
+
+
+async def test_a_middleware_that_sends_it_itself(connect: Connect) -> None:
+    """It is sent once."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        assert await response.prepare(request) is request.writer
+        assert response.prepared
+        return response
+
+    async with in_app(web.Application(middlewares=[middleware])) as port:
+        reader, writer = await connect(port)
+        writer.write(2 * webhook())
+        assert 2 * ["HTTP/1.1 200 OK"] == [(await head(reader))[""] for _ in range(2)]
+
+
+async def test_an_access_log_has_all_of_it(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    """Its status, the bytes that were sent, and its headers."""
+    app = web.Application()
+    WebhookReceiver(SECRET).setup(app)
+    runner = web.AppRunner(app, access_log_format="%s %b %{Server}o %{Content-Length}o %{Date}o")
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    caplog.set_level(logging.INFO, "aiohttp.access")
+    reader, writer = await connect(runner.addresses[0][1])
+    writer.write(webhook())
+    answer = await reader.readuntil(b"\r\n\r\n")
+    await runner.cleanup()
+    sent = dict(line.split(": ", 1) for line in answer.decode().split("\r\n")[1:] if line)
+    assert [f"200 {len(answer)} {sent['Server']} 0 {sent['Date']}"] == caplog.messages
+
+
+async def test_in_an_app_a_sender_that_reads_no_answers(connect: Connect) -> None:
+    """It is not answered any more either."""
+    receiver = WebhookReceiver(SECRET)
+    receiver.handle = accept  # type: ignore[method-assign]
+    app = web.Application()
+    async with in_app(app, receiver) as port:
+        _, writer = await connect(port)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        shrink(writer.transport)
+        with pytest.raises(TimeoutError):
+            await flood(writer)
+        writer.transport.abort()
