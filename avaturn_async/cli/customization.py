@@ -1,6 +1,5 @@
 """``avaturn avatars customization``."""
 
-import json as jsonlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,6 +65,8 @@ def set_(
 
 
 async def _get(access: Access, output: Output, avatar_id: str) -> int:
+    import json as jsonlib
+
     from ..codec import unstructure
 
     async with connected(access) as client:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +33,8 @@ class Output:
     def emit(self, record: Mapping[str, Any]) -> None:
         """Print a record as a line of JSON, or nothing where people read."""
         if self.as_json:
+            import json
+
             typer.echo(json.dumps(record, ensure_ascii=False))
 
     def line(self, text: str) -> None:
