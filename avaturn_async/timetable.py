@@ -19,7 +19,7 @@ _EARLY = 1e-6
 #: time would be none, again and again.
 _TICK = 0.001
 #: Calls within one turn of the loop: each starts a look, and the loop has others to serve.
-_MOST = 32
+_MOST = 8
 #: Slots a second.
 _SLOTS = 4
 
@@ -95,8 +95,11 @@ class Timetable:
             self._timer = None
         self._wakes_at = when
         if when != NO_TIME:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(at_least, when - time.monotonic()), self._call_due)
+            loop, delay = asyncio.get_running_loop(), max(at_least, when - time.monotonic())
+            if delay > 0:
+                self._timer = loop.call_later(delay, self._call_due)
+            else:
+                self._timer = loop.call_soon(self._call_due)
 
     def _call_due(self) -> None:
         self._timer, self._wakes_at = None, -math.inf  # whoever is put on it meanwhile need not set the timer
