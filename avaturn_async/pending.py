@@ -29,6 +29,7 @@ from .errors import (
 )
 from .models import RenderStatus, ScanStatus
 from .polling import CONFIRM_DELAYS
+from .throttle import Slots
 from .timetable import NO_TIME
 from .tokens import write_token
 
@@ -64,6 +65,9 @@ SLACK = 0.001
 _NEVER = -math.inf
 #: The awaiters of who has none; nothing is ever added to it.
 _NOBODY: list[Waiter] = []
+
+#: For the looks that a webhook woke: somebody's wait is as good as over.
+_AT_ONCE: Final = Slots(math.inf)
 
 _TRANSIENT = (TransportError, RateLimitError, ServerError)
 
@@ -416,14 +420,15 @@ class Pending(ABC, Generic[T]):
 
     def on_time(self) -> None:
         """Look, as the timetable says."""
-        self._look("webhook" if self._extra_look <= time.monotonic() + SLACK else "poll")
+        now = time.monotonic()
+        self._look("webhook" if self._extra_look <= now + SLACK else "poll", now)
 
     # One look.
 
-    def _look(self, cause: Literal["webhook", "poll"]) -> None:
+    def _look(self, cause: Literal["webhook", "poll"], now: float | None = None) -> None:
         if self._reading is not None or not self._readable:
             return
-        now = time.monotonic()
+        now = time.monotonic() if now is None else now
         if cause == "webhook":
             self._last_wake, self._extra_look = now, math.inf
         scheduled = self._next_look <= now + SLACK
@@ -433,13 +438,20 @@ class Pending(ABC, Generic[T]):
         self._reading = self._desk.spawn(self._look_once(cause, scheduled=scheduled), context)
 
     def _plan_next_look(self) -> None:
-        delay = self._desk.pace.delay(self._looks, age=self._waited(), kind=self._kind, misses=self._misses)
-        self._next_look = time.monotonic() + delay
+        now = time.monotonic()
+        delay = self._desk.pace.delay(self._looks, age=now - self._born, kind=self._kind, misses=self._misses)
+        self._next_look = now + delay
 
     async def _look_once(self, cause: Literal["webhook", "poll"], *, scheduled: bool) -> None:
         self._polls += 1
+        turns = self._desk.looking if cause == "poll" else _AT_ONCE
         try:
-            await self._read_in_turn(cause)
+            if not turns.take():
+                await turns.wait()
+            try:
+                await self._read(cause)
+            finally:
+                turns.release()
             self._misses = 0
             self._pending_at = self._waited()
         except AvaturnError as error:
@@ -450,25 +462,13 @@ class Pending(ABC, Generic[T]):
         except Exception as error:  # noqa: BLE001 - whoever waits must learn of a defect, not hang
             self.fail(error)
         finally:
-            task = _current_task()
+            task = asyncio.current_task()
             if self._reading is task:
                 self._reading = None
             self._desk.ended(task)
         if scheduled:  # from now on: a slow API is not asked back to back
             self._plan_next_look()
         self._look_on(cause)
-
-    async def _read_in_turn(self, cause: Literal["webhook", "poll"]) -> None:
-        if cause == "webhook":  # somebody's wait is as good as over
-            await self._read(cause)
-            return
-        looking = self._desk.looking
-        if not looking.take():
-            await looking.wait()
-        try:
-            await self._read(cause)
-        finally:
-            looking.release()
 
     def _owe_look(self, cause: Literal["webhook", "poll"], *, scheduled: bool) -> None:
         """Leave to the next awaiter the look that ended with the last one: what woke it is used up."""

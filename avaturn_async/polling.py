@@ -112,25 +112,26 @@ class Pace:
             kind: what kind of job it is.
             misses: how many of the last looks in a row failed: the delay is never less than after so many looks.
         """
-        return self._middle(looks, age, kind, misses) * (1 + self._policy.jitter * self._random.uniform(-1, 1))
+        swing = 2 * self._random.random() - 1
+        return self._middle(looks, age, kind, misses) * (1 + self._policy.jitter * swing)
 
     def ended(self, kind: str, *, seen: float, pending: float) -> None:
         """Learn at what ages in seconds a job of this kind was first seen to be over, and last to be pending."""
         self._durations[kind].note(seen=seen, pending=pending)
 
     def _middle(self, looks: int, age: float, kind: str, misses: int) -> float:
-        if not self._policy.learn or self._evidence.working:
-            return self._exponential(looks)
+        working = self._evidence.working
+        if working or not self._policy.learn:
+            return self._exponential(looks, working)
         learned = self._durations[kind]
         soonest = learned.soonest
         if soonest is None:
-            return self._exponential(looks)
+            return self._exponential(looks, working)
         step = self.AGEING * max(age, learned.typical)
-        least = self._exponential(misses) if misses else self._policy.first
+        least = self._exponential(misses, working) if misses else self._policy.first
         return min(self._policy.cap, max(least, soonest - age, step))
 
-    def _exponential(self, looks: int) -> float:
-        working = self._evidence.working
+    def _exponential(self, looks: int, working: bool) -> float:
         delay = self._delays.get((working, looks))
         if delay is None:
             self._state.attempt_number = looks + 1

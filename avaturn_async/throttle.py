@@ -22,7 +22,7 @@ class Slots:
 
     __slots__ = ("_free", "_waiting")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: float) -> None:
         self._free = number
         self._waiting: deque[asyncio.Future[None]] = deque()
 
