@@ -75,9 +75,6 @@ class Sink:
     def _writing(self) -> Callable[[], None]:
         return partial(_write, self._part, self._take(), self._note())
 
-    async def _settle(self) -> None:
-        await self._worker.catch_up()
-
     def _take(self) -> list[bytes]:
         rest, self._batch, self._size = self._batch, [], 0
         return rest

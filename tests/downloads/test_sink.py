@@ -115,7 +115,7 @@ async def test_what_a_failed_thread_left_out_is_no_gap(ending, tmp_path, monkeyp
     await off_loop(part.open, "source")
     sink = Sink(part, lambda: Note("source", '"etag"', 4 * MIB))
     await sink.put(b"\0" * (MIB // 2))
-    await sink._settle()
+    await sink._worker.catch_up()
     await sink.put(b"\1" * (MIB // 2))
     await sink.put(b"\2")
     if ending != "close":

@@ -114,7 +114,7 @@ async def test_a_sink_that_was_dropped_leaves_no_thread(tmp_path):
     await off_loop(part.open, "source")
     sink = Sink(part, lambda: None)
     await sink.put(bytes(MIB))
-    await sink._settle()
+    await sink._worker.catch_up()
     (thread,) = _threads()
     del sink
     gc.collect()
