@@ -462,7 +462,7 @@ class Pending(ABC, Generic[T]):
         except Exception as error:  # noqa: BLE001 - whoever waits must learn of a defect, not hang
             self.fail(error)
         finally:
-            task = asyncio.current_task()
+            task = _current_task()
             if self._reading is task:
                 self._reading = None
             self._desk.ended(task)

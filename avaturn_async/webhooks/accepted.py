@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Accepted", "AcceptedInApp"]
 
 
-#: Bytes of answers after which a sender that reads none is waited for: it is not to fill the memory with them.
+#: Bytes that may wait to be sent before a sender can be one that reads no answers: these are not to fill the memory.
 _MOST_UNREAD = 16_384
 
 
@@ -35,25 +35,32 @@ class _Head:
         """Return them with the date of this second."""
         now = int(time.time())
         if now != self._second:
-            self._second = now
             date = formatdate(now, usegmt=True)
             head = f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: {date}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
             self._bytes = head.encode()
+            self._second = now  # last, for other threads
         return self._bytes
 
 
 _head = _Head()
 
 
-async def _send(request: web.BaseRequest) -> bytes:
+def _write(request: web.BaseRequest) -> bytes:
+    """Send the answer; what is written is counted, for aiohttp closes a connection that fails after an answer."""
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the sender is gone")
     head = _head()
     transport.write(head)
-    if transport.get_write_buffer_size() > _MOST_UNREAD:
-        await request.writer.drain()
+    request.writer.output_size += len(head)
     return head
+
+
+async def _drain(request: web.BaseRequest) -> None:
+    """Wait, as long as the transport says, for a sender that reads no answers."""
+    transport = request.transport
+    if transport is not None and transport.get_write_buffer_size() > _MOST_UNREAD:
+        await request.writer.drain()
 
 
 class Accepted(web.Response):
@@ -66,7 +73,8 @@ class Accepted(web.Response):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send it."""
-        await _send(request)
+        _write(request)
+        await _drain(request)
         return request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -76,33 +84,50 @@ class Accepted(web.Response):
 class AcceptedInApp(web.Response):
     """One for each request in an application of the user's own.
 
-    Where a middleware has touched it, or a signal may, or the connection is not kept, it is sent as any other.
+    Where a middleware has touched it, or a signal may, or the connection is not kept, it is sent as any other. Like any
+    other, it is sent at its end, so that another can still take its place.
     """
 
+    _ready: web.BaseRequest | None = None
     _sent = b""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send it."""
+        """Get ready to send it."""
         if self._sent:
-            return request.writer
-        if not (self._is_untouched() and _is_usual(request)):
-            return await super().prepare(request)
-        self._sent = await _send(request)
-        return request.writer
+            return None
+        if self._ready is None and self._is_untouched() and _is_usual(request):
+            self._ready = request
+        return await super().prepare(request) if self._ready is None else request.writer
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write as any other does; it was not meant to have a body."""
+        await self._become_any()
+        await super().write(data)
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing where all was sent."""
-        if not self._sent:
+        """Send it."""
+        request = self._ready
+        if request is None or data:
+            await self._become_any()
             await super().write_eof(data)
+            return
+        self._ready = None
+        self._sent = _write(request)
+        self._body_length, self._eof_sent = len(self._sent), True  # as aiohttp's own, for logs and whoever sends again
+        await _drain(request)
+
+    async def _become_any(self) -> None:
+        request, self._ready = self._ready, None
+        if request is not None:
+            await super().prepare(request)
 
     def _is_untouched(self) -> bool:
         # The names with an underscore spare aiohttp the making of cookies; without them, whatever it is was touched.
         if getattr(self, "_headers", True) or getattr(self, "_cookies", True) or super().keep_alive is not None:
             return False
-        as_made = self.status == 200 and self.reason == "OK" and self.body is None
-        return as_made and not (self.chunked or self.compression)
+        return self.status == 200 and self.reason == "OK" and self.body is None and not self.chunked
 
-    # What an access log asks for, and aiohttp itself.
+    # What aiohttp and an access log ask for.
 
     @property
     def keep_alive(self) -> bool | None:
@@ -111,13 +136,8 @@ class AcceptedInApp(web.Response):
 
     @property
     def prepared(self) -> bool:
-        """Say whether it was sent."""
-        return bool(self._sent) or super().prepared
-
-    @property
-    def body_length(self) -> int:
-        """How many bytes were sent."""
-        return len(self._sent) or super().body_length
+        """Say whether it can't be changed any more."""
+        return self._ready is not None or super().prepared
 
     @property
     def headers(self) -> CIMultiDict[str]:
@@ -128,6 +148,10 @@ class AcceptedInApp(web.Response):
                 name, _, value = line.partition(": ")
                 headers[name] = value
         return headers
+
+    def __repr__(self) -> str:
+        state = "eof" if self._sent else "prepared" if self.prepared else "not prepared"
+        return f"<{type(self).__name__} {self.reason} {state}>"
 
 
 def _is_usual(request: web.BaseRequest) -> bool:

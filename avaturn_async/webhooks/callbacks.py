@@ -32,8 +32,8 @@ class Callbacks:
     They run on the receiver's home loop. Without one, which is only where `handle` is called by hand on a receiver that
     was not entered, they are awaited before the reply: a loop that ends with the request would lose them.
 
-    An event counts from `admit` to `leave`, a callback from `start` to its end, so that `drain` misses nothing that is
-    answered with a 2xx, on whichever thread.
+    An event counts from `admit` to `leave`, a callback from `start` to its end, so that `drain` misses no callback of
+    what is answered with a 2xx, on whichever thread. (An event that is kept at once and has none does not count.)
 
     Attributes:
         known: the callbacks by the names of their events.

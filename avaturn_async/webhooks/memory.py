@@ -41,18 +41,10 @@ class _Row(Delivery):
     """A delivery, and what the mailbox notes about it: one object, since each event makes one."""
 
     __slots__ = ("aside", "expires", "key")
-    __setattr__ = object.__setattr__  # the mailbox's own notes may change
 
     key: _Place
     expires: float
-    aside: bool  # out of its queue, as it is awaited; set where it is true
-
-    def __init__(
-        self, delivery_id: str, event: Event, authenticated: bool, only: bool, key: _Place, expires: float
-    ) -> None:
-        self.id, self.event = delivery_id, event  # type: ignore[misc]
-        self.authenticated, self.only = authenticated, only  # type: ignore[misc]
-        self.key, self.expires = key, expires
+    aside: bool  # out of its queue, as it is awaited; set where it was ever true
 
     @property
     def rank(self) -> int:
@@ -65,6 +57,9 @@ class _Row(Delivery):
         return isinstance(other, Delivery) and _fields(self) == _fields(other)
 
     __hash__ = Delivery.__hash__
+
+
+_set_key, _set_expires, _set_aside = (getattr(_Row, name).__set__ for name in ("key", "expires", "aside"))
 
 
 class _Waiter(asyncio.Future[Delivery]):
@@ -124,10 +119,9 @@ class MemoryMailbox:
         Raises:
             ClientClosedError: the mailbox was closed.
         """
-        self.put(event, authenticated=authenticated)
+        self._put(event, authenticated)
 
-    def put(self, event: Event, *, authenticated: bool = True) -> None:
-        """Do what `deliver` does, which has nothing to wait for."""
+    def _put(self, event: Event, authenticated: bool) -> None:
         key = _place_of(event)
         with self._lock:
             if self._closed:
@@ -194,7 +188,9 @@ class MemoryMailbox:
         if not authenticated:
             event = bare(event)
             self._hints += 1
-        row = rows[key] = _Row(f"{self._prefix}-{next(self._ids)}", event, authenticated, only, key, now + self._ttl)
+        row = rows[key] = _Row(f"{self._prefix}-{next(self._ids)}", event, authenticated, only)
+        _set_key(row, key)
+        _set_expires(row, now + self._ttl)
         rank = _JOB if authenticated and type(event) is ExportReadyWebhook else row.rank
         if now >= self._sweep_at or len(rows) > self._max_rows or self._hints > _MOST_HINTS:
             self._make_room(now, rank)
@@ -234,7 +230,7 @@ class MemoryMailbox:
             if row.key not in self._waiters:
                 self._drop(row)
                 return True
-            row.aside = True
+            _set_aside(row, True)
         return False
 
     def _drop(self, row: _Row) -> None:
@@ -264,7 +260,7 @@ class MemoryMailbox:
                 del self._waiters[key]
                 row = self._rows.get(key)
                 if row is not None and getattr(row, "aside", False):
-                    row.aside = False
+                    _set_aside(row, False)
                     self._queues[row.rank].append(row)
 
 

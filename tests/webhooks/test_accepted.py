@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -105,17 +106,12 @@ async def test_a_sender_that_reads_no_answers(connect: Connect) -> None:
             await asyncio.sleep(0)
         (transport,) = [handler.transport for handler in server._connections.connections]
         assert transport is not None
-        shrink(transport)
-        shrink(writer.transport)
+        # The buffers that the kernel would give to the answers take long to fill.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with pytest.raises(TimeoutError):  # however long: the server takes no more
             await flood(writer)
         assert transport.get_write_buffer_size() < 200_000
-
-
-def shrink(transport: asyncio.BaseTransport) -> None:
-    """Keep the buffers of a connection small: it takes long to fill those that the kernel would give it."""
-    for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, buffer, 4096)
 
 
 async def flood(writer: asyncio.StreamWriter) -> None:
@@ -237,7 +233,6 @@ async def test_in_an_app_a_connection_is_kept(connect: Connect) -> None:
         (lambda answer: answer.set_status(200, reason="Fine"), {"": "HTTP/1.1 200 Fine"}),
         (lambda answer: answer.force_close(), {"Connection": "close"}),
         (lambda answer: setattr(answer, "text", "thanks"), {"Content-Length": "6"}),
-        (lambda answer: answer.enable_compression(), {"Content-Length": "0"}),
         (lambda answer: answer.enable_chunked_encoding(), {"Transfer-Encoding": "chunked"}),
     ],
 )
@@ -301,15 +296,117 @@ async def test_an_access_log_has_all_of_it(connect: Connect, caplog: pytest.LogC
     assert [f"200 {len(answer)} {sent['Server']} 0 {sent['Date']}"] == caplog.messages
 
 
-async def test_in_an_app_a_sender_that_reads_no_answers(connect: Connect) -> None:
-    """It is not answered any more either."""
-    receiver = WebhookReceiver(SECRET)
-    receiver.handle = accept  # type: ignore[method-assign]
-    app = web.Application()
-    async with in_app(app, receiver) as port:
-        _, writer = await connect(port)
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        shrink(writer.transport)
-        with pytest.raises(TimeoutError):
-            await flood(writer)
-        writer.transport.abort()
+async def test_a_middleware_that_gives_another_answer(connect: Connect) -> None:
+    """Also after it has prepared ours: one answer is sent, whichever it is."""
+    answers: list[web.Response | Exception] = [web.Response(status=299), web.HTTPConflict(), OSError("a defect")]
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await (await handler(request)).prepare(request)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async with in_app(web.Application(middlewares=[middleware])) as port:
+        for expected in ("299", "409", "500"):
+            reader, writer = await connect(port)
+            writer.write(webhook(more="Connection: close\r\n" if expected == "500" else ""))
+            assert expected == (await head(reader))[""].split()[1]
+            assert b"HTTP/1.1" not in (await reader.read() if expected == "500" else b"")
+
+
+async def test_a_failure_after_it_was_sent(connect: Connect) -> None:
+    """The connection ends, without another answer."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        await response.prepare(request)
+        await response.write_eof()
+        await response.write_eof()
+        assert await response.prepare(request) is None
+        raise OSError("a defect")
+
+    async with in_app(web.Application(middlewares=[middleware])) as port:
+        reader, writer = await connect(port)
+        writer.write(webhook())
+        assert "HTTP/1.1 200 OK" == (await head(reader))[""]
+        assert b"" == await reader.read()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_middleware_that_writes_a_body(connect: Connect, ends: bool) -> None:
+    """It gets what aiohttp's own answer would give."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        await response.prepare(request)
+        await (response.write_eof(b"ok") if ends else response.write(b"ok"))  # type: ignore[attr-defined]
+        return response
+
+    async def plain(_: web.Request) -> web.Response:
+        return web.Response()
+
+    app = web.Application(middlewares=[middleware])
+    app.router.add_post("/plain", plain)
+    async with in_app(app) as port:
+        answers = []
+        for path in (PATH, "/plain"):
+            reader, writer = await connect(port)
+            writer.write(webhook().replace(PATH.encode(), path.encode()))
+            answers.append(await head(reader) | {"Date": ""})
+    assert answers[0] == answers[1]
+
+
+async def test_its_repr_at_every_stage(connect: Connect) -> None:
+    """As a log of the app's might show it."""
+    seen: list[str] = []
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        seen.append(repr(response))
+        await response.prepare(request)
+        seen.append(repr(response))
+        await response.write_eof()
+        seen.append(repr(response))
+        return response
+
+    async with in_app(web.Application(middlewares=[middleware])) as port:
+        reader, writer = await connect(port)
+        writer.write(webhook())
+        await head(reader)
+    assert [f"<AcceptedInApp OK {state}>" for state in ("not prepared", "prepared", "eof")] == seen
+
+
+@pytest.mark.parametrize(("unread", "waits"), [(0, 0), (accepted._MOST_UNREAD, 0), (accepted._MOST_UNREAD + 1, 1)])
+async def test_a_sender_that_reads_nothing_is_waited_for(unread: int, waits: int) -> None:
+    """As soon as what it has not read is more than a few answers, whichever the server."""
+    drained: list[bytes] = []
+
+    class Transport:
+        def is_closing(self) -> bool:
+            return False
+
+        def write(self, data: bytes) -> None:
+            written.append(data)
+
+        def get_write_buffer_size(self) -> int:
+            return unread
+
+    class Writer:
+        output_size = 0
+
+        async def drain(self) -> None:
+            drained.append(written[-1])
+
+    written: list[bytes] = []
+    request: Any = SimpleNamespace(transport=Transport(), writer=Writer())
+    await accepted.Accepted().prepare(request)
+    answer = accepted.AcceptedInApp()
+    answer._ready = request
+    await answer.write_eof()
+    assert (2, 2 * waits) == (len(written), len(drained))
+    assert sum(map(len, written)) == request.writer.output_size

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from avaturn_async import ClientClosedError, ExportReadyWebhook, MemoryMailbox
-from avaturn_async.webhooks import key_of
+from avaturn_async.webhooks import Delivery, key_of
 
 from .mailbox_contract import MailboxContract, MakeMailbox, standing
 from .samples import avatar, avatar_event, export_event, render_event
@@ -141,6 +141,29 @@ async def test_hints_are_bounded() -> None:
     assert [True, True] == await kept(mailbox, told, awaited)
     assert 1000 - 1 == sum(await kept(mailbox, *hints))
     waiting.cancel()
+
+
+async def test_a_hint_that_comes_again_counts_once() -> None:
+    """However often one is sent anew, it drives out none of the others."""
+    mailbox = MemoryMailbox()
+    hints = [export_event(avatar(number)) for number in range(500)]
+    for hint in hints:
+        await mailbox.deliver(hint, authenticated=False)
+    for _ in range(1000):
+        await mailbox.deliver(hints[-1], authenticated=False)
+    assert all(await kept(mailbox, *hints))
+
+
+async def test_a_delivery_is_one_to_whoever_gets_it() -> None:
+    """It can't be changed, and a changed copy can be made of it."""
+    mailbox = MemoryMailbox()
+    await mailbox.deliver(export_event())
+    delivery = await standing(mailbox, export_event())
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        delivery.id = "another"  # type: ignore[misc]
+    assert Delivery("another", export_event()) == attrs.evolve(delivery, id="another")
+    assert delivery != "another"
+    assert hash(delivery) == hash(Delivery(delivery.id, export_event()))
 
 
 async def test_hints_carry_no_ballast() -> None:

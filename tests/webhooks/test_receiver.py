@@ -98,8 +98,8 @@ async def test_a_mailbox_that_was_closed() -> None:
     assert 503 == (await receiver.handle(export_body(), path=PATH)).status
 
 
-@pytest.mark.parametrize("on_class", [True, False])
-async def test_a_mailbox_with_a_way_of_its_own(on_class: bool) -> None:
+@pytest.mark.parametrize("place", ["subclass", "object", "class"])
+async def test_a_mailbox_with_a_way_of_its_own(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a subclass does with an event is done, and what a test puts in its place."""
     delivered: list[Any] = []
 
@@ -107,11 +107,24 @@ async def test_a_mailbox_with_a_way_of_its_own(on_class: bool) -> None:
         async def deliver(self, event: Any, *, authenticated: bool = True) -> None:
             delivered.append((event, authenticated))
 
-    mailbox = Noting() if on_class else MemoryMailbox()
-    if not on_class:
-        mailbox.deliver = Noting().deliver  # type: ignore[method-assign]
+    mailbox = Noting() if place == "subclass" else MemoryMailbox()
+    if place == "object":
+        monkeypatch.setattr(mailbox, "deliver", Noting().deliver)
+    if place == "class":
+        monkeypatch.setattr(MemoryMailbox, "deliver", Noting.deliver)
     assert 200 == (await WebhookReceiver(SECRET, mailbox=mailbox).handle(export_body(), path=PATH)).status
     assert [(export_event(), True)] == delivered
+
+
+async def test_a_mailbox_that_fails_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it is that fails, the event has to come again."""
+
+    def broken() -> float:
+        raise OSError("no clock")
+
+    receiver = WebhookReceiver(SECRET, mailbox=MemoryMailbox(clock=broken))
+    assert 503 == (await receiver.handle(export_body(), path=PATH)).status
+    assert "OSError" in caplog.text
 
 
 async def test_the_closing_refuse() -> None:
