@@ -56,11 +56,10 @@ def _write(request: web.BaseRequest) -> bytes:
     return head
 
 
-async def _drain(request: web.BaseRequest) -> None:
-    """Wait, as long as the transport says, for a sender that reads no answers."""
+def _is_behind(request: web.BaseRequest) -> bool:
+    """Say whether the sender may be one that reads no answers, and is to be waited for as the transport says."""
     transport = request.transport
-    if transport is not None and transport.get_write_buffer_size() > _MOST_UNREAD:
-        await request.writer.drain()
+    return transport is not None and transport.get_write_buffer_size() > _MOST_UNREAD
 
 
 class Accepted(web.Response):
@@ -74,7 +73,8 @@ class Accepted(web.Response):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send it."""
         _write(request)
-        await _drain(request)
+        if _is_behind(request):
+            await request.writer.drain()
         return request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -114,7 +114,8 @@ class AcceptedInApp(web.Response):
         self._ready = None
         self._sent = _write(request)
         self._body_length, self._eof_sent = len(self._sent), True  # as aiohttp's own, for logs and whoever sends again
-        await _drain(request)
+        if _is_behind(request):
+            await request.writer.drain()
 
     async def _become_any(self) -> None:
         request, self._ready = self._ready, None
