@@ -33,6 +33,9 @@ _SILENT.disabled = True
 #: Seconds that a sender which was refused before its body ended has to read the answer.
 _LINGER = 1.0
 
+#: Seconds for aiohttp to cut off what is not over in time; 0 would mean as long as it takes.
+_CUT_OFF = 0.001
+
 
 class _Connections(web.Server):
     """aiohttp's low-level server, with a limit of connections and a deadline for headers.
@@ -193,11 +196,19 @@ class ReceiverServer:
         self._server.close()
         self._connections.pre_shutdown()
         try:
-            await self._connections.shutdown(self._shutdown_timeout)
+            await self._end_requests(self._connections)
             await self._server.wait_closed()
         finally:  # also where the end itself is cancelled
             self._connections.drop_all()
             await self._receiver.aclose()
+
+    async def _end_requests(self, connections: _Connections) -> None:
+        """Let requests under way end in their time: aiohttp would take it twice, and 0 for as long as it takes."""
+        try:
+            async with asyncio.timeout(self._shutdown_timeout):
+                await connections.shutdown(None)
+        except TimeoutError:
+            await connections.shutdown(_CUT_OFF)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         assert self._connections is not None  # noqa: S101

@@ -98,7 +98,7 @@ async def test_a_sender_that_reads_no_answers(connect: Connect) -> None:
     """It is not answered any more, once what it has not read fills the buffers."""
     receiver = WebhookReceiver(SECRET)
     receiver.handle = accept  # type: ignore[method-assign]
-    async with receiver.serve() as server:
+    async with receiver.serve(shutdown_timeout=0) as server:
         _, writer = await connect(server.port)
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         assert server._connections is not None

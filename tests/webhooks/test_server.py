@@ -305,6 +305,49 @@ async def test_a_body_under_way_does_not_hold_up_the_end(receiver: WebhookReceiv
         assert b"" == await rest(reader)
 
 
+@pytest.mark.parametrize("seconds", [0, 0.05])
+async def test_a_mailbox_that_hangs_does_not_hold_up_the_end(
+    receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Its webhook is not answered, so that it is sent again; also where the end has no time at all."""
+    reached, over = asyncio.Event(), asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        reached.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            over.set()
+
+    monkeypatch.setattr(receiver, "handle", hang)
+    async with AsyncExitStack() as stack:
+        async with receiver.serve(shutdown_timeout=seconds) as server:
+            reader, writer = await stack.enter_async_context(connected(server.port))
+            writer.write(post(PATH, export_body()))
+            await reached.wait()
+        await over.wait()
+        assert b"" == await rest(reader)
+
+
+async def test_requests_under_way_have_time_to_end(receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook that is being taken in when the end begins is answered."""
+    reached, gate, handle = asyncio.Event(), asyncio.Event(), receiver.handle
+
+    async def wait(*arguments: Any, **options: Any) -> Any:
+        reached.set()
+        await gate.wait()
+        return await handle(*arguments, **options)
+
+    monkeypatch.setattr(receiver, "handle", wait)
+    async with AsyncExitStack() as stack:
+        async with receiver.serve() as server:
+            reader, writer = await stack.enter_async_context(connected(server.port))
+            writer.write(post(PATH, export_body()))
+            await reached.wait()
+            asyncio.get_running_loop().call_later(0.05, gate.set)
+        assert 200 == await status(reader)
+
+
 async def test_an_end_that_is_cancelled(receiver: WebhookReceiver) -> None:
     """Where the end itself is cancelled, connections are dropped and callbacks under way are still waited for."""
     heard: list[Any] = []
