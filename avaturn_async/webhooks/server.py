@@ -51,9 +51,12 @@ class _Connections(web.Server):
         self._end_due: Deadlines[RequestHandler] = Deadlines(min(header_timeout, _LINGER), _abort)
         self._unread: dict[RequestHandler, StreamReader] = {}
         self._open: dict[RequestHandler, StreamReader | None] = {}  # and the body that is coming; the slowest first
+        self._transports: dict[RequestHandler, asyncio.Transport] = {}  # aiohttp forgets those that it closes
+        self._none_left: asyncio.Future[None] | None = None
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
+        self._transports[handler] = transport
         slowest = self._slowest() if len(self._open) >= self._most else None
         if slowest is not None:
             self._drop(slowest)
@@ -68,19 +71,38 @@ class _Connections(web.Server):
     def _drop(self, handler: RequestHandler) -> None:
         self._open.pop(handler, None)
         self._lift(handler)
-        if handler.transport is not None:  # soon: aiohttp's task for a new connection must have begun
-            asyncio.get_running_loop().call_soon(handler.transport.abort)
+        if handler in self._transports:  # soon: aiohttp's task for a new connection must have begun
+            asyncio.get_running_loop().call_soon(self._transports[handler].abort)
 
     def drop_all(self) -> None:
-        """Drop every connection."""
-        for handler in tuple(self._open):
+        """Drop every connection, and what its sender has not read."""
+        for handler in tuple(self._transports):
             self._drop(handler)
         self._headers_due.clear()
         self._end_due.clear()
 
+    async def end(self, seconds: float) -> None:
+        """Let requests under way end, and answers be read, in this time; aiohttp takes it twice, or 0 for no limit."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.shutdown(None)
+                await self._all_lost()
+        except TimeoutError:
+            await self.shutdown(_CUT_OFF)
+            self.drop_all()
+            await self._all_lost()
+
+    async def _all_lost(self) -> None:
+        if self._transports:
+            self._none_left = asyncio.get_running_loop().create_future()
+            await self._none_left
+
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         self._open.pop(handler, None)
         self._lift(handler)
+        self._transports.pop(handler, None)
+        if self._none_left is not None and not self._transports and not self._none_left.done():
+            self._none_left.set_result(None)
         unread = self._unread.pop(handler, None)
         if unread is not None and not unread.is_eof():
             unread.feed_eof()  # else aiohttp's task waits on for the rest, and the connection counts
@@ -196,19 +218,11 @@ class ReceiverServer:
         self._server.close()
         self._connections.pre_shutdown()
         try:
-            await self._end_requests(self._connections)
+            await self._connections.end(self._shutdown_timeout)
             await self._server.wait_closed()
         finally:  # also where the end itself is cancelled
             self._connections.drop_all()
             await self._receiver.aclose()
-
-    async def _end_requests(self, connections: _Connections) -> None:
-        """Let requests under way end in their time: aiohttp would take it twice, and 0 for as long as it takes."""
-        try:
-            async with asyncio.timeout(self._shutdown_timeout):
-                await connections.shutdown(None)
-        except TimeoutError:
-            await connections.shutdown(_CUT_OFF)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         assert self._connections is not None  # noqa: S101

@@ -95,7 +95,7 @@ def test_the_date_is_today(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_sender_that_reads_no_answers(connect: Connect) -> None:
-    """It is not answered any more, once what it has not read fills the buffers."""
+    """It is not answered any more, once what it has not read fills the buffers, and does not hold up the end."""
     receiver = WebhookReceiver(SECRET)
     receiver.handle = accept  # type: ignore[method-assign]
     async with receiver.serve(shutdown_timeout=0) as server:
@@ -112,6 +112,7 @@ async def test_a_sender_that_reads_no_answers(connect: Connect) -> None:
         with pytest.raises(TimeoutError):  # however long: the server takes no more
             await flood(writer)
         assert transport.get_write_buffer_size() < 200_000
+    assert -1 == transport.get_extra_info("socket").fileno()
 
 
 async def flood(writer: asyncio.StreamWriter) -> None:
