@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import re
 import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ClientClosedError
-from ..models import ExportReadyWebhook, RenderReadyWebhook
+from ..models import RenderReadyWebhook
 from .hints import bare
 from .mailbox import Delivery
+from .rows import AUTHENTICATED, EXPIRES, ONLY, PLACE, SERIAL, event_in, make_row, place_of, place_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .events import Event
+    from .rows import Place, Row
 
 __all__ = ["MemoryMailbox"]
 
@@ -29,37 +30,12 @@ _MOST_HINTS = 1000
 #: Which rows are evicted first: hints, then what can be read again, then renders, which can't.
 _HINT, _JOB, _RENDER = range(3)
 
-#: What a row stands under: the bytes of a key's UUID and a letter for its kind, since to write a key costs more than
-#: all else that a delivery does. Bytes and no number: whose hash, unlike theirs, anybody can make collide.
-_Place: TypeAlias = bytes | str
+_LETTER_OF_RENDERS = ord("r")
 
-_LETTERS = {"export": b"e", "avatar": b"a", "render": b"r"}
-_CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-class _Row(Delivery):
-    """A delivery, and what the mailbox notes about it: one object, since each event makes one."""
-
-    __slots__ = ("aside", "expires", "key")
-
-    key: _Place
-    expires: float
-    aside: bool  # out of its queue, as it is awaited; set where it was ever true
-
-    @property
-    def rank(self) -> int:
-        """Which queue it stands in."""
-        if not self.authenticated:
-            return _HINT
-        return _RENDER if isinstance(self.event, RenderReadyWebhook) else _JOB
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Delivery) and _fields(self) == _fields(other)
-
-    __hash__ = Delivery.__hash__
-
-
-_set_key, _set_expires, _set_aside = (getattr(_Row, name).__set__ for name in ("key", "expires", "aside"))
+_new = object.__new__
+_set_id, _set_event, _set_authenticated, _set_only = (
+    getattr(Delivery, name).__set__ for name in ("id", "event", "authenticated", "only")
+)
 
 
 class _Waiter(asyncio.Future[Delivery]):
@@ -67,7 +43,7 @@ class _Waiter(asyncio.Future[Delivery]):
 
     __slots__ = ("_key", "_mailbox")
 
-    def __init__(self, mailbox: MemoryMailbox, key: _Place) -> None:
+    def __init__(self, mailbox: MemoryMailbox, key: Place) -> None:
         super().__init__(loop=asyncio.get_running_loop())
         self._mailbox = mailbox
         self._key = key
@@ -100,13 +76,14 @@ class MemoryMailbox:
         self._max_rows = max_rows
         self._clock = clock
         self._lock = threading.Lock()
-        self._rows: dict[_Place, _Row] = {}
-        self._queues: tuple[deque[_Row], ...] = (deque(), deque(), deque())  # of each rank; the oldest row first
+        self._rows: dict[Place, Row] = {}
+        self._queues: tuple[deque[Row], ...] = (deque(), deque(), deque())  # of each rank; the oldest row first
+        self._aside: set[Place] = set()  # of rows that are out of their queue, as they are awaited
         self._hints = 0
         self._sweep_at = float("-inf")
         # One for a key, as a rule: a dict would be twice its size.
-        self._waiters: dict[_Place, _Waiter | dict[_Waiter, None]] = {}
-        self._ids = itertools.count(1)
+        self._waiters: dict[Place, _Waiter | dict[_Waiter, None]] = {}
+        self._serials = itertools.count(1)
         self._prefix = f"{time.time_ns():x}"
         self._closed = False
 
@@ -122,21 +99,20 @@ class MemoryMailbox:
         self._put(event, authenticated)
 
     def _put(self, event: Event, authenticated: bool) -> None:
-        key = _place_of(event)
+        place = place_of(event)
         with self._lock:
-            if self._closed:
-                raise _closed()
-            row = self._store(key, event, authenticated)
-            waiting = None if row is None else self._waiters.pop(key, None)
-        if waiting is not None:
-            _wake(waiting, row)
+            self._check_open()
+            row = self._store(place, event, authenticated)
+            waiting = None if row is None else self._waiters.pop(place, None)
+        if row is not None and waiting is not None:
+            _wake(waiting, self._delivery(row, event if authenticated else event_in(row)))
 
     async def position(self, key: str) -> str:
         """Return the id of the row that stands under `key`, or ``""``."""
         with self._lock:
             self._check_open()
-            row = self._row(_place(key))
-            return "" if row is None else row.id
+            row = self._row(place_under(key))
+            return "" if row is None else self._id(row)
 
     def wait(self, key: str, after: str) -> asyncio.Future[Delivery]:
         """Return a future for the key's row as soon as its id differs from `after`; cancelling it forgets it.
@@ -144,15 +120,15 @@ class MemoryMailbox:
         Raises:
             ClientClosedError: the mailbox was closed; also from a future that was waiting.
         """
-        place = _place(key)
+        place = place_under(key)
         waiter = _Waiter(self, place)
         with self._lock:
             self._check_open()
             row = self._row(place)
-            if row is None or row.id == after:
+            if row is None or self._id(row) == after:
                 self._enlist(place, waiter)
             else:
-                waiter.set_result(row)
+                waiter.set_result(self._delivery(row, event_in(row)))
         return waiter
 
     async def aclose(self) -> None:
@@ -162,6 +138,7 @@ class MemoryMailbox:
             left = list(self._waiters.values())
             self._waiters.clear()
             self._rows.clear()
+            self._aside.clear()
             for queue in self._queues:
                 queue.clear()
         for waiting in left:
@@ -171,27 +148,36 @@ class MemoryMailbox:
         if self._closed:
             raise _closed()
 
-    def _row(self, key: _Place) -> _Row | None:
-        row = self._rows.get(key)
-        return row if row is not None and row.expires > self._clock() else None
+    def _row(self, place: Place) -> Row | None:
+        row = self._rows.get(place)
+        return row if row is not None and row[EXPIRES] > self._clock() else None
 
-    def _store(self, key: _Place, event: Event, authenticated: bool) -> _Row | None:
+    def _id(self, row: Row) -> str:
+        return f"{self._prefix}-{row[SERIAL]}"
+
+    def _delivery(self, row: Row, event: Event) -> Delivery:
+        delivery = _new(Delivery)
+        _set_id(delivery, self._id(row))
+        _set_event(delivery, event)
+        _set_authenticated(delivery, row[AUTHENTICATED])
+        _set_only(delivery, row[ONLY])
+        return delivery
+
+    def _store(self, place: bytes, event: Event, authenticated: bool) -> Row | None:
         now, rows = self._clock(), self._rows
-        standing = rows.get(key)
+        standing = rows.get(place)
         only = True
         if standing is not None:
-            if standing.expires > now:
+            if standing[EXPIRES] > now:
                 if not _replaces(event, standing, authenticated=authenticated):
                     return None
-                only = authenticated and not standing.authenticated
-            self._hints -= not standing.authenticated
+                only = authenticated and not standing[AUTHENTICATED]
+            self._forget_row(standing)
         if not authenticated:
             event = bare(event)
             self._hints += 1
-        row = rows[key] = _Row(f"{self._prefix}-{next(self._ids)}", event, authenticated, only)
-        _set_key(row, key)
-        _set_expires(row, now + self._ttl)
-        rank = _JOB if authenticated and type(event) is ExportReadyWebhook else row.rank
+        row = rows[place] = make_row(place, now + self._ttl, next(self._serials), authenticated, only, event)
+        rank = _rank_of(row)
         if now >= self._sweep_at or len(rows) > self._max_rows or self._hints > _MOST_HINTS:
             self._make_room(now, rank)
         queue = self._queues[rank]
@@ -216,74 +202,68 @@ class MemoryMailbox:
 
     def _sweep(self, now: float) -> None:
         for queue in self._queues:
-            while queue and queue[0].expires <= now:
+            while queue and queue[0][EXPIRES] <= now:
                 self._drop(queue.popleft())
-        self._sweep_at = min((queue[0].expires for queue in self._queues if queue), default=now + self._ttl)
+        self._sweep_at = min((queue[0][EXPIRES] for queue in self._queues if queue), default=now + self._ttl)
 
     def _evict(self, rank: int) -> bool:
         """Drop the oldest row of this rank that nobody awaits; those that are awaited leave the queue meanwhile."""
         queue = self._queues[rank]
         while queue:
             row = queue.popleft()
-            if self._rows.get(row.key) is not row:
+            if self._rows.get(row[PLACE]) is not row:
                 continue
-            if row.key not in self._waiters:
+            if row[PLACE] not in self._waiters:
                 self._drop(row)
                 return True
-            _set_aside(row, True)
+            self._aside.add(row[PLACE])
         return False
 
-    def _drop(self, row: _Row) -> None:
-        if self._rows.get(row.key) is row:
-            del self._rows[row.key]
-            self._hints -= not row.authenticated
+    def _drop(self, row: Row) -> None:
+        if self._rows.get(row[PLACE]) is row:
+            del self._rows[row[PLACE]]
+            self._forget_row(row)
 
-    def _tidy(self, queue: deque[_Row]) -> None:
+    def _forget_row(self, row: Row) -> None:
+        """Count no more a row that was dropped or replaced."""
+        self._hints -= not row[AUTHENTICATED]
+        self._aside.discard(row[PLACE])
+
+    def _tidy(self, queue: deque[Row]) -> None:
         """Forget the rows that were replaced, which are the most by now."""
-        standing = [each for each in queue if self._rows.get(each.key) is each]
+        standing = [each for each in queue if self._rows.get(each[PLACE]) is each]
         queue.clear()
         queue.extend(standing)
 
-    def _enlist(self, key: _Place, waiter: _Waiter) -> None:
+    def _enlist(self, key: Place, waiter: _Waiter) -> None:
         others = self._waiters.setdefault(key, waiter)
         if isinstance(others, dict):
             others[waiter] = None
         elif others is not waiter:
             self._waiters[key] = {others: None, waiter: None}
 
-    def _forget(self, key: _Place, waiter: _Waiter) -> None:
+    def _forget(self, key: Place, waiter: _Waiter) -> None:
         with self._lock:
             waiting = self._waiters.get(key)
             if isinstance(waiting, dict):
                 waiting.pop(waiter, None)
             if waiting is waiter or waiting == {}:
                 del self._waiters[key]
-                row = self._rows.get(key)
-                if row is not None and getattr(row, "aside", False):
-                    _set_aside(row, False)
-                    self._queues[row.rank].append(row)
+                if key in self._aside:
+                    self._aside.remove(key)
+                    row = self._rows[key]
+                    self._queues[_rank_of(row)].append(row)
 
 
-def _place(key: str) -> _Place:
-    """Return where the row of a key stands; a key of an unknown form stands under itself."""
-    kind, _, text = key.partition(":")
-    letter = _LETTERS.get(kind)
-    if letter is None or not _CANONICAL.fullmatch(text):
-        return key
-    return bytes.fromhex(text.replace("-", "")) + letter
+def _rank_of(row: Row) -> int:
+    """Say which queue a row stands in."""
+    if not row[AUTHENTICATED]:
+        return _HINT
+    return _RENDER if row[PLACE][-1] == _LETTER_OF_RENDERS else _JOB
 
 
-def _place_of(event: Event) -> bytes:
-    """Return where the row of an event stands; this is `_place(key_of(event))`, without the text."""
-    if isinstance(event, ExportReadyWebhook):
-        return event.avatar_id.int.to_bytes(16, "big") + b"e"
-    if isinstance(event, RenderReadyWebhook):
-        return event.id.int.to_bytes(16, "big") + b"r"
-    return event.avatar_id.int.to_bytes(16, "big") + b"a"
-
-
-def _replaces(event: Event, standing: Delivery, *, authenticated: bool) -> bool:
-    if standing.authenticated:
+def _replaces(event: Event, standing: Row, *, authenticated: bool) -> bool:
+    if standing[AUTHENTICATED]:
         return authenticated and not isinstance(event, RenderReadyWebhook)
     return authenticated or not isinstance(event, RenderReadyWebhook)
 
@@ -311,10 +291,6 @@ def _resolve(waiter: _Waiter, delivery: Delivery | None) -> None:
         waiter.exception()  # whoever waits may be gone: no log for it
     else:
         waiter.set_result(delivery)
-
-
-def _fields(delivery: Delivery) -> tuple[object, ...]:
-    return delivery.id, delivery.event, delivery.authenticated, delivery.only
 
 
 def _closed() -> ClientClosedError:
