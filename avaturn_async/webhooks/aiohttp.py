@@ -9,6 +9,7 @@ from aiohttp import web
 
 from .accepted import AcceptedInApp
 from .receiver import ACCEPTED, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, UNREADABLE, Reply
+from .routing import TailRoute
 from .within import within
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def routes(receiver: WebhookReceiver, prefix: str) -> list[web.RouteDef]:
         receiver.bind_if_open()
         return await answer(receiver, request, path_of(request), BODY_TIMEOUT)
 
-    tail = root + "/{tail:.*}"
-    return [web.route("*", path, handler) for path in ((tail, root) if root else (tail,))]  # tried in this order
+    below: web.RouteDef = TailRoute("*", root + "/{tail:.*}", handler, {})
+    return [below, web.route("*", root, handler)] if root else [below]
 
 
 def setup(receiver: WebhookReceiver, app: web.Application, prefix: str) -> None:

@@ -78,6 +78,50 @@ async def test_prefixes(receiver: WebhookReceiver, prefix: str, path: str, by_se
         assert 404 == (await ask(port, post(path.replace(SECRET, OTHER), export_body())))[0]
 
 
+@pytest.mark.parametrize(
+    ("prefix", "path"),
+    [
+        ("/avaturn", PATH),
+        ("/avaturn", f"/%61vaturn/more/{SECRET}"),
+        ("/hooks/{tenant}", f"/hooks/anyone/{SECRET}"),
+        ("/100%25", f"/100%25/{SECRET}"),
+        ("", f"/{SECRET}"),
+    ],
+)
+@pytest.mark.parametrize("above", [[], ["/app"], ["/app", "/site"]])
+async def test_apps_in_apps(receiver: WebhookReceiver, prefix: str, path: str, above: list[str]) -> None:
+    """The app may be mounted in another, and the prefix may have a pattern in it."""
+    app = web.Application()
+    receiver.setup(app, prefix)
+    for mount in above:
+        inner, app = app, web.Application()
+        app.add_subapp(mount, inner)
+    async with running(app) as port:
+        assert 200 == (await ask(port, post("".join(reversed(above)) + path, export_body())))[0]
+
+
+@pytest.mark.parametrize("above", [[], ["/app"], ["/app", "/site"]])
+async def test_the_router_shows_no_secret(receiver: WebhookReceiver, above: list[str]) -> None:
+    """What middlewares log of a match is the route alone."""
+    seen = []
+
+    @web.middleware
+    async def look(request: web.Request, handler: Any) -> Any:
+        seen.append(repr(request.match_info))
+        return await handler(request)
+
+    app = web.Application(middlewares=[look])
+    receiver.setup(app)
+    for mount in above:
+        inner, app = app, web.Application()
+        app.add_subapp(mount, inner)
+    async with running(app) as port:
+        assert 200 == (await ask(port, post("".join(reversed(above)) + PATH, export_body())))[0]
+    (shown,) = seen
+    assert "avaturn/{tail}" in shown
+    assert SECRET not in shown
+
+
 @pytest.mark.parametrize("path", [f"/avaturn/{OTHER}", "/avaturn", "/avaturn/", f"{PATH}/", "/avaturnx", "/"])
 async def test_other_paths(port: int, path: str) -> None:
     """A wrong secret looks like any other wrong path."""
