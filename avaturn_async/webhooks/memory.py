@@ -17,7 +17,7 @@ from .mailbox import Delivery
 from .rows import AUTHENTICATED, EXPIRES, ONLY, PLACE, SERIAL, event_in, make_row, place_of, place_under
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from .events import Event
     from .rows import Place, Row
@@ -38,15 +38,34 @@ _set_id, _set_event, _set_authenticated, _set_only = (
 )
 
 
-class _Waiter(asyncio.Future[Delivery]):
-    """Somebody who waits for the next row of a key; a subclass, since a callback for each would cost more than it."""
+class _Waiter(asyncio.Future[Any]):
+    """Somebody who waits for the next row of a key; a subclass, since a callback for each would cost more than it.
 
-    __slots__ = ("_key", "_mailbox")
+    It is resolved with a row, and makes the delivery for who asks: one that was made at once would only burden the
+    garbage collector until then.
+    """
+
+    __slots__ = ("_event", "_key", "_mailbox")
 
     def __init__(self, mailbox: MemoryMailbox, key: Place) -> None:
         super().__init__(loop=asyncio.get_running_loop())
         self._mailbox = mailbox
         self._key = key
+
+    def wake(self, row: Row, event: Event) -> None:
+        """Resolve it with a row and the event in it."""
+        self._event = event
+        self.set_result(row)
+
+    def result(self) -> Delivery:
+        """Return the delivery."""
+        return self._mailbox._delivery(super().result(), self._event)
+
+    def __await__(self) -> Generator[Any, None, Delivery]:
+        yield from super().__await__()
+        return self.result()
+
+    __iter__ = __await__
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel, and be forgotten; soon, since a garbage collector may call this while the mailbox is locked."""
@@ -105,7 +124,7 @@ class MemoryMailbox:
             row = self._store(place, event, authenticated)
             waiting = None if row is None else self._waiters.pop(place, None)
         if row is not None and waiting is not None:
-            _wake(waiting, self._delivery(row, event if authenticated else event_in(row)))
+            _wake(waiting, row, event if authenticated else event_in(row))
 
     async def position(self, key: str) -> str:
         """Return the id of the row that stands under `key`, or ``""``."""
@@ -128,7 +147,7 @@ class MemoryMailbox:
             if row is None or self._id(row) == after:
                 self._enlist(place, waiter)
             else:
-                waiter.set_result(self._delivery(row, event_in(row)))
+                waiter.wake(row, event_in(row))
         return waiter
 
     async def aclose(self) -> None:
@@ -142,7 +161,7 @@ class MemoryMailbox:
             for queue in self._queues:
                 queue.clear()
         for waiting in left:
-            _wake(waiting, None)
+            _tell(waiting, _refuse)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -268,29 +287,34 @@ def _replaces(event: Event, standing: Row, *, authenticated: bool) -> bool:
     return authenticated or not isinstance(event, RenderReadyWebhook)
 
 
-def _wake(waiting: _Waiter | dict[_Waiter, None], delivery: Delivery | None) -> None:
+def _wake(waiting: _Waiter | dict[_Waiter, None], row: Row, event: Event) -> None:
+    if type(waiting) is _Waiter and waiting.get_loop() is asyncio._get_running_loop():  # as it is, as a rule
+        _resolve(waiting, row, event)
+    else:
+        _tell(waiting, _resolve, row, event)
+
+
+def _tell(waiting: _Waiter | dict[_Waiter, None], function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function with each waiter, on the waiter's loop."""
     here = asyncio._get_running_loop()
-    if type(waiting) is _Waiter and delivery is not None and waiting.get_loop() is here:  # as it is, as a rule
-        if not waiting.done():
-            waiting.set_result(delivery)
-        return
     for waiter in waiting if isinstance(waiting, dict) else (waiting,):
         loop = waiter.get_loop()
         if loop is here:
-            _resolve(waiter, delivery)
+            function(waiter, *arguments)
             continue
         with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
-            loop.call_soon_threadsafe(_resolve, waiter, delivery)
+            loop.call_soon_threadsafe(function, waiter, *arguments)
 
 
-def _resolve(waiter: _Waiter, delivery: Delivery | None) -> None:
-    if waiter.done():
-        return
-    if delivery is None:
+def _resolve(waiter: _Waiter, row: Row, event: Event) -> None:
+    if not waiter.done():
+        waiter.wake(row, event)
+
+
+def _refuse(waiter: _Waiter) -> None:
+    if not waiter.done():
         waiter.set_exception(ClientClosedError("the mailbox was closed while this was awaited"))
         waiter.exception()  # whoever waits may be gone: no log for it
-    else:
-        waiter.set_result(delivery)
 
 
 def _closed() -> ClientClosedError:

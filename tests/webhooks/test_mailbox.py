@@ -51,6 +51,55 @@ async def kept(mailbox: MemoryMailbox, *events: Any) -> list[bool]:
     return [await mailbox.position(key_of(event)) != "" for event in events]
 
 
+async def called_back(waiting: asyncio.Future[Delivery]) -> Delivery:
+    """Ask for the result in a callback."""
+    heard = asyncio.get_running_loop().create_future()
+    waiting.add_done_callback(lambda done: heard.set_result(done.result()))
+    return await heard
+
+
+async def gathered(waiting: asyncio.Future[Delivery]) -> Delivery:
+    """Ask for the result beside another."""
+    return (await asyncio.gather(waiting, asyncio.sleep(0)))[0]
+
+
+async def asked_when_done(waiting: asyncio.Future[Delivery]) -> Delivery:
+    """Ask for the result after the end."""
+    await asyncio.wait([waiting])
+    return waiting.result()
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        asyncio.ensure_future,
+        asyncio.shield,
+        lambda it: asyncio.wait_for(it, 60),
+        called_back,
+        gathered,
+        asked_when_done,
+    ],
+)
+async def test_ways_to_wait(ask: Any, before: bool) -> None:
+    """However it is asked for, and whether the event was there before or not, it is a delivery that comes."""
+    mailbox = MemoryMailbox()
+    if before:
+        await mailbox.deliver(export_event())
+    else:
+        asyncio.get_running_loop().call_soon(mailbox._put, export_event(), True)
+    assert export_event() == (delivery := await ask(mailbox.wait(key_of(export_event()), ""))).event
+    assert (Delivery, True, True) == (type(delivery), delivery.authenticated, delivery.only)
+    assert delivery.id == await mailbox.position(key_of(export_event()))
+
+
+async def test_a_result_is_not_there_before_the_event() -> None:
+    """It is a future like any other."""
+    waiting = MemoryMailbox().wait(key_of(export_event()), "")
+    with pytest.raises(asyncio.InvalidStateError):
+        waiting.result()
+
+
 async def test_rows_expire() -> None:
     """A row lives for its ttl and no longer; a render's can then be written again."""
     clock = Clock()
