@@ -85,12 +85,20 @@ class _Connections(web.Server):
         """Let requests under way end, and answers be read, in this time; aiohttp takes it twice, or 0 for no limit."""
         try:
             async with asyncio.timeout(seconds):
+                await self._close_idle()
                 await self.shutdown(None)
                 await self._all_lost()
         except TimeoutError:
+            pass
+        finally:
             await self.shutdown(_CUT_OFF)
             self.drop_all()
             await self._all_lost()
+
+    async def _close_idle(self) -> None:
+        for _ in range(3):  # what was accepted just before the end comes, and begins to wait, within so many turns
+            self.pre_shutdown()
+            await asyncio.sleep(0)
 
     async def _all_lost(self) -> None:
         if self._transports:
@@ -216,7 +224,6 @@ class ReceiverServer:
         """Stop listening, let requests under way end, then drain the receiver's callbacks."""
         assert self._server is not None and self._connections is not None  # noqa: PT018, S101
         self._server.close()
-        self._connections.pre_shutdown()
         try:
             await self._connections.end(self._shutdown_timeout)
             await self._server.wait_closed()

@@ -16,6 +16,7 @@ from aiohttp import web
 from avaturn_async import WebhookReceiver
 from avaturn_async.webhooks import Reply, accepted, key_of
 from avaturn_async.webhooks.receiver import ACCEPTED
+from avaturn_async.webhooks.server import ReceiverServer
 
 from .samples import SECRET, export_body, export_event
 
@@ -100,18 +101,68 @@ async def test_a_sender_that_reads_no_answers(connect: Connect) -> None:
     receiver.handle = accept  # type: ignore[method-assign]
     async with receiver.serve(shutdown_timeout=0) as server:
         _, writer = await connect(server.port)
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        assert server._connections is not None
-        while not server._connections.connections:
-            await asyncio.sleep(0)
-        (transport,) = [handler.transport for handler in server._connections.connections]
-        assert transport is not None
-        # The buffers that the kernel would give to the answers take long to fill.
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        transport = await small_buffers(server, writer)
         with pytest.raises(TimeoutError):  # however long: the server takes no more
             await flood(writer)
         assert transport.get_write_buffer_size() < 200_000
+    assert -1 == transport.get_extra_info("socket").fileno()
+
+
+async def small_buffers(server: ReceiverServer, writer: asyncio.StreamWriter) -> asyncio.Transport:
+    """Return the server's transport, once the kernel holds next to nothing of what its sender does not read."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    assert server._connections is not None
+    while not server._connections.connections:
+        await asyncio.sleep(0)
+    (transport,) = [handler.transport for handler in server._connections.connections]
+    assert transport is not None
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return transport
+
+
+async def until_unread(transport: asyncio.Transport, writer: asyncio.StreamWriter) -> None:
+    """Send webhooks until an answer waits to be read."""
+    while not transport.get_write_buffer_size():
+        writer.write(50 * webhook())
+        await asyncio.sleep(0.001)
+
+
+async def read_later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Read to the end, but not yet."""
+    await asyncio.sleep(0.05)
+    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    return await reader.read()
+
+
+async def test_answers_that_are_read_late(connect: Connect) -> None:
+    """But within the time of the end: none is lost."""
+    receiver, taken = WebhookReceiver(SECRET), []
+
+    async def take(body: bytes, **_: object) -> Reply:
+        taken.append(body)
+        return ACCEPTED
+
+    receiver.handle = take  # type: ignore[method-assign]
+    async with receiver.serve(shutdown_timeout=60) as server:
+        reader, writer = await connect(server.port)
+        await until_unread(await small_buffers(server, writer), writer)
+        reading = asyncio.create_task(read_later(reader, writer))
+    assert len(taken) == (await reading).count(b"HTTP/1.1 200 OK")
+
+
+async def test_an_end_where_only_answers_are_left(connect: Connect) -> None:
+    """A connection that aiohttp has closed waits for nobody who reads no answers."""
+    receiver = WebhookReceiver(SECRET)
+    receiver.handle = accept  # type: ignore[method-assign]
+    async with receiver.serve(shutdown_timeout=0) as server:
+        _, writer = await connect(server.port)
+        transport = await small_buffers(server, writer)
+        await until_unread(transport, writer)
+        writer.write(webhook(more="Connection: close\r\n"))
+        while not transport.is_closing():
+            await asyncio.sleep(0)
+        assert -1 != transport.get_extra_info("socket").fileno()
     assert -1 == transport.get_extra_info("socket").fileno()
 
 

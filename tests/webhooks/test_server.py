@@ -329,6 +329,52 @@ async def test_a_mailbox_that_hangs_does_not_hold_up_the_end(
         assert b"" == await rest(reader)
 
 
+async def test_an_end_that_is_cancelled_ends_handlers_too(
+    receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A webhook whose mailbox hangs is not waited for any longer."""
+    reached, over = asyncio.Event(), asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        reached.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            over.set()
+
+    monkeypatch.setattr(receiver, "handle", hang)
+
+    async def serve() -> None:
+        async with AsyncExitStack() as stack, receiver.serve(shutdown_timeout=60) as server:
+            _, writer = await stack.enter_async_context(connected(server.port))
+            writer.write(post(PATH, export_body()))
+            await reached.wait()
+
+    task = asyncio.create_task(serve())
+    await reached.wait()
+    for _ in range(10):  # so that the end has begun
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await over.wait()
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+@pytest.mark.parametrize("turns", [0, 1, 3, 4, 5, 6])  # at 2, asyncio loses what it accepts while its server is closed
+async def test_a_connection_that_comes_with_the_end(receiver: WebhookReceiver, turns: int, seconds: float) -> None:
+    """Accepted just before the end, it neither holds it up nor outlives it."""
+    async with receiver.serve(shutdown_timeout=seconds, header_timeout=600) as server:
+        await asyncio.sleep(0.01)
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    sock.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=sock)
+    assert b"" == await rest(reader)
+    await closed(writer)
+
+
 async def test_requests_under_way_have_time_to_end(receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A webhook that is being taken in when the end begins is answered."""
     reached, gate, handle = asyncio.Event(), asyncio.Event(), receiver.handle
