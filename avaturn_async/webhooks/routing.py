@@ -6,13 +6,13 @@ of the time that a webhook takes.
 
 from __future__ import annotations
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 __all__ = ["TailRoute"]
 
 
 class _Tail(web.DynamicResource):
-    """What has only to begin with the prefix; one that is a pattern itself, or needs decoding, is left to aiohttp."""
+    """What has only to begin with the prefix; one that is a pattern itself is left to aiohttp."""
 
     _below: str | None = None
     _route: web.AbstractRoute
@@ -29,14 +29,19 @@ class _Tail(web.DynamicResource):
 
     def _look_at_prefix(self) -> None:
         below, _, rest = self.canonical.partition("{")
-        self._below = below if rest == "tail}" and "%" not in below else None
-        (self._route,) = self
+        routes = list(self)
+        is_usual = rest == "tail}" and [hdrs.METH_ANY] == [route.method for route in routes]
+        self._below = below if is_usual else None
+        self._route = routes[0]
 
     async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo | None, set[str]]:
-        """Return the route, if the path is below the prefix."""
+        """Return the route, if the path is below the prefix; the match tells nobody what comes after it."""
         if self._below is not None and request.rel_url.path_safe.startswith(self._below):
             return web.UrlMappingMatchInfo({}, self._route), set()
-        return await super().resolve(request)
+        match, methods = await super().resolve(request)
+        if match is not None:
+            match.pop("tail", None)
+        return match, methods
 
 
 class TailRoute(web.RouteDef):
@@ -44,6 +49,7 @@ class TailRoute(web.RouteDef):
 
     def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
         """Add it to an application's router."""
-        resource = _Tail(self.path)
+        options = dict(self.kwargs)
+        resource = _Tail(self.path, name=options.pop("name", None))
         router.register_resource(resource)
-        return [resource.add_route(self.method, self.handler, **self.kwargs)]
+        return [resource.add_route(self.method, self.handler, **options)]

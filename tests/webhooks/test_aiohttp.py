@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import attrs
 import pytest
 from aiohttp import web
 
@@ -98,6 +99,49 @@ async def test_apps_in_apps(receiver: WebhookReceiver, prefix: str, path: str, a
         app.add_subapp(mount, inner)
     async with running(app) as port:
         assert 200 == (await ask(port, post("".join(reversed(above)) + path, export_body())))[0]
+
+
+async def test_a_prefix_with_a_pattern(receiver: WebhookReceiver) -> None:
+    """It is matched as aiohttp matches it, and what it finds is there for middlewares, but for the secret."""
+    seen = []
+
+    @web.middleware
+    async def look(request: web.Request, handler: Any) -> Any:
+        seen.append(dict(request.match_info))
+        return await handler(request)
+
+    app = web.Application(middlewares=[look])
+    receiver.setup(app, "/hooks/{tenant}")
+    async with running(app) as port:
+        assert 200 == (await ask(port, post(f"/hooks/someone/{SECRET}", export_body())))[0]
+        assert 404 == (await ask(port, post(f"/hooks//{SECRET}", export_body())))[0]
+    assert [{"tenant": "someone"}, {}] == seen
+
+
+async def test_another_route_at_the_same_path(receiver: WebhookReceiver) -> None:
+    """One that somebody adds to the resource is found as well, as those do who add OPTIONS for CORS."""
+
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app = web.Application()
+    below, _ = receiver.routes()
+    (route,) = attrs.evolve(below, method="POST").register(app.router)
+    assert isinstance(route.resource, web.Resource)
+    route.resource.add_route("GET", hello)
+    async with running(app) as port:
+        assert 200 == (await ask(port, post(PATH, export_body())))[0]
+        async with connected(port) as (reader, writer):
+            writer.write(f"GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            assert (await rest(reader)).endswith(b"hello")
+
+
+def test_a_route_can_be_named(receiver: WebhookReceiver) -> None:
+    """As any other of aiohttp's route definitions, for urls to be made of the name."""
+    app = web.Application()
+    below, _ = receiver.routes()
+    app.add_routes([attrs.evolve(below, kwargs={"name": "webhooks"})])
+    assert "/avaturn/x" == str(app.router["webhooks"].url_for(tail="x"))
 
 
 @pytest.mark.parametrize("above", [[], ["/app"], ["/app", "/site"]])
