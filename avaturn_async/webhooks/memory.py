@@ -14,7 +14,7 @@ from ..errors import ClientClosedError
 from ..models import RenderReadyWebhook
 from .hints import bare
 from .mailbox import Delivery
-from .rows import AUTHENTICATED, EXPIRES, ONLY, PLACE, SERIAL, event_in, make_row, place_of, place_under
+from .rows import AUTHENTICATED, EXPIRES, ONLY, PLACE, RENDERS_END, SERIAL, event_in, make_row, place_of, place_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -29,8 +29,6 @@ _MOST_HINTS = 1000
 
 #: Which rows are evicted first: hints, then what can be read again, then renders, which can't.
 _HINT, _JOB, _RENDER = range(3)
-
-_LETTER_OF_RENDERS = ord("r")
 
 _new = object.__new__
 _set_id, _set_event, _set_authenticated, _set_only = (
@@ -157,7 +155,6 @@ class MemoryMailbox:
             left = list(self._waiters.values())
             self._waiters.clear()
             self._rows.clear()
-            self._aside.clear()
             for queue in self._queues:
                 queue.clear()
         for waiting in left:
@@ -278,7 +275,7 @@ def _rank_of(row: Row) -> int:
     """Say which queue a row stands in."""
     if not row[AUTHENTICATED]:
         return _HINT
-    return _RENDER if row[PLACE][-1] == _LETTER_OF_RENDERS else _JOB
+    return _RENDER if row[PLACE][-1] == RENDERS_END else _JOB
 
 
 def _replaces(event: Event, standing: Row, *, authenticated: bool) -> bool:

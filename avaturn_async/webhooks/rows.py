@@ -42,6 +42,9 @@ Row: TypeAlias = tuple[Any, ...]
 PLACE, EXPIRES, SERIAL, AUTHENTICATED, ONLY = range(5)
 _WHOLE = 6
 
+#: What the place of a render ends in, as bytes do: with a number.
+RENDERS_END = ord("r")
+
 _LETTERS = {"export": b"e", "avatar": b"a", "render": b"r"}
 _CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import threading
 import tracemalloc
+import types
 import weakref
 from typing import Any
 
@@ -91,6 +93,70 @@ async def test_ways_to_wait(ask: Any, before: bool) -> None:
     assert export_event() == (delivery := await ask(mailbox.wait(key_of(export_event()), ""))).event
     assert (Delivery, True, True) == (type(delivery), delivery.authenticated, delivery.only)
     assert delivery.id == await mailbox.position(key_of(export_event()))
+
+
+async def test_yield_from() -> None:
+    """As old coroutines wait."""
+
+    @types.coroutine
+    def old(waiting: Any) -> Any:
+        return (yield from waiting)
+
+    mailbox = MemoryMailbox()
+    asyncio.get_running_loop().call_soon(mailbox._put, export_event(), True)
+    assert export_event() == (await old(mailbox.wait(key_of(export_event()), ""))).event
+
+
+async def test_an_event_for_one_who_has_just_left() -> None:
+    """It is kept, and delivered without a word."""
+    mailbox = MemoryMailbox()
+    waits = [mailbox.wait(key_of(export_event()), "") for _ in range(2)]
+    alone = mailbox.wait(key_of(export_event(avatar(1))), "")
+    for each in [*waits, alone]:
+        each.cancel()
+    await mailbox.deliver(export_event())
+    await mailbox.deliver(export_event(avatar(1)))
+    assert all(each.cancelled() for each in [*waits, alone])
+    assert [True, True] == await kept(mailbox, export_event(), export_event(avatar(1)))
+
+
+def standing_once(mailbox: MemoryMailbox) -> bool:
+    """Say whether each row stands once in the queues or is aside, and nothing else is aside."""
+    queued = [row for queue in mailbox._queues for row in queue]
+    places = [
+        1
+        for place, row in mailbox._rows.items()
+        if 1 != sum(row is each for each in queued) + (place in mailbox._aside)
+    ]
+    return not places and mailbox._aside <= mailbox._rows.keys()
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_rows_that_are_awaited_come_and_go(seed: int) -> None:
+    """Whatever order events, expiry, waits and their ends come in: each row can be evicted, once, or is awaited."""
+    dice, clock = random.Random(seed), Clock()
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    mailbox, waits = MemoryMailbox(ttl=20, max_rows=3, clock=clock), []
+    for _ in range(300):
+        event = dice.choice([export_event, render_event])(avatar(dice.randrange(5)))
+        match dice.randrange(4):
+            case 0:
+                await mailbox.deliver(event, authenticated=dice.random() < 0.7)
+            case 1:
+                key = key_of(event)
+                waits.append(mailbox.wait(key, await mailbox.position(key)))
+            case 2 if waits:
+                waits.pop(dice.randrange(len(waits))).cancel()
+                await asyncio.sleep(0)
+            case _:
+                clock.now += 1
+        assert standing_once(mailbox)
+    await mailbox.aclose()
+    for each in waits:
+        each.cancel()
+    await asyncio.sleep(0)
+    assert [] == complaints
 
 
 async def test_a_result_is_not_there_before_the_event() -> None:
@@ -224,6 +290,14 @@ async def test_hints_carry_no_ballast() -> None:
     assert event == (await standing(mailbox, event)).event
 
 
+async def test_who_waits_for_a_hint_gets_no_ballast_either() -> None:
+    """It is as bare as what is kept."""
+    mailbox, event = MemoryMailbox(), export_event(extra={"new": 1})
+    waiting = mailbox.wait(key_of(event), "")
+    await mailbox.deliver(event, authenticated=False)
+    assert export_event() == (await waiting).event
+
+
 async def test_awaited_hints_stay() -> None:
     """A hint that is awaited is not dropped for being one of too many."""
     mailbox = MemoryMailbox()
@@ -282,6 +356,8 @@ async def test_a_waiter_whose_loop_is_closed() -> None:
 async def test_cancelled_after_the_delivery() -> None:
     """A wait that is cancelled between the delivery and its waking stays cancelled."""
     mailbox = MemoryMailbox()
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     waiting = mailbox.wait(key_of(export_event()), "")
     delivering = threading.Thread(target=lambda: asyncio.run(mailbox.deliver(export_event())))
     delivering.start()
@@ -289,6 +365,7 @@ async def test_cancelled_after_the_delivery() -> None:
     waiting.cancel()
     await asyncio.sleep(0)
     assert waiting.cancelled()
+    assert [] == complaints
 
 
 async def test_many_wait_for_one_key() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from avaturn_async import RenderStatus
+from avaturn_async import ExportReadyWebhook, RenderStatus
 from avaturn_async.webhooks import key_of
 from avaturn_async.webhooks.rows import (
     AUTHENTICATED,
@@ -50,6 +50,16 @@ def test_an_event_comes_back(event: Any) -> None:
 def test_a_status_comes_back_as_what_it_was() -> None:
     """And not as its text."""
     assert RenderStatus.READY is event_in(row_of(export_event())).status  # type: ignore[union-attr]
+
+
+def test_an_event_of_a_class_of_ones_own_comes_back_as_it_was() -> None:
+    """A mailbox may be given any."""
+
+    class Own(ExportReadyWebhook):
+        pass
+
+    event = Own(avatar_id=AVATAR, user_id="u", status="ready")
+    assert event is event_in(row_of(event))
 
 
 @pytest.mark.parametrize("event", USUAL, ids=repr)
