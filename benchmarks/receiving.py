@@ -162,6 +162,11 @@ class Sender(asyncio.Protocol):
             self._rest = b""
             self._next()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End, also where the server hangs up."""
+        if not self._ended.done():
+            self._ended.set_exception(exc or ConnectionResetError("the server hung up"))
+
     def _next(self) -> None:
         request = next(self._requests, None)
         if request is not None:
@@ -204,6 +209,7 @@ class Round:
         while not all(each.done() for each in ended):
             await asyncio.sleep(0)  # a sender that slept would have to be woken, which costs the server more than it
         wall = time.perf_counter() - before
+        await asyncio.gather(*ended)
         cpu, woken = (await self._child.ask("")).split()
         assert self._kind in ("aiohttp", "raw asgi") or int(woken) == WEBHOOKS
         self.cpu.append(float(cpu) / WEBHOOKS * 1e6)
