@@ -121,14 +121,29 @@ async def small_buffers(server: ReceiverServer, writer: asyncio.StreamWriter) ->
     return transport
 
 
-async def until_unread(transport: asyncio.Transport, writer: asyncio.StreamWriter) -> int:
-    """Send webhooks until an answer waits to be read, and return how many."""
-    sent = 0
+def counting(receiver: WebhookReceiver) -> list[bytes]:
+    """Have `receiver` accept whatever comes, quickly, and return the list of it."""
+    taken: list[bytes] = []
+
+    async def take(body: bytes, **_: object) -> Reply:
+        taken.append(body)
+        return ACCEPTED
+
+    receiver.handle = take  # type: ignore[method-assign]
+    return taken
+
+
+async def until_unread(transport: asyncio.Transport, writer: asyncio.StreamWriter, taken: list[bytes]) -> None:
+    """Send webhooks until an answer waits to be read; no more at once than the server answers without being read.
+
+    It has taken them all in then: what is unread as a connection is closed resets it (RFC 1122, 4.2.2.13).
+    """
+    sent = len(taken)
     while not transport.get_write_buffer_size():
         writer.write(50 * webhook())
         sent += 50
-        await asyncio.sleep(0.001)
-    return sent
+        while len(taken) < sent:
+            await asyncio.sleep(0)
 
 
 async def read_later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
@@ -140,32 +155,23 @@ async def read_later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 async def test_answers_that_are_read_late(connect: Connect) -> None:
     """But within the time of the end: none is lost."""
-    receiver, taken = WebhookReceiver(SECRET), []
-
-    async def take(body: bytes, **_: object) -> Reply:
-        taken.append(body)
-        return ACCEPTED
-
-    receiver.handle = take  # type: ignore[method-assign]
+    receiver = WebhookReceiver(SECRET)
+    taken = counting(receiver)
     async with receiver.serve(shutdown_timeout=60) as server:
         reader, writer = await connect(server.port)
-        sent = await until_unread(await small_buffers(server, writer), writer)
-        while (
-            len(taken) < sent
-        ):  # else what is still to be read resets the connection as it is closed (RFC 1122, 4.2.2.13)
-            await asyncio.sleep(0)
+        await until_unread(await small_buffers(server, writer), writer, taken)
         reading = asyncio.create_task(read_later(reader, writer))
-    assert sent == (await reading).count(b"HTTP/1.1 200 OK")
+    assert len(taken) == (await reading).count(b"HTTP/1.1 200 OK")
 
 
 async def test_an_end_where_only_answers_are_left(connect: Connect) -> None:
     """A connection that aiohttp has closed waits for nobody who reads no answers."""
     receiver = WebhookReceiver(SECRET)
-    receiver.handle = accept  # type: ignore[method-assign]
+    taken = counting(receiver)
     async with receiver.serve(shutdown_timeout=0) as server:
         _, writer = await connect(server.port)
         transport = await small_buffers(server, writer)
-        await until_unread(transport, writer)
+        await until_unread(transport, writer, taken)
         writer.write(webhook(more="Connection: close\r\n"))
         while not transport.is_closing():
             await asyncio.sleep(0)
