@@ -97,9 +97,7 @@ def test_the_date_is_today(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_sender_that_reads_no_answers(connect: Connect) -> None:
     """It is not answered any more, once what it has not read fills the buffers, and does not hold up the end."""
-    receiver = WebhookReceiver(SECRET)
-    receiver.handle = accept  # type: ignore[method-assign]
-    async with receiver.serve(shutdown_timeout=0) as server:
+    async with Accepting().serve(shutdown_timeout=0) as server:
         _, writer = await connect(server.port)
         transport = await small_buffers(server, writer)
         with pytest.raises(TimeoutError):  # however long: the server takes no more
@@ -110,7 +108,7 @@ async def test_a_sender_that_reads_no_answers(connect: Connect) -> None:
 
 async def small_buffers(server: ReceiverServer, writer: asyncio.StreamWriter) -> asyncio.Transport:
     """Return the server's transport, once the kernel holds next to nothing of what its sender does not read."""
-    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    transport_of(writer).pause_reading()
     assert server._connections is not None
     while not server._connections.connections:
         await asyncio.sleep(0)
@@ -121,57 +119,63 @@ async def small_buffers(server: ReceiverServer, writer: asyncio.StreamWriter) ->
     return transport
 
 
-def counting(receiver: WebhookReceiver) -> list[bytes]:
-    """Have `receiver` accept whatever comes, quickly, and return the list of it."""
-    taken: list[bytes] = []
+class Accepting(WebhookReceiver):
+    """Accepts whatever comes, quickly, and counts it."""
 
-    async def take(body: bytes, **_: object) -> Reply:
-        taken.append(body)
+    def __init__(self) -> None:
+        super().__init__(SECRET)
+        self.taken = 0
+
+    async def handle(self, body: bytes, **_: Any) -> Reply:
+        """Accept it."""
+        self.taken += 1
         return ACCEPTED
 
-    receiver.handle = take  # type: ignore[method-assign]
-    return taken
+
+def transport_of(writer: asyncio.StreamWriter) -> asyncio.Transport:
+    """Return the sender's transport, which can also be kept from reading."""
+    assert isinstance(writer.transport, asyncio.Transport)
+    return writer.transport
 
 
-async def until_unread(transport: asyncio.Transport, writer: asyncio.StreamWriter, taken: list[bytes]) -> None:
+async def until_unread(transport: asyncio.Transport, writer: asyncio.StreamWriter, receiver: Accepting) -> None:
     """Send webhooks until an answer waits to be read; no more at once than the server answers without being read.
 
     It has taken them all in then: what is unread as a connection is closed resets it (RFC 1122, 4.2.2.13).
     """
-    sent = len(taken)
+    sent = receiver.taken
     while not transport.get_write_buffer_size():
         writer.write(50 * webhook())
         sent += 50
-        while len(taken) < sent:
+        while receiver.taken < sent:
             await asyncio.sleep(0)
 
 
 async def read_later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-    """Read to the end, but not yet."""
-    await asyncio.sleep(0.05)
-    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    """Read to the end, but not yet: only once the server waits for that."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    transport_of(writer).resume_reading()
     return await reader.read()
 
 
 async def test_answers_that_are_read_late(connect: Connect) -> None:
     """But within the time of the end: none is lost."""
-    receiver = WebhookReceiver(SECRET)
-    taken = counting(receiver)
+    receiver = Accepting()
     async with receiver.serve(shutdown_timeout=60) as server:
         reader, writer = await connect(server.port)
-        await until_unread(await small_buffers(server, writer), writer, taken)
+        await until_unread(await small_buffers(server, writer), writer, receiver)
         reading = asyncio.create_task(read_later(reader, writer))
-    assert len(taken) == (await reading).count(b"HTTP/1.1 200 OK")
+    assert receiver.taken == (await reading).count(b"HTTP/1.1 200 OK")
 
 
 async def test_an_end_where_only_answers_are_left(connect: Connect) -> None:
     """A connection that aiohttp has closed waits for nobody who reads no answers."""
-    receiver = WebhookReceiver(SECRET)
-    taken = counting(receiver)
+    receiver = Accepting()
     async with receiver.serve(shutdown_timeout=0) as server:
         _, writer = await connect(server.port)
         transport = await small_buffers(server, writer)
-        await until_unread(transport, writer, taken)
+        await until_unread(transport, writer, receiver)
         writer.write(webhook(more="Connection: close\r\n"))
         while not transport.is_closing():
             await asyncio.sleep(0)
@@ -185,11 +189,6 @@ async def flood(writer: asyncio.StreamWriter) -> None:
         writer.write(500 * webhook())
         async with asyncio.timeout(1):
             await writer.drain()
-
-
-async def accept(body: bytes, **_: object) -> Reply:
-    """Accept whatever comes, quickly."""
-    return ACCEPTED
 
 
 async def test_a_whole_body_that_is_too_large(connect: Connect) -> None:

@@ -123,12 +123,8 @@ async def test_an_event_for_one_who_has_just_left() -> None:
 def standing_once(mailbox: MemoryMailbox) -> bool:
     """Say whether each row stands once in the queues or is aside, and nothing else is aside."""
     queued = [row for queue in mailbox._queues for row in queue]
-    places = [
-        1
-        for place, row in mailbox._rows.items()
-        if 1 != sum(row is each for each in queued) + (place in mailbox._aside)
-    ]
-    return not places and mailbox._aside <= mailbox._rows.keys()
+    times = [sum(row is each for each in queued) + (place in mailbox._aside) for place, row in mailbox._rows.items()]
+    return set(times) <= {1} and mailbox._aside <= mailbox._rows.keys()
 
 
 @pytest.mark.parametrize("seed", range(20))

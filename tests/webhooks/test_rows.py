@@ -49,7 +49,9 @@ def test_an_event_comes_back(event: Any) -> None:
 
 def test_a_status_comes_back_as_what_it_was() -> None:
     """And not as its text."""
-    assert RenderStatus.READY is event_in(row_of(export_event())).status  # type: ignore[union-attr]
+    event = event_in(row_of(export_event()))
+    assert isinstance(event, ExportReadyWebhook)
+    assert RenderStatus.READY is event.status
 
 
 def test_an_event_of_a_class_of_ones_own_comes_back_as_it_was() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from avaturn_async import BasicAuth, ExportReadyWebhook, WebhookReceiver
-from avaturn_async.webhooks import key_of
+from avaturn_async.webhooks import Reply, key_of
 from avaturn_async.webhooks.server import ReceiverServer
 
 from .raw import ask, closed, connected, post, rest, status, trickle
@@ -305,59 +305,53 @@ async def test_a_body_under_way_does_not_hold_up_the_end(receiver: WebhookReceiv
         assert b"" == await rest(reader)
 
 
-@pytest.mark.parametrize("seconds", [0, 0.05])
-async def test_a_mailbox_that_hangs_does_not_hold_up_the_end(
-    receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
-    """Its webhook is not answered, so that it is sent again; also where the end has no time at all."""
-    reached, over = asyncio.Event(), asyncio.Event()
+class Hanging(WebhookReceiver):
+    """Takes in a webhook without end, as with a mailbox that hangs."""
 
-    async def hang(*_: object, **__: object) -> None:
-        reached.set()
+    def __init__(self) -> None:
+        super().__init__(SECRET)
+        self.reached, self.over = asyncio.Event(), asyncio.Event()
+
+    async def handle(self, body: bytes, **_: Any) -> Reply:
+        """Tell that it began, and that it was ended."""
+        self.reached.set()
         try:
-            await asyncio.Event().wait()
+            return await asyncio.get_running_loop().create_future()
         finally:
-            over.set()
+            self.over.set()
 
-    monkeypatch.setattr(receiver, "handle", hang)
+
+@pytest.mark.parametrize("seconds", [0, 0.05])
+async def test_a_mailbox_that_hangs_does_not_hold_up_the_end(seconds: float) -> None:
+    """Its webhook is not answered, so that it is sent again; also where the end has no time at all."""
+    receiver = Hanging()
     async with AsyncExitStack() as stack:
         async with receiver.serve(shutdown_timeout=seconds) as server:
             reader, writer = await stack.enter_async_context(connected(server.port))
             writer.write(post(PATH, export_body()))
-            await reached.wait()
-        await over.wait()
+            await receiver.reached.wait()
+        await receiver.over.wait()
         assert b"" == await rest(reader)
 
 
-async def test_an_end_that_is_cancelled_ends_handlers_too(
-    receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_end_that_is_cancelled_ends_handlers_too() -> None:
     """A webhook whose mailbox hangs is not waited for any longer."""
-    reached, over = asyncio.Event(), asyncio.Event()
-
-    async def hang(*_: object, **__: object) -> None:
-        reached.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            over.set()
-
-    monkeypatch.setattr(receiver, "handle", hang)
+    receiver = Hanging()
 
     async def serve() -> None:
         async with AsyncExitStack() as stack, receiver.serve(shutdown_timeout=60) as server:
             _, writer = await stack.enter_async_context(connected(server.port))
             writer.write(post(PATH, export_body()))
-            await reached.wait()
+            await receiver.reached.wait()
 
     task = asyncio.create_task(serve())
-    await reached.wait()
+    await receiver.reached.wait()
     for _ in range(10):  # so that the end has begun
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
-    await over.wait()
+    await receiver.over.wait()
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
@@ -365,7 +359,6 @@ async def test_an_end_that_is_cancelled_ends_handlers_too(
 async def test_a_connection_that_comes_with_the_end(receiver: WebhookReceiver, turns: int, seconds: float) -> None:
     """Accepted just before the end, it neither holds it up nor outlives it."""
     async with receiver.serve(shutdown_timeout=seconds, header_timeout=600) as server:
-        await asyncio.sleep(0.01)
         sock = socket.create_connection(("127.0.0.1", server.port))
         for _ in range(turns):
             await asyncio.sleep(0)
