@@ -2,7 +2,7 @@
 
 Python's garbage collector goes through the objects of a process again and again, but lets go of tuples with nothing in
 them that it looks after. Thousands of events that are kept as objects cost each webhook a tenth of its time that way;
-kept as plain rows they cost none, and are made anew for those few who ask for one later.
+kept as plain rows they cost next to none, and are made anew for those few who ask for one later.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = [
     "EXPIRES",
     "ONLY",
     "PLACE",
+    "RENDERS_END",
     "SERIAL",
     "Place",
     "Row",
