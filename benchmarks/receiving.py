@@ -115,8 +115,8 @@ class Woken:
         """Wait for the events of these avatars."""
         self.count = 0
         for number in numbers:
-            waiter = self._mailbox.wait(f"export:{avatar(number)}", "")
-            waiter.add_done_callback(self._woken)  # type: ignore[attr-defined]
+            waiter = asyncio.ensure_future(self._mailbox.wait(f"export:{avatar(number)}", ""))
+            waiter.add_done_callback(self._woken)
 
     def _woken(self, waiter: asyncio.Future[Delivery]) -> None:
         self.count += waiter.result().event.status == "ready"
