@@ -15,367 +15,131 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .batch import (
-        BatchOutcome as BatchOutcome,
-    )
-    from .batch import (
-        BatchProgress as BatchProgress,
-    )
-    from .batch import (
-        BatchReport as BatchReport,
-    )
-    from .batch import (
-        ExportBatch as ExportBatch,
-    )
-    from .client import (
-        AvaturnClient as AvaturnClient,
-    )
-    from .config import (
-        PollPolicy as PollPolicy,
-    )
-    from .config import (
-        RateLimit as RateLimit,
-    )
-    from .config import (
-        RetryPolicy as RetryPolicy,
-    )
-    from .config import (
-        Timeouts as Timeouts,
-    )
-    from .errors import (
-        APIStatusError as APIStatusError,
-    )
-    from .errors import (
-        AuthenticationError as AuthenticationError,
-    )
-    from .errors import (
-        AvaturnError as AvaturnError,
-    )
-    from .errors import (
-        BadRequestError as BadRequestError,
-    )
-    from .errors import (
-        ClientClosedError as ClientClosedError,
-    )
-    from .errors import (
-        ConfigurationError as ConfigurationError,
-    )
-    from .errors import (
-        ConflictError as ConflictError,
-    )
-    from .errors import (
-        ConnectError as ConnectError,
-    )
-    from .errors import (
-        DownloadError as DownloadError,
-    )
-    from .errors import (
-        GoneError as GoneError,
-    )
-    from .errors import (
-        IncompleteDownloadError as IncompleteDownloadError,
-    )
-    from .errors import (
-        JobFailedError as JobFailedError,
-    )
-    from .errors import (
-        NotAModelError as NotAModelError,
-    )
-    from .errors import (
-        NotFoundError as NotFoundError,
-    )
-    from .errors import (
-        NotReadyError as NotReadyError,
-    )
-    from .errors import (
-        OutcomeUnknownError as OutcomeUnknownError,
-    )
-    from .errors import (
-        PaymentRequiredError as PaymentRequiredError,
-    )
-    from .errors import (
-        PermissionDeniedError as PermissionDeniedError,
-    )
-    from .errors import (
-        RateLimitError as RateLimitError,
-    )
-    from .errors import (
-        RequestTimeoutError as RequestTimeoutError,
-    )
-    from .errors import (
-        ResponseFormatError as ResponseFormatError,
-    )
-    from .errors import (
-        ServerError as ServerError,
-    )
-    from .errors import (
-        TransportError as TransportError,
-    )
-    from .errors import (
-        UnprocessableError as UnprocessableError,
-    )
-    from .errors import (
-        UnsafeAddressError as UnsafeAddressError,
-    )
-    from .errors import (
-        WaitError as WaitError,
-    )
-    from .errors import (
-        WaitTimeoutError as WaitTimeoutError,
-    )
-    from .errors import (
-        WebhookError as WebhookError,
-    )
-    from .errors import (
-        WebhooksRequiredError as WebhooksRequiredError,
-    )
-    from .errors import (
-        WrongLoopError as WrongLoopError,
-    )
-    from .jobs import (
-        PendingAvatar as PendingAvatar,
-    )
-    from .jobs import (
-        PendingExport as PendingExport,
-    )
-    from .jobs import (
-        PendingRender as PendingRender,
-    )
-    from .models import (
-        AssetSlot as AssetSlot,
-    )
-    from .models import (
-        AssetSlots as AssetSlots,
-    )
-    from .models import (
-        AssetSlotWithColorRGB as AssetSlotWithColorRGB,
-    )
-    from .models import (
-        AssetSlotWithColorRGBA as AssetSlotWithColorRGBA,
-    )
-    from .models import (
-        AvatarBody as AvatarBody,
-    )
-    from .models import (
-        AvatarListItem as AvatarListItem,
-    )
-    from .models import (
-        AvatarReadyWebhook as AvatarReadyWebhook,
-    )
-    from .models import (
-        BoneScale as BoneScale,
-    )
-    from .models import (
-        CreateOrEditExistingSessionConfig as CreateOrEditExistingSessionConfig,
-    )
-    from .models import (
-        CreateSessionConfig as CreateSessionConfig,
-    )
-    from .models import (
-        EditExistingSessionConfig as EditExistingSessionConfig,
-    )
-    from .models import (
-        ErrorBody as ErrorBody,
-    )
-    from .models import (
-        ExportReadyWebhook as ExportReadyWebhook,
-    )
-    from .models import (
-        ExternalAvatarCustomization as ExternalAvatarCustomization,
-    )
-    from .models import (
-        HTTPValidationError as HTTPValidationError,
-    )
-    from .models import (
-        NewAvatarRequest as NewAvatarRequest,
-    )
-    from .models import (
-        NewAvatarResponse as NewAvatarResponse,
-    )
-    from .models import (
-        NewExportResponse as NewExportResponse,
-    )
-    from .models import (
-        NewSessionRequest as NewSessionRequest,
-    )
-    from .models import (
-        NewSessionResponse as NewSessionResponse,
-    )
-    from .models import (
-        NewUserResponse as NewUserResponse,
-    )
-    from .models import (
-        PhotoUpload as PhotoUpload,
-    )
-    from .models import (
-        RenderReadyWebhook as RenderReadyWebhook,
-    )
-    from .models import (
-        RenderResult as RenderResult,
-    )
-    from .models import (
-        RenderStatus as RenderStatus,
-    )
-    from .models import (
-        ScanStatus as ScanStatus,
-    )
-    from .models import (
-        SessionConfig as SessionConfig,
-    )
-    from .pending import (
-        Pending as Pending,
-    )
-    from .resources.photos import (
-        Photos as Photos,
-    )
-    from .results import (
-        Download as Download,
-    )
-    from .results import (
-        Export as Export,
-    )
-    from .results import (
-        Render as Render,
-    )
-    from .webhooks import (
-        BasicAuth as BasicAuth,
-    )
-    from .webhooks import (
-        Mailbox as Mailbox,
-    )
-    from .webhooks import (
-        MemoryMailbox as MemoryMailbox,
-    )
-    from .webhooks import (
-        PathSecret as PathSecret,
-    )
-    from .webhooks import (
-        Reply as Reply,
-    )
-    from .webhooks import (
-        Unauthenticated as Unauthenticated,
-    )
-    from .webhooks import (
-        UnknownEvent as UnknownEvent,
-    )
-    from .webhooks import (
-        Verifier as Verifier,
-    )
-    from .webhooks import (
-        WebhookReceiver as WebhookReceiver,
-    )
-    from .webhooks import (
-        parse_event as parse_event,
-    )
-    from .webhooks.redis import RedisMailbox as RedisMailbox
+from ._version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from .batch.export_batch import BatchOutcome, ExportBatch
+    from .batch.progress import BatchProgress
+    from .batch.report import BatchReport
+    from .client import AvaturnClient
+    from .config import CLIENT_DEFAULT, ClientDefault, PollPolicy, RateLimit, RetryPolicy, Timeouts
+    from .errors import (
+        APIStatusError,
+        AuthenticationError,
+        AvaturnError,
+        BadRequestError,
+        ClientClosedError,
+        ConfigurationError,
+        ConflictError,
+        ConnectError,
+        DownloadError,
+        GoneError,
+        IncompleteDownloadError,
+        JobFailedError,
+        NotAModelError,
+        NotFoundError,
+        NotReadyError,
+        OutcomeUnknownError,
+        PaymentRequiredError,
+        PermissionDeniedError,
+        RateLimitError,
+        RequestTimeoutError,
+        ResponseFormatError,
+        ServerError,
+        TransportError,
+        UnprocessableError,
+        UnsafeAddressError,
+        WaitError,
+        WaitTimeoutError,
+        WebhookError,
+        WebhooksRequiredError,
+        WrongLoopError,
+    )
+    from .models import (
+        AssetSlot,
+        AssetSlots,
+        AssetSlotWithColorRGB,
+        AssetSlotWithColorRGBA,
+        AvatarBody,
+        AvatarListItem,
+        AvatarReadyWebhook,
+        BoneScale,
+        CreateOrEditExistingSessionConfig,
+        CreateSessionConfig,
+        EditExistingSessionConfig,
+        ExportReadyWebhook,
+        ExternalAvatarCustomization,
+        NewAvatarResponse,
+        NewSessionResponse,
+        NewUserResponse,
+        RenderReadyWebhook,
+        RenderStatus,
+        ScanStatus,
+        SessionConfig,
+    )
+    from .pending.base import Pending
+    from .pending.jobs import PendingAvatar, PendingExport, PendingRender
+    from .pending.results import Download, Export, Render
+    from .resources.photos import Photos
+    from .webhooks.events import Event, UnknownEvent, parse_event
+    from .webhooks.mailbox import Delivery, Mailbox
+    from .webhooks.memory import MemoryMailbox
+    from .webhooks.receiver import Reply, WebhookReceiver
+    from .webhooks.redis import RedisMailbox
+    from .webhooks.verification import BasicAuth, PathSecret, Unauthenticated, Verifier
+
+# fmt: off
+__all__ = [
+    "CLIENT_DEFAULT", "APIStatusError", "AssetSlot", "AssetSlotWithColorRGB", "AssetSlotWithColorRGBA",
+    "AssetSlots", "AuthenticationError", "AvatarBody", "AvatarListItem", "AvatarReadyWebhook", "AvaturnClient",
+    "AvaturnError", "BadRequestError", "BasicAuth", "BatchOutcome", "BatchProgress", "BatchReport", "BoneScale",
+    "ClientClosedError", "ClientDefault", "ConfigurationError", "ConflictError", "ConnectError",
+    "CreateOrEditExistingSessionConfig", "CreateSessionConfig", "Delivery", "Download", "DownloadError",
+    "EditExistingSessionConfig", "Event", "Export", "ExportBatch", "ExportReadyWebhook",
+    "ExternalAvatarCustomization", "GoneError", "IncompleteDownloadError", "JobFailedError", "Mailbox",
+    "MemoryMailbox", "NewAvatarResponse", "NewSessionResponse", "NewUserResponse", "NotAModelError",
+    "NotFoundError", "NotReadyError", "OutcomeUnknownError", "PathSecret", "PaymentRequiredError", "Pending",
+    "PendingAvatar", "PendingExport", "PendingRender", "PermissionDeniedError", "Photos", "PollPolicy",
+    "RateLimit", "RateLimitError", "RedisMailbox", "Render", "RenderReadyWebhook", "RenderStatus", "Reply",
+    "RequestTimeoutError", "ResponseFormatError", "RetryPolicy", "ScanStatus", "ServerError", "SessionConfig",
+    "Timeouts", "TransportError", "Unauthenticated", "UnknownEvent", "UnprocessableError", "UnsafeAddressError",
+    "Verifier", "WaitError", "WaitTimeoutError", "WebhookError", "WebhookReceiver", "WebhooksRequiredError",
+    "WrongLoopError", "__version__", "parse_event",
+]
+# fmt: on
 
 _HOMES = {
-    "batch": (
-        "BatchOutcome",
-        "BatchProgress",
-        "BatchReport",
-        "ExportBatch",
-    ),
-    "client": ("AvaturnClient",),
-    "config": (
-        "PollPolicy",
-        "RateLimit",
-        "RetryPolicy",
-        "Timeouts",
-    ),
+    "batch.export_batch": "BatchOutcome ExportBatch",
+    "batch.progress": "BatchProgress",
+    "batch.report": "BatchReport",
+    "client": "AvaturnClient",
+    "config": "CLIENT_DEFAULT ClientDefault PollPolicy RateLimit RetryPolicy Timeouts",
     "errors": (
-        "APIStatusError",
-        "AuthenticationError",
-        "AvaturnError",
-        "BadRequestError",
-        "ClientClosedError",
-        "ConfigurationError",
-        "ConflictError",
-        "ConnectError",
-        "DownloadError",
-        "GoneError",
-        "IncompleteDownloadError",
-        "JobFailedError",
-        "NotAModelError",
-        "NotFoundError",
-        "NotReadyError",
-        "OutcomeUnknownError",
-        "PaymentRequiredError",
-        "PermissionDeniedError",
-        "RateLimitError",
-        "RequestTimeoutError",
-        "ResponseFormatError",
-        "ServerError",
-        "TransportError",
-        "UnprocessableError",
-        "UnsafeAddressError",
-        "WaitError",
-        "WaitTimeoutError",
-        "WebhookError",
-        "WebhooksRequiredError",
-        "WrongLoopError",
-    ),
-    "jobs": (
-        "PendingAvatar",
-        "PendingExport",
-        "PendingRender",
+        "APIStatusError AuthenticationError AvaturnError BadRequestError ClientClosedError ConfigurationError "
+        "ConflictError ConnectError DownloadError GoneError IncompleteDownloadError JobFailedError "
+        "NotAModelError NotFoundError NotReadyError OutcomeUnknownError PaymentRequiredError "
+        "PermissionDeniedError RateLimitError RequestTimeoutError ResponseFormatError ServerError "
+        "TransportError UnprocessableError UnsafeAddressError WaitError WaitTimeoutError WebhookError "
+        "WebhooksRequiredError WrongLoopError"
     ),
     "models": (
-        "AssetSlot",
-        "AssetSlotWithColorRGB",
-        "AssetSlotWithColorRGBA",
-        "AssetSlots",
-        "AvatarBody",
-        "AvatarListItem",
-        "AvatarReadyWebhook",
-        "BoneScale",
-        "CreateOrEditExistingSessionConfig",
-        "CreateSessionConfig",
-        "EditExistingSessionConfig",
-        "ErrorBody",
-        "ExportReadyWebhook",
-        "ExternalAvatarCustomization",
-        "HTTPValidationError",
-        "NewAvatarRequest",
-        "NewAvatarResponse",
-        "NewExportResponse",
-        "NewSessionRequest",
-        "NewSessionResponse",
-        "NewUserResponse",
-        "PhotoUpload",
-        "RenderReadyWebhook",
-        "RenderResult",
-        "RenderStatus",
-        "ScanStatus",
-        "SessionConfig",
+        "AssetSlot AssetSlotWithColorRGB AssetSlotWithColorRGBA AssetSlots AvatarBody AvatarListItem "
+        "AvatarReadyWebhook BoneScale CreateOrEditExistingSessionConfig CreateSessionConfig "
+        "EditExistingSessionConfig ExportReadyWebhook ExternalAvatarCustomization NewAvatarResponse "
+        "NewSessionResponse NewUserResponse RenderReadyWebhook RenderStatus ScanStatus SessionConfig"
     ),
-    "pending": ("Pending",),
-    "resources.photos": ("Photos",),
-    "results": (
-        "Download",
-        "Export",
-        "Render",
-    ),
-    "webhooks": (
-        "BasicAuth",
-        "Mailbox",
-        "MemoryMailbox",
-        "PathSecret",
-        "Reply",
-        "Unauthenticated",
-        "UnknownEvent",
-        "Verifier",
-        "WebhookReceiver",
-        "parse_event",
-    ),
+    "pending.base": "Pending",
+    "pending.jobs": "PendingAvatar PendingExport PendingRender",
+    "pending.results": "Download Export Render",
+    "resources.photos": "Photos",
+    "webhooks.events": "Event UnknownEvent parse_event",
+    "webhooks.mailbox": "Delivery Mailbox",
+    "webhooks.memory": "MemoryMailbox",
+    "webhooks.receiver": "Reply WebhookReceiver",
+    "webhooks.redis": "RedisMailbox",
+    "webhooks.verification": "BasicAuth PathSecret Unauthenticated Verifier",
 }
-# What an extra is needed for stands outside __all__, so that ``import *`` does without the extra.
-_HOME_OF = {"RedisMailbox": "webhooks.redis"} | {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = sorted({"__version__", *_HOME_OF} - {"RedisMailbox"})
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from yarl import URL
 
 from .config import PollPolicy, RateLimit, RetryPolicy, Timeouts
-from .desk import Desk
-from .download import Downloader
-from .endpoint import is_loopback
+from .downloads.downloader import Downloader
 from .errors import ConfigurationError
+from .http.transport import Transport
+from .http.urls import is_loopback
+from .pending.context import Desk
 from .redact import Secret
 from .resources import Avatars, Exports, Renders, Sessions, Users
-from .transport import Transport
 
 if TYPE_CHECKING:
     from types import TracebackType

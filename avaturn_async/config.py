@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
-__all__ = ["PollPolicy", "RateLimit", "RetryPolicy", "Timeouts"]
+__all__ = ["CLIENT_DEFAULT", "ClientDefault", "PollPolicy", "RateLimit", "RetryPolicy", "Timeouts"]
 
 
 def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -117,3 +117,16 @@ class RateLimit:
 
     requests: int = attrs.field(validator=_count)
     per_seconds: float = attrs.field(default=1.0, validator=_seconds)
+
+
+class ClientDefault:
+    """The type of `CLIENT_DEFAULT`, which stands for the client's own ``wait_timeout``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<the client's wait_timeout>"
+
+
+#: The default of ``timeout`` parameters: use the client's ``wait_timeout``.
+CLIENT_DEFAULT: Final = ClientDefault()

@@ -29,7 +29,7 @@ from typing import TypeAlias
 import aiohttp
 
 from avaturn_async.config import RetryPolicy, Timeouts
-from avaturn_async.download import Downloader
+from avaturn_async.downloads.downloader import Downloader
 
 from .kit import LOOPS, Child, Gaps, Loop, Row, alternate, at_least, at_most, on, ratio, show, spending
 

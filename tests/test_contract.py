@@ -267,7 +267,8 @@ async def test_every_operation_is_asked_for(
     assert 10 == len(operations)
 
 
-CUSTOMIZATION = f"/api/v1/avatars/{uuid4()}/customization"
+AVATAR = UUID("0b5f8a8e-6f1c-4f0e-9d0a-3f6f2f6f7a10")
+CUSTOMIZATION = f"/api/v1/avatars/{AVATAR}/customization"
 BROKEN: list[tuple[str, str, dict[str, Any], str]] = [
     ("POST", "/api/v1/users/new", {"json": {}}, "the contract has no body"),
     ("POST", "/api/v1/users/new?dry=1", {}, "the contract has no query parameter"),
@@ -275,7 +276,7 @@ BROKEN: list[tuple[str, str, dict[str, Any], str]] = [
     ("POST", "/api/v1/users/new", {"headers": {"Content-Type": "text/plain"}}, "a Content-Type without a body"),
     ("POST", "/api/v1/exports/new", {}, "avatar_id"),
     ("POST", "/api/v1/exports/new?avatar_id=x", {}, "avatar_id"),
-    ("POST", f"/api/v1/renders/new?avatar_id={uuid4()}&scene=a&format=gif", {}, "format"),
+    ("POST", f"/api/v1/renders/new?avatar_id={AVATAR}&scene=a&format=gif", {}, "format"),
     ("GET", "/api/v1/users/u/avatars?include_not_ready=maybe", {}, "include_not_ready"),
     ("POST", "/api/v1/sessions/new", {"json": {"user_id": 1}}, "user_id"),
     ("POST", "/api/v1/sessions/new", {"json": {"user_id": "u", "config": {"type": "edit_existing"}}}, "'avatar_id' is"),

@@ -28,9 +28,9 @@ from avaturn_async import (
     EditExistingSessionConfig,
     ExternalAvatarCustomization,
     RenderStatus,
-    codec,
 )
 from avaturn_async.emulator.contract import contract
+from avaturn_async.http import codec
 
 pytestmark = pytest.mark.npm
 

@@ -23,7 +23,7 @@ from avaturn_async import AvaturnClient, ExternalAvatarCustomization, Photos
 from avaturn_async.emulator import EmulatorThread
 from avaturn_async.emulator.images import photo
 
-from .redis.server import Server
+from .webhooks.redis.server import Server
 
 README = Path(__file__).parents[1] / "README.md"
 SECRET = "a-path-secret-for-the-readme"

@@ -7,8 +7,7 @@ import pickle
 import traceback
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from avaturn_async.redact import Secret, origin_of, without_query
 

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as RichProgress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as RichProgress, TextColumn
 
 from .output import note
 from .tables import console_on
@@ -16,7 +15,7 @@ from .tables import console_on
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..progress import BatchProgress
+    from ..batch.progress import BatchProgress
     from .output import Output
 
     Told = Callable[[BatchProgress], object]

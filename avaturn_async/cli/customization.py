@@ -30,8 +30,8 @@ def add_to(avatars: typer.Typer) -> None:
 
 def read(file: Path) -> "ExternalAvatarCustomization":
     """Read a customization from a file, or from stdin for ``-``; raise ValueError for what is none."""
-    from .. import codec
     from ..errors import ResponseFormatError
+    from ..http import codec
     from ..models import ExternalAvatarCustomization
 
     try:
@@ -67,7 +67,7 @@ def set_(
 async def _get(access: Access, output: Output, avatar_id: str) -> int:
     import json as jsonlib
 
-    from ..codec import unstructure
+    from ..http.codec import unstructure
 
     async with connected(access) as client:
         found = unstructure(await client.avatars.get_customization(avatar_id))

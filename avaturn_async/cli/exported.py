@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .output import Column, size_of
 
 if TYPE_CHECKING:
-    from ..results import Download, Export
+    from ..pending.results import Download, Export
 
 __all__ = ["COLUMNS", "Model"]
 

@@ -6,8 +6,8 @@ import io
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..downloads.glb import GlbCheck
 from ..errors import NotAModelError
-from ..glb_check import GlbCheck
 from .expressions import ARKIT, VISEMES
 
 if TYPE_CHECKING:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
     from uuid import UUID
 
-    from ..pending import Pending
-    from ..results import Download, Export
+    from ..pending.base import Pending
+    from ..pending.results import Download, Export
     from .progress import Progress
 
 __all__ = ["Plan", "tell_story"]

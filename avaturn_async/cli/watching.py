@@ -7,7 +7,7 @@ import secrets
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .. import codec
+from ..http import codec
 from ..redact import without_query
 from ..webhooks import Reply, UnknownEvent, WebhookReceiver, parse_event
 from .output import note, one_line

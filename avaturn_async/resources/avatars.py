@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from .. import calls, codec
 from ..errors import AvaturnError, NotFoundError, ResponseFormatError
-from ..jobs import PendingAvatar
+from ..http import codec, endpoints as calls
 from ..models import (
     AvatarListItem,
     ExternalAvatarCustomization,
@@ -18,12 +17,13 @@ from ..models import (
     ScanStatus,
     as_uuid,
 )
-from ..tokens import read_token
+from ..pending.jobs import PendingAvatar
+from ..pending.resume_token import read_token
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ..desk import Desk
+    from ..pending.context import Desk
     from .photos import Photos
 
 __all__ = ["Avatars"]

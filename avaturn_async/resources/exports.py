@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import calls, codec
-from ..batch import ExportBatch
-from ..jobs import PendingExport
+from ..batch.export_batch import ExportBatch
+from ..config import CLIENT_DEFAULT, ClientDefault
+from ..http import codec, endpoints as calls
 from ..models import NewExportResponse, RenderStatus, as_uuid
-from ..pending import DEFAULT, Default, NotYetError
-from ..tokens import read_token
+from ..pending.base import NotYetError
+from ..pending.jobs import PendingExport
+from ..pending.resume_token import read_token
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
     from uuid import UUID
 
-    from ..batch import AvatarIds, BatchProgress
-    from ..desk import Desk
-    from ..journal import Journal
-    from ..results import Export
+    from ..batch.export_batch import AvatarIds, BatchProgress
+    from ..batch.journal import Journal
+    from ..pending.context import Desk
+    from ..pending.results import Export
 
 __all__ = ["Exports"]
 
@@ -53,7 +54,9 @@ class Exports:
             pass
         return pending
 
-    async def create_and_wait(self, avatar_id: str | UUID, *, timeout: float | Default | None = DEFAULT) -> Export:
+    async def create_and_wait(
+        self, avatar_id: str | UUID, *, timeout: float | ClientDefault | None = CLIENT_DEFAULT
+    ) -> Export:
         """Create an export and wait for it; `timeout` in seconds is that of the wait."""
         return await (await self.create(avatar_id)).wait(timeout=timeout)
 
@@ -65,7 +68,7 @@ class Exports:
         max_pending: int = 256,
         max_downloads: int = 8,
         journal: str | os.PathLike[str] | None = None,
-        timeout: float | Default | None = DEFAULT,
+        timeout: float | ClientDefault | None = CLIENT_DEFAULT,
         on_progress: Callable[[BatchProgress], object] | None = None,
     ) -> ExportBatch:
         """Return a batch of exports; ``async with`` it, then iterate over its outcomes or ``await batch.run()``.
@@ -100,7 +103,7 @@ class Exports:
         )
 
     def _journal(self, path: str | os.PathLike[str]) -> Journal:
-        from ..journal import Journal  # SQLite, which only a journal needs
+        from ..batch.journal import Journal  # SQLite, which only a journal needs
 
         return Journal(path, self._desk.transport.base_url)
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, get_args
 
-from .. import calls, codec
-from ..jobs import PendingRender
+from ..config import CLIENT_DEFAULT, ClientDefault
+from ..http import codec, endpoints as calls
 from ..models import RenderResult, RenderStatus, as_uuid
-from ..pending import DEFAULT, Default
-from ..tokens import read_token
+from ..pending.jobs import PendingRender
+from ..pending.resume_token import read_token
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ..desk import Desk
-    from ..results import Render
+    from ..pending.context import Desk
+    from ..pending.results import Render
 
 __all__ = ["ImageFormat", "Renders"]
 
@@ -57,7 +57,7 @@ class Renders:
         scene: str = "common/preview",
         *,
         format: ImageFormat = "jpg",
-        timeout: float | Default | None = DEFAULT,
+        timeout: float | ClientDefault | None = CLIENT_DEFAULT,
     ) -> Render:
         """Create a render and wait for it; `timeout` in seconds is that of the wait."""
         return await (await self.create(avatar_id, scene, format=format)).wait(timeout=timeout)

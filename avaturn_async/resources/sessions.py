@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import calls, codec
+from ..http import codec, endpoints as calls
 from ..models import NewSessionRequest, NewSessionResponse, SessionConfig
 
 if TYPE_CHECKING:
-    from ..transport import Transport
+    from ..http.transport import Transport
 
 __all__ = ["Sessions"]
 

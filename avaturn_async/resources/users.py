@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import calls, codec
 from ..errors import NotFoundError
+from ..http import codec, endpoints as calls
 from ..models import NewUserResponse
 
 if TYPE_CHECKING:
-    from ..transport import Transport
+    from ..http.transport import Transport
 
 __all__ = ["Users"]
 

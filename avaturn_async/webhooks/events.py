@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from .. import codec
 from ..errors import ResponseFormatError, WebhookError
+from ..http import codec
 from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook
 from .quick_events import quick_event
 from .strict_json import parse_strict

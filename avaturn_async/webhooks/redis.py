@@ -14,8 +14,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import codec
 from ..errors import AvaturnError, ClientClosedError, TransportError, WrongLoopError
+from ..http import codec
 from ..redact import Secret
 from .events import Event, UnknownEvent, key_of, parse_event
 from .hints import bare

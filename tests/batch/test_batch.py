@@ -21,7 +21,7 @@ from avaturn_async import (
     ServerError,
     WaitTimeoutError,
 )
-from avaturn_async.batch import ExportBatch
+from avaturn_async.batch.export_batch import ExportBatch
 from avaturn_async.emulator import Faults, Timing
 
 from .kit import QUICK, Instant, avatars, exported, is_right

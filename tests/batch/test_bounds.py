@@ -15,9 +15,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from avaturn_async import BatchReport, Download, Export
-from avaturn_async.intake import Intake, _Seen
-from avaturn_async.journal import Journal
-from tests.waiting.world import run
+from avaturn_async.batch.ids import Intake, _Seen
+from avaturn_async.batch.journal import Journal
+from tests.pending.world import run
 
 from .kit import Instant, Ready
 from .test_batch import new_batch
@@ -71,7 +71,10 @@ def timed(count: int, exports: Instant, spool: Spool | None = None, **options: A
 
     async def story() -> BatchReport:
         clock = mock.Mock(monotonic=asyncio.get_running_loop().time)
-        with mock.patch("avaturn_async.batch.time", clock), mock.patch("avaturn_async.batch.off_loop", directly):
+        with (
+            mock.patch("avaturn_async.batch.export_batch.time", clock),
+            mock.patch("avaturn_async.batch.export_batch.off_loop", directly),
+        ):
             async with new_batch(exports, uuids(count), download_to=spool and "models", **options) as batch:
                 return await batch.run()
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from avaturn_async import DownloadError, partfile
+from avaturn_async import DownloadError
+from avaturn_async.downloads import partfile
 
 from .kit import avatars, is_right, run_batch
 

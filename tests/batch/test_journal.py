@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from avaturn_async import ConfigurationError
-from avaturn_async.journal import Entry, Journal
+from avaturn_async.batch.journal import Entry, Journal
 
 API = "https://api.example"
 

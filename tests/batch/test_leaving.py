@@ -13,8 +13,8 @@ import pytest
 
 from avaturn_async import BatchProgress
 from avaturn_async.emulator import Timing
-from avaturn_async.tasks import as_itself, to_its_end
-from tests.waiting.world import VirtualLoop, run
+from avaturn_async.http.tasks import as_itself, to_its_end
+from tests.pending.world import VirtualLoop, run
 
 from .kit import Instant, avatars, is_right, is_whole, run_batch
 from .test_batch import new_batch
@@ -135,7 +135,7 @@ async def test_an_input_whose_cleanup_raises_still_closes_the_journal(tmp_path: 
         finally:
             raise Unlucky("cleanup")
 
-    from avaturn_async.journal import Journal
+    from avaturn_async.batch.journal import Journal
 
     journal = Journal(tmp_path / "journal.db", "u")
     with pytest.raises(Unlucky, match="cleanup"):

@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 
 from avaturn_async import BatchProgress
-from avaturn_async.progress import Meter
-from tests.waiting.world import run
+from avaturn_async.batch.progress import Meter
+from tests.pending.world import run
 
 from .kit import Instant, avatars, run_batch
 from .test_batch import new_batch

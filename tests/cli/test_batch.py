@@ -9,13 +9,13 @@ from uuid import UUID
 import pytest
 
 from avaturn_async import AvaturnClient, BatchProgress, ExternalAvatarCustomization, Photos, PollPolicy
-from avaturn_async.batch import BatchOutcome
+from avaturn_async.batch.export_batch import BatchOutcome
 from avaturn_async.cli.batch_progress import tracker
 from avaturn_async.cli.batching import TOLD, Tally, percentiles
 from avaturn_async.cli.output import Output
-from avaturn_async.codec import structure
 from avaturn_async.emulator import EmulatorThread, Timing
 from avaturn_async.errors import JobFailedError
+from avaturn_async.http.codec import structure
 
 from .kit import AVATAR, SECRET, against, avaturn, free_port, interrupt, process, read_until, records, terminal
 

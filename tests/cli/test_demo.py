@@ -9,7 +9,7 @@ import pytest
 
 from avaturn_async.cli import story
 from avaturn_async.cli.glb import read
-from avaturn_async.download import Download
+from avaturn_async.downloads.downloader import Download
 from avaturn_async.errors import NotAModelError
 
 from .kit import HANGING, avaturn, interrupt, process, read_until, records, without_slowness

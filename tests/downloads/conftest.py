@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from avaturn_async.download import Downloader
+from avaturn_async.downloads.downloader import Downloader
 
 from .kit import FileServer, downloader, model
 

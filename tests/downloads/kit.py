@@ -11,7 +11,7 @@ from typing import Any, Self
 import attrs
 
 from avaturn_async.config import RetryPolicy, Timeouts
-from avaturn_async.download import Downloader
+from avaturn_async.downloads.downloader import Downloader
 
 ETAG = '"3f2a"'
 

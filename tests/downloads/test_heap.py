@@ -8,7 +8,7 @@ import pytest
 
 _FAULTS = """
 import resource
-from avaturn_async.heap import keep_freed
+from avaturn_async.downloads.heap import keep_freed
 
 keep_freed()
 

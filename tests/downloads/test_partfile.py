@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from avaturn_async import partfile
+from avaturn_async.downloads import partfile
+from avaturn_async.downloads.partfile import Note, PartFile
 from avaturn_async.errors import DownloadError, IncompleteDownloadError
-from avaturn_async.partfile import Note, PartFile
 
 from .kit import ETAG, Answer, downloader, model, sha256
 

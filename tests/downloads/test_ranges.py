@@ -4,11 +4,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
-from avaturn_async.http_times import retry_after
-from avaturn_async.ranges import Extent, extent, validator
+from avaturn_async.downloads.ranges import Extent, extent, validator
+from avaturn_async.http.dates import retry_after
 
 
 @pytest.mark.parametrize(

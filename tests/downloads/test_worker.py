@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from avaturn_async.partfile import PartFile
-from avaturn_async.sink import Sink, off_loop
-from avaturn_async.worker import Worker
+from avaturn_async.downloads.partfile import PartFile
+from avaturn_async.downloads.worker import Worker
+from avaturn_async.downloads.writer import Sink, off_loop
 
 from .kit import downloader, model
 

@@ -12,8 +12,7 @@ import pytest
 from aiohttp import web
 
 from avaturn_async import WebhookReceiver
-from avaturn_async.webhooks import aiohttp as shell
-from avaturn_async.webhooks import key_of
+from avaturn_async.webhooks import aiohttp as shell, key_of
 
 from .raw import ask, connected, post, rest, status
 from .samples import OTHER, SECRET, export_body, export_event

@@ -17,8 +17,7 @@ from avaturn_async import (
     UnknownEvent,
     WebhookReceiver,
 )
-from avaturn_async.webhooks import Reply, key_of
-from avaturn_async.webhooks import callbacks as callbacks_module
+from avaturn_async.webhooks import Reply, callbacks as callbacks_module, key_of
 
 from .samples import SECRET, Gated, avatar, export_body, export_event
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from avaturn_async import MemoryMailbox, Unauthenticated, WebhookReceiver
-from avaturn_async.webhooks import callbacks as callbacks_module
-from avaturn_async.webhooks import key_of
+from avaturn_async.webhooks import callbacks as callbacks_module, key_of
 
 from .samples import SECRET, avatar, export_body, export_event, render_body, render_event
 

@@ -6,10 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
-from avaturn_async import codec
+from avaturn_async.http import codec
 from avaturn_async.models import ExportReadyWebhook, RenderReadyWebhook
 from avaturn_async.webhooks import parse_event
 from avaturn_async.webhooks.quick_events import quick_event

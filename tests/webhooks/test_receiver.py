@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from avaturn_async import (
     BasicAuth,
@@ -22,8 +21,7 @@ from avaturn_async import (
     Unauthenticated,
     WebhookReceiver,
 )
-from avaturn_async.webhooks import Reply, key_of
-from avaturn_async.webhooks import callbacks as callbacks_module
+from avaturn_async.webhooks import Reply, callbacks as callbacks_module, key_of
 
 from .samples import AVATAR, SECRET, Gated, avatar, export_body, export_event, render_body, render_event
 

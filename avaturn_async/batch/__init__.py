@@ -1,0 +1,1 @@
+"""Many exports at once, with bounded concurrency and a journal."""

@@ -1,0 +1,162 @@
+"""Keep downloads out of private networks.
+
+A url is looked at before it is asked for, and each address when a socket is made for it, after the last resolving: a
+name that resolves differently the second time gains nothing, and neither does an IP literal, which no resolver sees.
+"""
+
+import asyncio
+import re
+import socket
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TypeAlias
+
+from yarl import URL
+
+from ..errors import UnsafeAddressError
+from ..redact import without_query
+
+__all__ = ["BlockedAddressError", "check_resolved", "is_public", "parse_url", "public_socket"]
+
+AddrInfo: TypeAlias = tuple[
+    int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]
+]
+
+# `is_global` differs between Python versions and passes these; most are in IANA's special-purpose registries.
+_NOT_PUBLIC_4 = tuple(
+    map(
+        IPv4Network,
+        (
+            "168.63.129.16/32",  # Azure's host, which answers only to its guests
+            "192.0.0.0/24",  # IETF protocol assignments; Oracle's metadata service
+            "192.31.196.0/24",  # AS112
+            "192.52.193.0/24",  # AMT
+            "192.88.99.0/24",  # relays of 6to4
+            "192.175.48.0/24",  # AS112
+            "224.0.0.0/3",  # multicast and reserved
+        ),
+    )
+)
+_UNICAST_6 = IPv6Network("2000::/3")
+_NOT_PUBLIC_6 = tuple(
+    map(
+        IPv6Network,
+        (
+            "2001::/23",  # IETF protocol assignments; Teredo, which hides an IPv4 address
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4, which hides an IPv4 address
+            "2620:4f:8000::/48",  # AS112
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# RFC 6761, 6762, 8375, 9476, and what private zones are called in practice.
+_PRIVATE_ZONES = (".localhost", ".local", ".localdomain", ".internal", ".intranet", ".lan", ".home.arpa", ".alt")
+
+
+class BlockedAddressError(OSError):
+    """A socket was asked for an address that is not public."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__("the address is not public")
+        self.address = address
+
+
+def is_public(address: str) -> bool:
+    """Say whether `address`, an IP address in its canonical form, is a public unicast one."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    return _is_public_4(found) if isinstance(found, IPv4Address) else _is_public_6(found)
+
+
+def _is_public_4(address: IPv4Address) -> bool:
+    return address.is_global and not any(address in network for network in _NOT_PUBLIC_4)
+
+
+def _is_public_6(address: IPv6Address) -> bool:
+    if address.scope_id is not None:
+        return False
+    embedded = IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else address.ipv4_mapped
+    if embedded is not None:
+        return _is_public_4(embedded)
+    special = any(address in network for network in _NOT_PUBLIC_6)
+    return address in _UNICAST_6 and address.is_global and not special
+
+
+def public_socket(info: AddrInfo) -> socket.socket:
+    """Make a socket for an address that was resolved, or raise `BlockedAddressError`."""
+    family, kind, protocol, _, address = info
+    if not is_public(address[0]):
+        raise BlockedAddressError(address[0])
+    return socket.socket(family, kind, protocol)
+
+
+async def check_resolved(url: URL) -> None:
+    """Refuse `url` where its name resolves, here, to an address that is not public.
+
+    This is for proxies, which resolve the name for themselves: it catches names that are private everywhere, not one
+    that the proxy sees differently. A name that can't be resolved here is left to the proxy.
+    """
+    host = url.raw_host or ""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, url.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return
+    for address in (str(info[4][0]) for info in found):
+        if not is_public(address):
+            raise UnsafeAddressError(f"{host} leads to {address}, which is not a public address")
+
+
+def parse_url(url: str, *, allow_http: bool, allow_private: bool, base: URL | None = None) -> URL:
+    """Return `url`, resolved against `base`, ready to be sent as it was signed.
+
+    Raises:
+        UnsafeAddressError: it is not an https url of a public host, as far as its form says.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"a url must be a str, not {type(url).__name__}")
+    try:
+        parsed = _parse(url, base)
+    except ValueError:
+        parsed = None
+    shown = without_query(url if parsed is None else str(parsed))[:200]
+    if parsed is None or _CONTROL.search(url):
+        raise UnsafeAddressError(f"{shown!r} is not a url")
+    _check_form(parsed, shown, http=allow_http or allow_private)
+    if not allow_private:
+        _check_host((parsed.raw_host or "").lower())
+    return parsed
+
+
+def _parse(url: str, base: URL | None) -> URL:
+    # A signature covers the url as it was written, so one that is fit to be sent is not quoted anew.
+    parsed = URL(url, encoded=url.isascii() and " " not in url)
+    joined = (parsed if base is None else base.join(parsed)).with_fragment(None)
+    if joined.explicit_port == 0:  # which is only parsed now, and may be no number
+        raise ValueError("port 0")
+    return joined
+
+
+def _check_form(url: URL, shown: str, *, http: bool) -> None:
+    if url.scheme != "https" and not (http and url.scheme == "http"):
+        raise UnsafeAddressError(f"{shown} is not an https url")
+    if "@" in url.raw_authority:
+        raise UnsafeAddressError(f"{shown} has a user name in it")
+    if not url.raw_host:
+        raise UnsafeAddressError(f"{shown} names no host")
+
+
+def _check_host(host: str) -> None:
+    if ":" in host or _NUMERIC.fullmatch(host.removesuffix(".")):
+        if not is_public(host):
+            raise UnsafeAddressError(f"{host} is not a public address")
+        return
+    name = host.removesuffix(".")
+    if not _NAME.fullmatch(name) or name.endswith(_PRIVATE_ZONES):
+        raise UnsafeAddressError(f"{host!r} is not the name of a public host")

@@ -1,0 +1,192 @@
+"""Read the API's answers: which error a status is, what it says, and when to come back."""
+
+from __future__ import annotations
+
+import json
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import attrs
+
+from ..errors import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    GoneError,
+    NotFoundError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    ResponseFormatError,
+    ServerError,
+    UnprocessableError,
+)
+from ..models import ValidationError
+from ..redact import Secret, without_query
+from . import codec
+from .dates import retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MOST_BODY", "Answer", "receive", "received", "status_error"]
+
+_KINDS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: GoneError,
+}
+MOST_BODY = 16 * 1024 * 1024
+_MOST_ERROR_BODY = 64 * 1024
+_MOST_SAID = 300
+_LEAST_TOKEN = 8
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
+@attrs.define
+class Answer:
+    """A whole answer of the API.
+
+    Attributes:
+        status: the HTTP status.
+        body: its bytes.
+        headers: its headers; their names match in any case.
+    """
+
+    status: int
+    body: bytes = attrs.field(repr=False)
+    headers: Mapping[str, str] = attrs.field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Say whether the status is a 2xx."""
+        return 200 <= self.status < 300
+
+    def without(self, bearer: str) -> Answer:
+        """Return the answer with the token of `bearer` taken out of its body: some servers quote what they refuse."""
+        token = Secret(bearer.removeprefix("Bearer "))
+        if len(token) < _LEAST_TOKEN:  # it would be found in any text
+            return self
+        return attrs.evolve(self, body=self.body.replace(token.encode(), b"***"))
+
+
+def received(response: aiohttp.ClientResponse) -> Answer | None:
+    """Return the answer where it is a 2xx whose body came along with its head, as short ones do; otherwise None.
+
+    Nothing is awaited, and no more is taken than aiohttp keeps of a body that nobody reads.
+    """
+    content = response.content
+    if not (200 <= response.status < 300 and response.closed and content.is_eof() and content.exception() is None):
+        return None
+    return Answer(response.status, content.read_nowait(), response.headers)
+
+
+async def receive(response: aiohttp.ClientResponse) -> Answer:
+    """Read the answer with its body: of a 2xx `MOST_BODY`, or a little more if there is more, of others 64 KiB.
+
+    The status of an error counts more than what it says, so it does not matter if that breaks off.
+    """
+    ok = 200 <= response.status < 300
+    most = MOST_BODY if ok else _MOST_ERROR_BODY
+    body = bytearray()
+    try:
+        while len(body) <= most and (part := await response.content.readany()):
+            body += part
+    except (aiohttp.ClientError, OSError):
+        if ok:
+            raise
+    finally:
+        if not response.closed:
+            response.close()
+    return Answer(response.status, bytes(body if ok else body[:most]), response.headers)
+
+
+def status_error(answer: Answer, method: str, path: str) -> APIStatusError:
+    """Make the error that an answer other than a 2xx stands for."""
+    detail, findings = _explain(answer.body)
+    message = f"{method} {path} answered {answer.status}: {_said(answer, detail)}"
+    facts: dict[str, Any] = {
+        "status": answer.status,
+        "method": method,
+        "path": path,
+        "body": answer.body,
+        "detail": detail,
+        "request_id": answer.headers.get("X-Request-Id"),
+    }
+    if answer.status == 422:
+        return UnprocessableError(message, errors=findings, **facts)
+    if answer.status == 429:
+        return RateLimitError(message, retry_after=retry_after(answer.headers), **facts)
+    kind = ServerError if 500 <= answer.status < 600 else _KINDS.get(answer.status, APIStatusError)
+    return kind(message, **facts)
+
+
+def _explain(body: bytes) -> tuple[str | None, list[ValidationError]]:
+    """Return FastAPI's `detail` as a sentence, and its findings where it is a list of them."""
+    try:
+        parsed = codec.loads(body)
+    except ResponseFormatError:
+        return None, []
+    detail = parsed.get("detail") if isinstance(parsed, dict) else None
+    if detail is None or isinstance(detail, str):
+        return detail, []
+    findings = _findings(detail)
+    if findings:
+        return "; ".join(map(_sentence, findings)), findings
+    return _compact(detail), []
+
+
+def _compact(detail: Any) -> str | None:
+    try:
+        return json.dumps(detail, ensure_ascii=False)
+    except RecursionError:  # it was parsed by a parser that goes deeper than this
+        return None
+
+
+def _findings(detail: Any) -> list[ValidationError]:
+    """Return the entries that have the right shape; the contract names no other."""
+    findings = []
+    for entry in detail if isinstance(detail, list) else ():
+        try:
+            findings.append(codec.structure(entry, ValidationError))
+        except ResponseFormatError:
+            continue
+    return findings
+
+
+def _sentence(finding: ValidationError) -> str:
+    place = ".".join(map(str, finding.loc))
+    return f"{place}: {finding.msg}" if place else finding.msg
+
+
+def _said(answer: Answer, detail: str | None) -> str:
+    said = _printable(detail or _plain(answer.body) or _phrase(answer.status))
+    if 300 <= answer.status < 400:
+        target = without_query(answer.headers.get("Location", "nowhere"))
+        said += f" (to {_printable(target)}; redirects are not followed, for the token would go with them)"
+    return said
+
+
+def _plain(body: bytes) -> str:
+    """Return the text of a body that is no JSON of ours, without the tags of HTML or XML."""
+    text = body[:8192].decode(errors="replace")
+    return " ".join(_MARKUP.sub(" ", text).split())
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no reason given"
+
+
+def _printable(text: str) -> str:
+    cut = text if len(text) <= _MOST_SAID else text[:_MOST_SAID] + "..."
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

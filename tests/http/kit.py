@@ -1,0 +1,107 @@
+"""What the transport's tests share: time that passes at once, and servers that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from avaturn_async.http import session as connections, throttle
+from avaturn_async.http.transport import Call, Transport
+
+TOKEN = "tok-Q7x9LmZ2-uVw4RtYp"
+BASE = "https://api.example"
+GET = Call(method="GET", path="/api/v1/thing")
+POST = Call(method="POST", path="/api/v1/thing", repeatable=False)
+DELETE = Call(method="DELETE", path="/api/v1/thing")
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Clock:
+    """Time that passes only where the transport rests, and then at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.rests: list[float] = []
+        monkeypatch.setattr(throttle, "_now", lambda: self.now)
+        monkeypatch.setattr(connections.Connections, "rest", lambda _, seconds: self.rest(seconds))
+
+    async def rest(self, seconds: float) -> None:
+        """Let so many seconds pass, and the loop turn once."""
+        self.rests.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    @property
+    def waited(self) -> list[float]:
+        """The rests that took time."""
+        return [seconds for seconds in self.rests if seconds]
+
+
+def seed() -> random.Random:
+    """Seed the jitter, print the seed, and return what draws the same numbers."""
+    number = random.SystemRandom().randrange(10**6)
+    print(f"jitter seed: {number}")
+    random.seed(number)
+    return random.Random(number)
+
+
+def opened(base_url: str = BASE, **options: Any) -> aclosing[Transport]:
+    """Return a transport that the end of an ``async with`` closes."""
+    return aclosing(Transport(**{"token": TOKEN, "base_url": base_url, **options}))
+
+
+@asynccontextmanager
+async def serving(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], **options: Any
+) -> AsyncIterator[str]:
+    """Run a server that hands everything to one handler; yield its url."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    async with TestServer(app, **options) as server:
+        yield str(server.make_url("/"))
+
+
+@asynccontextmanager
+async def talking(talk: Talk) -> AsyncIterator[str]:
+    """Run a server that says exactly what it is told to, over each connection; yield its url."""
+    open_now: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await talk(reader, writer)
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(converse(reader, writer))
+        open_now[task] = writer
+        task.add_done_callback(lambda _: writer.close())
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for _ in range(5):  # what was accepted by now still becomes a connection
+            await asyncio.sleep(0)
+        for task in open_now:
+            task.cancel()
+        await asyncio.gather(*open_now, return_exceptions=True)
+        await asyncio.gather(*(writer.wait_closed() for writer in open_now.values()), return_exceptions=True)
+
+
+async def heard(reader: asyncio.StreamReader) -> bytes:
+    """Read a request's head."""
+    return await reader.readuntil(b"\r\n\r\n")
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Break the connection with a RST."""
+    writer.transport.abort()

@@ -1,0 +1,126 @@
+"""A redis-server of a test's own, which can be killed, paused and restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as NoServer
+
+
+def need(program: str) -> str:
+    """Return the path of a program; without it the test is skipped, or fails where skipping is forbidden."""
+    found = shutil.which(program)
+    if found is None:
+        if os.environ.get("AVATURN_REQUIRE_REDIS") == "1":
+            pytest.fail(f"there is no {program} on PATH")
+        pytest.skip(f"there is no {program} on PATH")
+    return found
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+class Server:
+    """A redis-server without persistence."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._command = [need("redis-server"), "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self._command += ["--bind", "127.0.0.1", "--dir", str(folder), *options]
+        self._log = folder / "redis.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, **login: Any) -> None:
+        """Start it, empty, and return when it answers."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        with self.admin(**login) as admin:
+            while True:
+                try:
+                    admin.ping()
+                    return
+                except NoServer:
+                    assert self._process.poll() is None, self._log.read_text()
+                    assert time.monotonic() < deadline, self._log.read_text()
+                    time.sleep(0.01)  # the kernel tells nobody when a port begins to listen
+
+    def kill(self) -> None:
+        """Kill it, as the kernel would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """Stop it in the middle: its sockets stay open and nobody answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    async def restart(self) -> None:
+        """Start it again, off the loop."""
+        await asyncio.to_thread(self.start)
+
+    def admin(self, **login: Any) -> Redis:
+        """Open a connection that is not of the package's."""
+        return Redis(port=self.port, decode_responses=True, **login)
+
+    def subscribers(self) -> list[str]:
+        """Return the ids of the connections that subscribed."""
+        with self.admin() as admin:
+            return [str(each["id"]) for each in admin.client_list(_type="pubsub")]
+
+    def kill_subscribers(self) -> int:
+        """Close every connection that subscribed, and return how many there were."""
+        with self.admin() as admin:
+            return int(admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub"))
+
+    def calls(self, command: str) -> int:
+        """Return how often a command was called."""
+        with self.admin() as admin:
+            return int(admin.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+
+
+class SentinelServer(Server):
+    """A Sentinel that is alone to decide that a master is dead."""
+
+    NAME = "ours"
+
+    def __init__(self, folder: Path, master: Server) -> None:
+        super().__init__(folder)
+        lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {folder}"]
+        lines += [f"sentinel monitor {self.NAME} 127.0.0.1 {master.port} 1"]
+        lines += [f"sentinel down-after-milliseconds {self.NAME} 200", f"sentinel failover-timeout {self.NAME} 5000"]
+        config = folder / "sentinel.conf"
+        config.write_text("\n".join(lines))
+        self._command = [need("redis-server"), str(config), "--sentinel"]
