@@ -143,7 +143,7 @@ class APIStatusError(AvaturnError):
     """An answer with an error status.
 
     Attributes:
-        status: the HTTP status.
+        status_code: the HTTP status.
         method: the HTTP method.
         path: the path that was asked for, without host or query.
         body: the answer's body, cut to 64 KiB.
@@ -155,7 +155,7 @@ class APIStatusError(AvaturnError):
         self,
         message: str,
         *,
-        status: int,
+        status_code: int,
         method: str = "",
         path: str = "",
         body: bytes = b"",
@@ -163,7 +163,7 @@ class APIStatusError(AvaturnError):
         request_id: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.status = status
+        self.status_code = status_code
         self.method = method
         self.path = path
         self.body = body
@@ -268,12 +268,12 @@ class JobFailedError(WaitError):
     """The API said that the job failed.
 
     Attributes:
-        told_by: ``"create"``, ``"webhook"`` or ``"poll"``.
+        resolved_by: ``"create"``, ``"webhook"`` or ``"poll"``.
     """
 
-    def __init__(self, message: str, *, told_by: str) -> None:
+    def __init__(self, message: str, *, resolved_by: str) -> None:
         super().__init__(message)
-        self.told_by = told_by
+        self.resolved_by = resolved_by
 
 
 class WebhooksRequiredError(WaitError):

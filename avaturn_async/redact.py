@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-__all__ = ["Secret", "origin_of", "without_query"]
+__all__ = ["MaskedBytes", "Secret", "SignedUrl", "origin_of", "without_query"]
 
 MASK = "'***'"
 
@@ -17,6 +17,24 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return MASK
+
+
+@final
+class SignedUrl(str):
+    """A url whose repr shows neither query nor fragment nor userinfo, the parts of a signed link that give access."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(without_query(self))
+
+
+@final
+class MaskedBytes(bytes):
+    """A body whose repr tells its size alone: it may hold signed links or photos."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
 
 
 def without_query(url: str) -> str:

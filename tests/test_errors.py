@@ -18,7 +18,7 @@ from avaturn_async.models import ValidationError
 ID = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00")
 FINDING = ValidationError(loc=("query", "scene"), msg="Field required", type="missing")
 STATUS: dict[str, Any] = {
-    "status": 400,
+    "status_code": 400,
     "method": "POST",
     "path": "/api/v1/users/new",
     "body": b'{"detail":"no"}',
@@ -29,11 +29,11 @@ CALL = {"method": "POST", "path": "/api/v1/users/new"}
 FACTS: dict[str, dict[str, Any]] = {
     "TransportError": CALL,
     "APIStatusError": STATUS,
-    "UnprocessableError": {**STATUS, "status": 422, "errors": [FINDING]},
-    "RateLimitError": {**STATUS, "status": 429, "retry_after": 2.5},
+    "UnprocessableError": {**STATUS, "status_code": 422, "errors": [FINDING]},
+    "RateLimitError": {**STATUS, "status_code": 429, "retry_after": 2.5},
     "ResponseFormatError": {"where": "$.id"},
     "WaitTimeoutError": {"timeout": 3.0, "status": "pending"},
-    "JobFailedError": {"told_by": "webhook"},
+    "JobFailedError": {"resolved_by": "webhook"},
     "DownloadError": {"path": "avatar.glb"},
 }
 TREE = """
@@ -165,10 +165,10 @@ def test_each_has_its_facts(plain: AvaturnError) -> None:
 
 def test_status_errors_need_no_more_than_a_status() -> None:
     """An app's own test can make one."""
-    plain = APIStatusError("no", status=418)
+    plain = APIStatusError("no", status_code=418)
     assert ("", "", b"", None, None) == (plain.method, plain.path, plain.body, plain.detail, plain.request_id)
-    assert [] == errors.UnprocessableError("no", status=422).errors
-    assert errors.RateLimitError("no", status=429).retry_after is None
+    assert [] == errors.UnprocessableError("no", status_code=422).errors
+    assert errors.RateLimitError("no", status_code=429).retry_after is None
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_status_errors_need_no_more_than_a_status() -> None:
 )
 def test_the_assets_that_are_gone(detail: str | None, expected: tuple[UUID, ...]) -> None:
     """They are read from the sentence that the contract gives."""
-    assert expected == GoneError("gone", status=410, detail=detail).asset_ids
+    assert expected == GoneError("gone", status_code=410, detail=detail).asset_ids
 
 
 def test_findings_are_models() -> None:

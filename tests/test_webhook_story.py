@@ -86,7 +86,7 @@ async def test_failures_are_told_by_webhook() -> None:
         avaturn.faults = Faults(job_failures=1)
         with pytest.raises(JobFailedError) as caught:
             await client.exports.create_and_wait(avatar_id)
-        assert "webhook" == caught.value.told_by
+        assert "webhook" == caught.value.resolved_by
         with pytest.raises(JobFailedError):
             await client.renders.create_and_wait(avatar_id)
         assert 1 == avaturn.counts["create_export"]

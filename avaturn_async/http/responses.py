@@ -113,7 +113,7 @@ def status_error(answer: Answer, method: str, path: str) -> APIStatusError:
     detail, findings = _explain(answer.body)
     message = f"{method} {path} answered {answer.status}: {_said(answer, detail)}"
     facts: dict[str, Any] = {
-        "status": answer.status,
+        "status_code": answer.status,
         "method": method,
         "path": path,
         "body": answer.body,

@@ -258,7 +258,7 @@ class Transport:
 
     def _tell(self, failure: Failure, sending: _Sending, state: RetryCallState) -> None:
         delay = max(state.upcoming_sleep, self._throttle.remaining() if sending.throttled else 0.0)
-        reason = getattr(failure.error, "status", type(failure.error).__name__)
+        reason = getattr(failure.error, "status_code", type(failure.error).__name__)
         number, call = state.attempt_number + 1, sending.call
         logger.debug("%s %s: attempt %d in %.3f s, after %s", call.method, call.path, number, delay, reason)
 

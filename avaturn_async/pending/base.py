@@ -259,7 +259,7 @@ class Pending(ABC, Generic[T]):
 
     def _settle_failed(self, by: ResolvedBy) -> None:
         told = {"create": "the API said so at once", "webhook": "a webhook said so", "poll": "the API said so"}[by]
-        self._settle(JobFailedError(f"{self} failed: {told}", told_by=by), by)
+        self._settle(JobFailedError(f"{self} failed: {told}", resolved_by=by), by)
 
     def fail(self, error: Exception) -> None:
         """End the waits of those who wait now, with an error of its own each; the job itself may go on."""
@@ -489,7 +489,7 @@ class Pending(ABC, Generic[T]):
     def _is_transient(self, error: AvaturnError) -> bool:
         if isinstance(error, NotFoundError):
             return self._waited() < YOUNG
-        if isinstance(error, APIStatusError) and error.status in (408, 425):
+        if isinstance(error, APIStatusError) and error.status_code in (408, 425):
             return True
         return isinstance(error, (*_TRANSIENT, NotYetError))
 

@@ -162,10 +162,10 @@ class Refusing(Instant):
 @pytest.mark.parametrize(
     ("errors", "asked"),
     [
-        ([PaymentRequiredError("no credit", status=402)], 1),
-        ([PermissionDeniedError("not yours", status=403)], 10),
-        ([PermissionDeniedError("not yours", status=403), None], 100),
-        ([ServerError("down", status=500)], 100),
+        ([PaymentRequiredError("no credit", status_code=402)], 1),
+        ([PermissionDeniedError("not yours", status_code=403)], 10),
+        ([PermissionDeniedError("not yours", status_code=403), None], 100),
+        ([ServerError("down", status_code=500)], 100),
     ],
 )
 async def test_what_every_avatar_would_meet_is_asked_for_no_more(errors: list[Exception | None], asked: int) -> None:

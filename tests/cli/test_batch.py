@@ -129,7 +129,7 @@ def test_many_failures_of_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
     """The first are told one by one, the rest are counted; machines are told of all."""
     tally = Tally(Output(as_json=False))
     for number in range(TOLD + 9):
-        tally.add(BatchOutcome(avatar_id=UUID(int=number), error=JobFailedError("it failed", told_by="poll")))
+        tally.add(BatchOutcome(avatar_id=UUID(int=number), error=JobFailedError("it failed", resolved_by="poll")))
     told = capsys.readouterr().err.splitlines()
     assert (TOLD + 1, "avaturn: further ones that fail with JobFailedError are counted only") == (len(told), told[-1])
     tally.sum_up()

@@ -90,7 +90,7 @@ async def test_each_status_has_its_class(status: int, kind: str, api: Responses)
     """Users catch classes, not numbers."""
     error = await said(api, status, {"detail": "because"}, **{"X-Request-Id": "req-1"})
     assert getattr(errors, kind) is type(error)
-    assert (status, "GET", GET.path) == (error.status, error.method, error.path)
+    assert (status, "GET", GET.path) == (error.status_code, error.method, error.path)
     assert ("because", "req-1", b'{"detail": "because"}') == (error.detail, error.request_id, error.body)
     assert str(error).startswith(f"GET /api/v1/thing answered {status}: because")
 

@@ -101,7 +101,7 @@ async def test_transient_statuses_are_sent_again(status: int, api: Responses, cl
     """What may pass is tried three times, if it is safe to repeat."""
     error, times = await sent(api, GET, status=status)
     assert isinstance(error, APIStatusError)
-    assert (status, 3) == (error.status, times)
+    assert (status, 3) == (error.status_code, times)
 
 
 @pytest.mark.parametrize("status", [300, 301, 307, 400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 451, 600])
@@ -110,7 +110,7 @@ async def test_other_statuses_are_final(status: int, call: Call, api: Responses,
     """What will not pass is tried once."""
     error, times = await sent(api, call, status=status)
     assert isinstance(error, APIStatusError)
-    assert (status, 1, []) == (error.status, times, clock.rests)
+    assert (status, 1, []) == (error.status_code, times, clock.rests)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ async def test_a_call_that_is_not_repeatable_is_sent_again_only_when_refused(
     """429 and 503 say that nothing was done; other statuses leave it open."""
     error, times = await sent(api, POST, status=status)
     assert isinstance(error, APIStatusError)
-    assert (status, expected) == (error.status, times)
+    assert (status, expected) == (error.status_code, times)
 
 
 @pytest.mark.parametrize("call", [GET, POST], ids=["repeatable", "not"])

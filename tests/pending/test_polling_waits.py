@@ -112,7 +112,7 @@ def test_a_failed_job_is_not_polled_away() -> None:
         for _ in range(2):
             with pytest.raises(JobFailedError) as caught:
                 await export
-            assert "create" == caught.value.told_by
+            assert "create" == caught.value.resolved_by
         assert [0] == world.times
 
     run(story())
@@ -410,8 +410,8 @@ TRANSIENT = [
     ConnectError("refused"),
     TransportError("reset"),
     RequestTimeoutError("slow"),
-    RateLimitError("429", status=429),
-    ServerError("503", status=503),
+    RateLimitError("429", status_code=429),
+    ServerError("503", status_code=503),
     {"status": "ready", "url": None},
 ]
 
@@ -460,9 +460,9 @@ def test_ready_without_a_url_for_good_is_a_wait_error() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        AuthenticationError("401", status=401),
-        PermissionDeniedError("403", status=403),
-        BadRequestError("400", status=400),
+        AuthenticationError("401", status_code=401),
+        PermissionDeniedError("403", status_code=403),
+        BadRequestError("400", status_code=400),
         ResponseFormatError("nonsense"),
     ],
     ids=lambda error: error.args[0],
@@ -483,7 +483,7 @@ def test_a_404_is_tolerated_while_the_job_is_young() -> None:
     """For ten seconds it may be the API's own delay; after that it is an answer."""
 
     async def story() -> None:
-        world = World(saying(PENDING, NotFoundError("404", status=404)))
+        world = World(saying(PENDING, NotFoundError("404", status_code=404)))
         with pytest.raises(NotFoundError):
             await (await world.exports.create(AVATAR))
         assert [0, 1, 3, 7, 15] == world.times
@@ -519,7 +519,7 @@ def test_refresh_reads_once() -> None:
     """It returns the status, raises what the read raises, and reads no more once the end is known."""
 
     async def story() -> None:
-        world = World(saying(PENDING, PENDING, ServerError("500", status=500), READY))
+        world = World(saying(PENDING, PENDING, ServerError("500", status_code=500), READY))
         export = await world.exports.create(AVATAR)
         assert "pending" == await export.refresh()
         with pytest.raises(ServerError) as caught:

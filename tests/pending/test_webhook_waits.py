@@ -112,7 +112,7 @@ def test_a_lone_failed_event_ends_the_wait() -> None:
         await after(0.3, lambda: box.deliver(export_event("failed", None)))
         with pytest.raises(JobFailedError) as caught:
             await waiting
-        assert ("webhook", "failed", [0]) == (caught.value.told_by, export.status, world.times)
+        assert ("webhook", "failed", [0]) == (caught.value.resolved_by, export.status, world.times)
 
     run(story())
 
