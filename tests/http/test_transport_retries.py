@@ -198,7 +198,7 @@ async def test_a_final_answer_ends_the_attempts(api: Responses, clock: Clock) ->
     api.get(URL, status=500)
     api.get(URL, status=404)
     error = await outcome(GET)
-    assert 404 == getattr(error, "status", None)
+    assert 404 == getattr(error, "status_code", None)
 
 
 @pytest.mark.parametrize(("call", "policy", "expected"), [(1, 3, 1), (5, 3, 5), (None, 1, 1), (None, 4, 4)])
