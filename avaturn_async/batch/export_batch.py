@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
 from ..config import ClientDefault
-from ..downloads.writer import off_loop
 from ..errors import DownloadError
-from ..http.tasks import as_itself, to_its_end
+from ..http.tasks import raise_first, run_in_thread, run_to_completion
 from .ids import AvatarIds, Intake, Malformed
 from .pipeline import Exporter, Item, Stages
 from .progress import BatchProgress, Meter
@@ -123,7 +123,7 @@ class ExportBatch:
         found = await self._outcomes.get()
         if isinstance(found, _End):
             self._outcomes.put_nowait(found)  # for whoever asks again
-            await as_itself(self._work)
+            await raise_first(self._work)
             return None
         self._room.release()
         return found
@@ -136,7 +136,7 @@ class ExportBatch:
 
     async def _leave(self) -> None:
         self._state = "left"
-        await to_its_end(self._close())
+        await run_to_completion(self._close())
 
     async def _close(self) -> None:
         try:
@@ -222,7 +222,7 @@ def _check_timeout(timeout: float | ClientDefault | None) -> None:
 async def _make_folder(folder: Path) -> None:
     problem: str | None = None
     try:
-        await off_loop(folder.mkdir, parents=True, exist_ok=True)
+        await run_in_thread(partial(folder.mkdir, parents=True, exist_ok=True))
     except OSError as error:
         problem = error.strerror or type(error).__name__
     if problem is not None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from ..downloads.glb import whole_model
-from ..downloads.writer import off_loop
 from ..errors import (
     AuthenticationError,
     AvaturnError,
@@ -16,6 +15,7 @@ from ..errors import (
     PermissionDeniedError,
     WaitTimeoutError,
 )
+from ..http.tasks import run_in_thread
 from ..pending.results import Download
 from .report import BatchOutcome
 
@@ -123,7 +123,7 @@ class Stages:
         if self._journal is None:
             return None
         if self._folder is not None:
-            download = await off_loop(_whole_file, self._path(item), known)
+            download = await run_in_thread(_whole_file, self._path(item), known)
         if download is None and (self._folder is not None or known is None or known.state != "done"):
             return None
         if known is not None and known.state == "done":

@@ -11,12 +11,13 @@ from yarl import URL
 
 from ..config import RetryPolicy, Timeouts
 from ..errors import DownloadError, IncompleteDownloadError, NotAModelError
+from ..http.tasks import run_in_thread
 from ..redact import without_query
 from .glb import GlbCheck
 from .partfile import Note, PartFile
 from .session import GuardedSession, Ssl
 from .stream import Feed
-from .writer import Sink, off_loop
+from .writer import Sink
 
 __all__ = ["Download", "Downloader"]
 
@@ -150,7 +151,7 @@ class _Transfer:
     async def run(self, feed: Feed) -> Download:
         """Download the file, and leave behind it, a partial file that can be resumed, or nothing."""
         try:
-            await off_loop(self._part.open, self._source)
+            await run_in_thread(self._part.open, self._source)
             self._take_up(feed)
             await self._fill(feed)
             if self._check is not None:

@@ -4,24 +4,16 @@ import asyncio
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import ParamSpec, TypeVar
 
+from ..http.tasks import run_in_thread
 from .partfile import Note, PartFile
 from .worker import Worker
 
-__all__ = ["Sink", "off_loop"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
+__all__ = ["Sink"]
 
 # Each batch is a wake of the thread and some hand-overs of the GIL: not too many, and yet small for the caches.
 _BATCH = 512 * 1024
 _AHEAD = 2
-
-
-async def off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run `function` in a thread and wait for its end even when cancelled: no file is closed under a write."""
-    return await _finished(_started(function, *args, **kwargs))
 
 
 class Sink:
@@ -51,7 +43,7 @@ class Sink:
         """Forget all bytes so far."""
         await self._worker.catch_up()
         self._take()
-        await off_loop(self._part.rewind)
+        await run_in_thread(self._part.rewind)
 
     async def publish(self) -> None:
         """Write what is left, and give the file its name."""
@@ -68,7 +60,7 @@ class Sink:
             return
         cancelled = await self._worker.left(0)
         self._part.note = self._note() or self._part.note
-        await off_loop(self._part.close, self._take())
+        await run_in_thread(self._part.close, self._take())
         if cancelled:
             raise asyncio.CancelledError
 
@@ -89,25 +81,3 @@ def _write(part: PartFile, batch: list[bytes], note: Note | None) -> None:
     except BaseException:
         part.keep = False  # what comes next would follow a gap
         raise
-
-
-def _started(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-    return asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
-
-
-async def _finished(job: asyncio.Future[T]) -> T:
-    if await _ended(job):
-        raise asyncio.CancelledError
-    return job.result()
-
-
-async def _ended(job: asyncio.Future[T]) -> bool:
-    """Wait until `job` is done, and say whether a cancellation came meanwhile."""
-    cancelled = False
-    while not job.done():
-        try:
-            await asyncio.wait([job])
-        except asyncio.CancelledError:
-            cancelled = True
-    job.exception()  # else asyncio would warn that nobody looked
-    return cancelled

@@ -1,42 +1,54 @@
-"""Endings of tasks: what ended one as itself, and work that a cancellation does not cut short."""
+"""Wait for tasks and threads: unwrap the errors of task groups, and finish work although cancelled."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+    from concurrent.futures import Executor
 
-__all__ = ["as_itself", "to_its_end"]
+__all__ = ["raise_first", "run_in_thread", "run_to_completion"]
+
+T = TypeVar("T")
 
 
-async def as_itself(task: asyncio.Task[None]) -> None:
-    """Wait for a task that runs task groups, and raise the first error in it without the groups around."""
+async def raise_first(task: asyncio.Task[T]) -> T:
+    """Await `task` and raise the first error of its exception groups, without the groups."""
     try:
-        await task
+        return await task
     except BaseExceptionGroup as group:
         error: BaseException = group
-    else:
-        return
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     try:
         raise error
     finally:
-        del error  # its traceback has this frame: a cycle
+        del error  # its traceback refers to this frame: a cycle
 
 
-async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end, however often this is cancelled meanwhile; the cancellation is raised after it."""
-    task = asyncio.get_running_loop().create_task(work)
+async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end even if the caller is cancelled meanwhile; the cancellation is raised afterwards."""
+    return await _completed(asyncio.get_running_loop().create_task(work))
+
+
+async def run_in_thread(function: Callable[..., T], *args: Any, executor: Executor | None = None) -> T:
+    """Run `function` in a thread and wait for its end even if the caller is cancelled meanwhile.
+
+    Use it where cancellation must not leave the thread at work, on a file that is then closed, for example.
+    """
+    return await _completed(asyncio.get_running_loop().run_in_executor(executor, function, *args))
+
+
+async def _completed(future: asyncio.Future[T]) -> T:
     cancelled = False
-    while not task.done():
+    while not future.done():
         try:
-            await asyncio.wait([task])
+            await asyncio.wait([future])
         except asyncio.CancelledError:
             cancelled = True
     if cancelled:
-        task.exception()  # else asyncio warns that nobody looked
+        _ = future.cancelled() or future.exception()  # retrieved, or asyncio logs that it never was
         raise asyncio.CancelledError
-    task.result()
+    return future.result()

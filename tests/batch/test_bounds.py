@@ -73,7 +73,7 @@ def timed(count: int, exports: Instant, spool: Spool | None = None, **options: A
         clock = mock.Mock(monotonic=asyncio.get_running_loop().time)
         with (
             mock.patch("avaturn_async.batch.export_batch.time", clock),
-            mock.patch("avaturn_async.batch.export_batch.off_loop", directly),
+            mock.patch("avaturn_async.batch.export_batch.run_in_thread", directly),
         ):
             async with new_batch(exports, uuids(count), download_to=spool and "models", **options) as batch:
                 return await batch.run()

@@ -13,7 +13,6 @@ import pytest
 
 from avaturn_async import BatchProgress
 from avaturn_async.emulator import Timing
-from avaturn_async.http.tasks import as_itself, to_its_end
 from tests.pending.world import VirtualLoop, run
 
 from .kit import Instant, avatars, is_right, is_whole, run_batch
@@ -170,32 +169,3 @@ async def test_what_the_block_raises_comes_out_of_it() -> None:
 
     with pytest.raises(Unlucky, match="the block"):
         await block()
-
-
-async def test_work_goes_to_its_end_through_cancellations() -> None:
-    """Each is raised once the work is done."""
-    done = asyncio.Event()
-
-    async def work() -> None:
-        for _ in range(10):
-            await asyncio.sleep(0)
-        done.set()
-
-    task = asyncio.create_task(to_its_end(work()))
-    for _ in range(3):
-        await asyncio.sleep(0)
-        task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert done.is_set()
-
-
-async def test_the_first_of_many_errors_is_raised_as_itself() -> None:
-    """Out of however many groups."""
-
-    async def work() -> None:
-        raise ExceptionGroup("outer", [ExceptionGroup("inner", [Unlucky("first"), KeyError("second")])])
-
-    with pytest.raises(Unlucky, match="first") as caught:
-        await as_itself(asyncio.create_task(work()))
-    assert caught.value.__context__ is None

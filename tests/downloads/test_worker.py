@@ -8,7 +8,8 @@ import pytest
 
 from avaturn_async.downloads.partfile import PartFile
 from avaturn_async.downloads.worker import Worker
-from avaturn_async.downloads.writer import Sink, off_loop
+from avaturn_async.downloads.writer import Sink
+from avaturn_async.http.tasks import run_in_thread
 
 from .kit import downloader, model
 
@@ -111,7 +112,7 @@ def test_a_loop_that_was_left_in_the_middle_is_no_error():
 async def test_a_sink_that_was_dropped_leaves_no_thread(tmp_path):
     """Also where nobody closes a sink, its thread does not wait for ever."""
     part = PartFile(tmp_path / "f", overwrite=False)
-    await off_loop(part.open, "source")
+    await run_in_thread(part.open, "source")
     sink = Sink(part, lambda: None)
     await sink.put(bytes(MIB))
     await sink._worker.catch_up()
@@ -120,7 +121,7 @@ async def test_a_sink_that_was_dropped_leaves_no_thread(tmp_path):
     gc.collect()
     thread.join(10)
     assert not thread.is_alive()
-    await off_loop(part.close)
+    await run_in_thread(part.close)
 
 
 @pytest.mark.parametrize("ending", ["done", "cancelled"])

@@ -7,8 +7,9 @@ from contextlib import aclosing
 import pytest
 
 from avaturn_async.downloads.partfile import Note, PartFile
-from avaturn_async.downloads.writer import Sink, off_loop
+from avaturn_async.downloads.writer import Sink
 from avaturn_async.errors import DownloadError
+from avaturn_async.http.tasks import run_in_thread
 
 from .kit import downloader, model, sha256
 
@@ -27,7 +28,7 @@ async def test_no_more_is_taken_than_can_be_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(PartFile, "write", slow)
     part = PartFile(tmp_path / "f", overwrite=False)
-    await off_loop(part.open, "source")
+    await run_in_thread(part.open, "source")
     sink = Sink(part, lambda: None)
     taken = 0
 
@@ -84,7 +85,7 @@ async def test_closing_waits_for_a_thread_and_passes_the_cancellation_on(tmp_pat
 
     monkeypatch.setattr(PartFile, "write", fail)
     part = PartFile(tmp_path / "f", overwrite=False)
-    await off_loop(part.open, "source")
+    await run_in_thread(part.open, "source")
     sink = Sink(part, lambda: None)
     await sink.put(bytes(MIB))
     closing = asyncio.create_task(sink.close())
@@ -112,7 +113,7 @@ async def test_what_a_failed_thread_left_out_is_no_gap(ending, tmp_path, monkeyp
 
     monkeypatch.setattr(PartFile, "write", fail)
     part = PartFile(tmp_path / "f", overwrite=False)
-    await off_loop(part.open, "source")
+    await run_in_thread(part.open, "source")
     sink = Sink(part, lambda: Note("source", '"etag"', 4 * MIB))
     await sink.put(b"\0" * (MIB // 2))
     await sink._worker.catch_up()

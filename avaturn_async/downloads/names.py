@@ -1,0 +1,35 @@
+"""Check the names of files and objects that callers choose."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["check_name"]
+
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+_MAX_PART = 255  # bytes; file systems
+_MAX_NAME = 1024  # bytes; S3 and GCS
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it is a relative path that stays below its folder or prefix, with ``/`` between its parts.
+
+    Raises:
+        TypeError: it is not a str.
+        ValueError: it is empty, absolute or too long, or has an empty part, a part ``.`` or ``..``, a backslash, a
+            control character or a lone surrogate in it.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a name must be a str, not {type(name).__name__}")
+    if not name:
+        raise ValueError("a name must not be empty")
+    shown = repr(name[:200])
+    if _FORBIDDEN.search(name):
+        raise ValueError(f"the name {shown} has a backslash, a control character or a lone surrogate in it")
+    parts = name.split("/")
+    if {"", ".", ".."} & set(parts) or _DRIVE.match(name):
+        raise ValueError(f"the name {shown} is not a plain relative path: no part may be empty, '.' or '..'")
+    if len(name.encode()) > _MAX_NAME or any(len(part.encode()) > _MAX_PART for part in parts):
+        raise ValueError(f"the name {shown} is longer than {_MAX_NAME} bytes, or has a part of over {_MAX_PART} bytes")
+    return name

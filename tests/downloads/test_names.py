@@ -1,0 +1,57 @@
+"""Names that callers choose: what stays below the folder or prefix, and what is refused."""
+
+import pytest
+
+from avaturn_async.downloads.names import check_name
+
+GOOD = {
+    "plain": "avatar.glb",
+    "folders": "2024/05/avatar.glb",
+    "dots-in-names": "..a/b..c/...",
+    "hidden": ".avatar.glb",
+    "unicode": "модели/аватар 🙂.glb",
+    "colon": "user:17.glb",
+    "longest-part": "a" * 255,
+    "longest": "/".join(["a" * 127] * 8),
+}
+BAD = {
+    "empty": "",
+    "parent": "../avatar.glb",
+    "parent-inside": "a/../../avatar.glb",
+    "parent-alone": "..",
+    "here": ".",
+    "here-inside": "a/./b",
+    "absolute": "/etc/passwd",
+    "double-slash": "a//b",
+    "trailing-slash": "a/",
+    "backslash": "..\\avatar.glb",
+    "drive": "C:/avatar.glb",
+    "drive-relative": "c:avatar.glb",
+    "nul": "a\0b",
+    "newline": "a\nb",
+    "c1": "a\x85b",
+    "surrogate": "a\ud800",
+    "long-part": "é" * 128,
+    "long": "/".join(["a" * 127] * 9),
+}
+
+
+@pytest.mark.parametrize("name", GOOD.values(), ids=GOOD)
+def test_a_name_below_the_folder_is_returned_as_it_is(name):
+    """Relative paths of ordinary parts are accepted unchanged."""
+    assert name == check_name(name)
+
+
+@pytest.mark.parametrize("name", BAD.values(), ids=BAD)
+def test_a_name_that_may_leave_the_folder_is_refused(name):
+    """The error shows the name, shortened."""
+    with pytest.raises(ValueError, match=r"name.*(empty|not a plain relative|longer than|in it)") as caught:
+        check_name(name)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", [None, b"a.glb", 1], ids=["none", "bytes", "int"])
+def test_a_name_that_is_not_text_is_a_type_error(name):
+    """Neither bytes nor paths are taken for names."""
+    with pytest.raises(TypeError, match="a name must be a str, not"):
+        check_name(name)
