@@ -38,7 +38,8 @@ def loads(body: bytes) -> Any:
     """Parse `body` as JSON, or raise ResponseFormatError."""
     problem = "is not JSON"
     try:
-        return json.loads(body, parse_constant=_no_number) if orjson is None else orjson.loads(body)
+        # orjson refuses subclasses of bytes, but takes a view of one.
+        return json.loads(body, parse_constant=_no_number) if orjson is None else orjson.loads(memoryview(body))
     except RecursionError:
         problem = "is nested too deeply"
     except ValueError:

@@ -1,19 +1,22 @@
-"""The ten calls of the contract, as requests: method, path, query and body, and whether they are safe to repeat."""
+"""The ten endpoints of the contract, each as a function that returns its request."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import attrs
+
 from . import codec
-from .transport import Call
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from ..models import ExternalAvatarCustomization, NewAvatarRequest, NewSessionRequest
 
 __all__ = [
+    "ApiRequest",
     "create_avatar",
     "create_export",
     "create_render",
@@ -27,60 +30,86 @@ __all__ = [
 ]
 
 _ROOT = "/api/v1"
-_CREATE_USER = Call(method="POST", path=f"{_ROOT}/users/new", repeatable=False)
 
 
-def create_user() -> Call:
+@attrs.frozen(kw_only=True)
+class ApiRequest:
+    """One request to the API.
+
+    Attributes:
+        method: HTTP method, in capitals.
+        path: path below the base url, percent-encoded, starting with ``/api/v1/``.
+        query: query parameters, not encoded.
+        body: encoded JSON.
+        repeatable: whether sending it twice has the same effect as sending it once. If not, it is sent again only when
+            nothing was sent or the API refused it with 429 or 503.
+        attempts: overrides `RetryPolicy.attempts`.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes | None = None
+    repeatable: bool = True
+    attempts: int | None = None
+
+
+_CREATE_USER = ApiRequest(method="POST", path=f"{_ROOT}/users/new", repeatable=False)
+
+
+def create_user() -> ApiRequest:
     """POST users/new: each call makes a new user."""
     return _CREATE_USER
 
 
-def delete_user(user_id: str) -> Call:
+def delete_user(user_id: str) -> ApiRequest:
     """DELETE users/{id}."""
-    return Call(method="DELETE", path=_user(user_id))
+    return ApiRequest(method="DELETE", path=_user(user_id))
 
 
-def list_avatars(user_id: str, *, include_not_ready: bool, attempts: int | None = None) -> Call:
+def list_avatars(user_id: str, *, include_not_ready: bool, attempts: int | None = None) -> ApiRequest:
     """GET users/{id}/avatars."""
     query = {"include_not_ready": "true"} if include_not_ready else {}
-    return Call(method="GET", path=f"{_user(user_id)}/avatars", query=query, attempts=attempts)
+    return ApiRequest(method="GET", path=f"{_user(user_id)}/avatars", query=query, attempts=attempts)
 
 
-def delete_avatar(user_id: str, avatar_id: UUID) -> Call:
+def delete_avatar(user_id: str, avatar_id: UUID) -> ApiRequest:
     """DELETE users/{id}/avatars/{id}."""
-    return Call(method="DELETE", path=f"{_user(user_id)}/avatars/{avatar_id}")
+    return ApiRequest(method="DELETE", path=f"{_user(user_id)}/avatars/{avatar_id}")
 
 
-def create_session(request: NewSessionRequest) -> Call:
+def create_session(request: NewSessionRequest) -> ApiRequest:
     """POST sessions/new: each call makes a new link."""
-    return Call(method="POST", path=f"{_ROOT}/sessions/new", body=codec.dumps(request), repeatable=False)
+    return ApiRequest(method="POST", path=f"{_ROOT}/sessions/new", body=codec.dumps(request), repeatable=False)
 
 
-def create_avatar(request: NewAvatarRequest) -> Call:
+def create_avatar(request: NewAvatarRequest) -> ApiRequest:
     """POST avatars/new: each call makes a new provisional avatar."""
-    return Call(method="POST", path=f"{_ROOT}/avatars/new", body=codec.dumps(request), repeatable=False)
+    return ApiRequest(method="POST", path=f"{_ROOT}/avatars/new", body=codec.dumps(request), repeatable=False)
 
 
-def get_customization(avatar_id: UUID) -> Call:
+def get_customization(avatar_id: UUID) -> ApiRequest:
     """GET avatars/{id}/customization."""
-    return Call(method="GET", path=f"{_ROOT}/avatars/{avatar_id}/customization")
+    return ApiRequest(method="GET", path=f"{_ROOT}/avatars/{avatar_id}/customization")
 
 
-def set_customization(avatar_id: UUID, customization: ExternalAvatarCustomization) -> Call:
+def set_customization(avatar_id: UUID, customization: ExternalAvatarCustomization) -> ApiRequest:
     """PUT avatars/{id}/customization."""
     path = f"{_ROOT}/avatars/{avatar_id}/customization"
-    return Call(method="PUT", path=path, body=codec.dumps(customization))
+    return ApiRequest(method="PUT", path=path, body=codec.dumps(customization))
 
 
-def create_render(avatar_id: UUID, scene: str, image_format: str) -> Call:
+def create_render(avatar_id: UUID, scene: str, image_format: str) -> ApiRequest:
     """POST renders/new: each call starts a new task (contract)."""
     query = {"avatar_id": str(avatar_id), "scene": scene, "format": image_format}
-    return Call(method="POST", path=f"{_ROOT}/renders/new", query=query, repeatable=False)
+    return ApiRequest(method="POST", path=f"{_ROOT}/renders/new", query=query, repeatable=False)
 
 
-def create_export(avatar_id: UUID, *, attempts: int | None = None) -> Call:
+def create_export(avatar_id: UUID, *, attempts: int | None = None) -> ApiRequest:
     """POST exports/new: idempotent for one version of an avatar (contract), so it is safe to repeat."""
-    return Call(method="POST", path=f"{_ROOT}/exports/new", query={"avatar_id": str(avatar_id)}, attempts=attempts)
+    return ApiRequest(
+        method="POST", path=f"{_ROOT}/exports/new", query={"avatar_id": str(avatar_id)}, attempts=attempts
+    )
 
 
 def _user(user_id: str) -> str:

@@ -11,15 +11,16 @@ from ..errors import (
     AvaturnError,
     ConfigurationError,
     ConnectError,
+    NotFoundError,
     OutcomeUnknownError,
     RequestTimeoutError,
     ResponseFormatError,
     TransportError,
 )
 from .dates import retry_after
-from .responses import MOST_BODY, Answer, status_error
+from .responses import MOST_BODY, Response, status_error
 
-__all__ = ["NEVER_SENT", "Failure", "answer_failure", "exchange_failure"]
+__all__ = ["NEVER_SENT", "DeleteTracker", "Failure", "answer_failure", "exchange_failure"]
 
 NEVER_SENT: tuple[type[Exception], ...] = (
     aiohttp.ClientConnectorError,  # also DNS, TLS, certificates and proxies
@@ -39,18 +40,50 @@ class Failure:
 
     Attributes:
         error: what to raise unless another attempt fares better.
-        again: whether another attempt is worth it, and safe.
+        retryable: whether another attempt is safe and may succeed.
         retry_after: seconds that the answer asked to wait before it, or None.
-        doubtful: whether the API may have carried the request out.
+        may_have_executed: whether the API may have carried the request out.
     """
 
     error: AvaturnError
-    again: bool = False
+    retryable: bool = False
     retry_after: float | None = None
-    doubtful: bool = False
+    may_have_executed: bool = False
 
 
-def answer_failure(answer: Answer, method: str, path: str, *, repeatable: bool, cap: float) -> Failure:
+class DeleteTracker:
+    """Tracks whether an earlier sending of one DELETE may have been executed, which explains a later 404.
+
+    It is also an aiohttp client middleware: aiohttp silently resends an idempotent request once when a kept-alive
+    connection breaks, and only a middleware sees both attempts.
+    """
+
+    __slots__ = ("may_have_executed",)
+
+    def __init__(self) -> None:
+        self.may_have_executed = False
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send the request; note an attempt whose response was lost."""
+        try:
+            return await handler(request)
+        except NEVER_SENT:
+            raise
+        except Exception:
+            self.may_have_executed = True
+            raise
+
+    def resolve(self, failure: Failure) -> Response | Failure:
+        """Turn a 404 into success if an earlier attempt may have been executed; otherwise update the tracker."""
+        if self.may_have_executed and isinstance(failure.error, NotFoundError):
+            return Response(200, b"", {})
+        self.may_have_executed = self.may_have_executed or failure.may_have_executed
+        return failure
+
+
+def answer_failure(answer: Response, method: str, path: str, *, repeatable: bool, cap: float) -> Failure:
     """Judge an answer that is no good; `cap` is the longest Retry-After in seconds that is worth waiting for."""
     if answer.ok:
         return Failure(ResponseFormatError(f"{method} {path} answered with more than {MOST_BODY >> 20} MiB"))
@@ -59,9 +92,9 @@ def answer_failure(answer: Answer, method: str, path: str, *, repeatable: bool, 
     transient = status in _TRANSIENT or 500 <= status < 600
     return Failure(
         error=status_error(answer, method, path),
-        again=transient and (repeatable or status in _REFUSED) and (asked or 0) <= cap,
+        retryable=transient and (repeatable or status in _REFUSED) and (asked or 0) <= cap,
         retry_after=asked,
-        doubtful=status == 408 or status >= 500,
+        may_have_executed=status == 408 or status >= 500,
     )
 
 
@@ -73,7 +106,7 @@ def exchange_failure(
     if isinstance(error, NEVER_SENT):
         why = _why_not_sent(error, timeout)
         unsent = ConnectError(f"{method} {path} was not sent: {why}", **facts)
-        return Failure(unsent, again=not isinstance(error, _UNTRUSTED))
+        return Failure(unsent, retryable=not isinstance(error, _UNTRUSTED))
     if isinstance(error, _BAD_URL):
         return Failure(ConfigurationError(f"{method} {path} was not sent: its url is not one that aiohttp can ask for"))
     what = _what_was_lost(error, timeout)
@@ -86,7 +119,7 @@ def exchange_failure(
     else:
         lost = TransportError(f"{method} {path} failed: {what}", **facts)
     broke = isinstance(error, aiohttp.ClientError | OSError)
-    return Failure(lost, again=repeatable and broke, doubtful=True)
+    return Failure(lost, retryable=repeatable and broke, may_have_executed=True)
 
 
 def _why_not_sent(error: Exception, timeout: aiohttp.ClientTimeout) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from http import HTTPStatus
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -25,14 +26,14 @@ from ..errors import (
     UnprocessableError,
 )
 from ..models import ValidationError
-from ..redact import Secret, without_query
+from ..redact import MaskedBytes, Secret, without_query
 from . import codec
 from .dates import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MOST_BODY", "Answer", "receive", "received", "status_error"]
+__all__ = ["MOST_BODY", "Response", "read_body", "status_error"]
 
 _KINDS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
@@ -51,7 +52,7 @@ _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGN
 
 
 @attrs.define
-class Answer:
+class Response:
     """A whole answer of the API.
 
     Attributes:
@@ -69,7 +70,7 @@ class Answer:
         """Say whether the status is a 2xx."""
         return 200 <= self.status < 300
 
-    def without(self, bearer: str) -> Answer:
+    def without(self, bearer: str) -> Response:
         """Return the answer with the token of `bearer` taken out of its body: some servers quote what they refuse."""
         token = Secret(bearer.removeprefix("Bearer "))
         if len(token) < _LEAST_TOKEN:  # it would be found in any text
@@ -77,38 +78,27 @@ class Answer:
         return attrs.evolve(self, body=self.body.replace(token.encode(), b"***"))
 
 
-def received(response: aiohttp.ClientResponse) -> Answer | None:
-    """Return the answer where it is a 2xx whose body came along with its head, as short ones do; otherwise None.
+async def read_body(response: aiohttp.ClientResponse) -> MaskedBytes:
+    """Read a body: of a 2xx up to a little over `MOST_BODY`, of other responses 64 KiB.
 
-    Nothing is awaited, and no more is taken than aiohttp keeps of a body that nobody reads.
-    """
-    content = response.content
-    if not (200 <= response.status < 300 and response.closed and content.is_eof() and content.exception() is None):
-        return None
-    return Answer(response.status, content.read_nowait(), response.headers)
-
-
-async def receive(response: aiohttp.ClientResponse) -> Answer:
-    """Read the answer with its body: of a 2xx `MOST_BODY`, or a little more if there is more, of others 64 KiB.
-
-    The status of an error counts more than what it says, so it does not matter if that breaks off.
+    An error's status matters more than its body, so a body of one that breaks off is returned as far as it came.
     """
     ok = 200 <= response.status < 300
     most = MOST_BODY if ok else _MOST_ERROR_BODY
-    body = bytearray()
+    buffer = BytesIO()  # unlike a bytearray, it shows no content in tracebacks that print locals
     try:
-        while len(body) <= most and (part := await response.content.readany()):
-            body += part
+        while buffer.tell() <= most and buffer.write(await response.content.readany()):
+            pass
     except (aiohttp.ClientError, OSError):
         if ok:
             raise
     finally:
         if not response.closed:
             response.close()
-    return Answer(response.status, bytes(body if ok else body[:most]), response.headers)
+    return MaskedBytes(buffer.getvalue() if ok else buffer.getvalue()[:most])
 
 
-def status_error(answer: Answer, method: str, path: str) -> APIStatusError:
+def status_error(answer: Response, method: str, path: str) -> APIStatusError:
     """Make the error that an answer other than a 2xx stands for."""
     detail, findings = _explain(answer.body)
     message = f"{method} {path} answered {answer.status}: {_said(answer, detail)}"
@@ -166,7 +156,7 @@ def _sentence(finding: ValidationError) -> str:
     return f"{place}: {finding.msg}" if place else finding.msg
 
 
-def _said(answer: Answer, detail: str | None) -> str:
+def _said(answer: Response, detail: str | None) -> str:
     said = _printable(detail or _plain(answer.body) or _phrase(answer.status))
     if 300 <= answer.status < 400:
         target = without_query(answer.headers.get("Location", "nowhere"))

@@ -1,6 +1,6 @@
 """Send one request and bring its answer, or one of our errors.
 
-An attempt never raises what aiohttp raised: it returns an `Answer` or a `Failure`, and the error is raised where none
+An attempt never raises what aiohttp raised: it returns a `Response` or a `Failure`, and the error is raised where none
 of aiohttp's frames, in which the request's headers are, can be on its traceback.
 """
 
@@ -25,54 +25,32 @@ from .._version import __version__
 from ..config import RateLimit, RetryPolicy, Timeouts
 from ..errors import RateLimitError
 from ..redact import Secret
-from .deletion import Doubt
-from .failures import Failure, answer_failure, exchange_failure
-from .responses import MOST_BODY, Answer, receive, received
+from .endpoints import ApiRequest
+from .failures import DeleteTracker, Failure, answer_failure, exchange_failure
+from .responses import MOST_BODY, Response, read_body
 from .session import Connections
 from .throttle import Throttle
 from .urls import base_url_of, bearer_of, upload_url_of
 
 if TYPE_CHECKING:
     import ssl as ssl_module
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-__all__ = ["Answer", "Call", "Transport"]
+__all__ = ["Transport"]
 
 logger = logging.getLogger(__name__)
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")  # RFC 3986, 2.3
 
 
-@attrs.define(kw_only=True)
-class Call:
-    """One request of the API; it may be shared, so nothing is changed in one that was made.
-
-    Attributes:
-        method: the HTTP method, in capitals.
-        path: what follows the base url, percent-encoded, starting with ``/api/v1/``.
-        query: its parameters, not yet encoded.
-        body: JSON, already encoded.
-        repeatable: whether doing it twice is as good as once; if not, it is sent again only where nothing was sent or
-            the API refused it with 429 or 503.
-        attempts: the most times that it is sent; None is as the client's `RetryPolicy` says.
-    """
-
-    method: str
-    path: str
-    query: Mapping[str, str] = attrs.field(factory=dict)
-    body: bytes | None = None
-    repeatable: bool = True
-    attempts: int | None = None
-
-
 @attrs.define
 class _Sending:
     """A call on its way, through all of its attempts."""
 
-    call: Call
+    call: ApiRequest
     url: URL = attrs.field(repr=False)
     options: dict[str, Any] = attrs.field(repr=False)
-    doubt: Doubt | None = None
+    tracker: DeleteTracker | None = None
     make_form: Callable[[], aiohttp.FormData] | None = None
     throttled: bool = True
 
@@ -151,7 +129,7 @@ class Transport:
         """
         await self._connections.aclose()
 
-    async def request(self, call: Call) -> Answer:
+    async def request(self, call: ApiRequest) -> Response:
         """Send a call of the API and return its 2xx; anything else is raised.
 
         Raises:
@@ -161,12 +139,12 @@ class Transport:
             ClientClosedError, WrongLoopError: the transport can't be used, or not from here.
         """
         self._connections.check_loop()
-        doubt = Doubt() if call.method == "DELETE" else None
-        return await self._deliver(_Sending(call, self._url(call), self._options(call, doubt), doubt))
+        tracker = DeleteTracker() if call.method == "DELETE" else None
+        return await self._deliver(_Sending(call, self._url(call), self._options(call, tracker), tracker))
 
     async def upload(
         self, url: str, make_form: Callable[[], aiohttp.FormData], *, path_label: str = "upload_url"
-    ) -> Answer:
+    ) -> Response:
         """POST a form to an absolute url that the API gave, without the token, and return its 2xx.
 
         The API's rate limit and hold-back don't concern it. It is sent again only where nothing was sent or on 429 and
@@ -182,7 +160,7 @@ class Transport:
             APIStatusError, TransportError, ClientClosedError, WrongLoopError: as `request` does.
         """
         self._connections.check_loop()
-        call = Call(method="POST", path=path_label, repeatable=False)
+        call = ApiRequest(method="POST", path=path_label, repeatable=False)
         target = upload_url_of(url, allow_http=self._http_is_fine)
         return await self._deliver(_Sending(call, target, self._form, make_form=make_form, throttled=False))
 
@@ -201,7 +179,7 @@ class Transport:
             {**upload, "headers": CIMultiDict({hdrs.USER_AGENT: agent})},
         )
 
-    def _url(self, call: Call) -> URL:
+    def _url(self, call: ApiRequest) -> URL:
         """Build the url from its parts: yarl would only take the whole apart again, at twice the price."""
         query = "&".join([f"{name}={_quoted(value)}" for name, value in call.query.items()]) if call.query else ""
         return URL.build(
@@ -212,38 +190,38 @@ class Transport:
             encoded=True,
         )
 
-    def _options(self, call: Call, doubt: Doubt | None) -> dict[str, Any]:
+    def _options(self, call: ApiRequest, tracker: DeleteTracker | None) -> dict[str, Any]:
         options = self._without_body if call.body is None else {**self._with_body, "data": call.body}
-        return options if doubt is None else {**options, "middlewares": (*self._connections.middlewares, doubt)}
+        return options if tracker is None else {**options, "middlewares": (*self._connections.middlewares, tracker)}
 
-    async def _deliver(self, sending: _Sending) -> Answer:
+    async def _deliver(self, sending: _Sending) -> Response:
         outcome = await self._attempt(sending, 1)
         most = sending.call.attempts or self._retry.attempts
-        if isinstance(outcome, Failure) and outcome.again and most > 1:
+        if isinstance(outcome, Failure) and outcome.retryable and most > 1:
             outcome = await self._attempt_again(sending, outcome, most)
-        if isinstance(outcome, Answer):
+        if isinstance(outcome, Response):
             return outcome
         try:
             raise outcome.error
         finally:
             del outcome  # the error's traceback has this frame, and a cycle would keep both alive
 
-    async def _attempt_again(self, sending: _Sending, first: Failure, most: int) -> Answer | Failure:
+    async def _attempt_again(self, sending: _Sending, first: Failure, most: int) -> Response | Failure:
         """Go on after the first attempt failed: a loop around every call would cost those that succeed."""
 
-        async def attempt() -> Answer | Failure:
+        async def attempt() -> Response | Failure:
             number = retrying.statistics["attempt_number"]
             return first if number == 1 else await self._attempt(sending, number)
 
         retrying = AsyncRetrying(
             stop=stop_after_attempt(most),
-            retry=retry_if_result(lambda outcome: isinstance(outcome, Failure) and outcome.again),
+            retry=retry_if_result(lambda outcome: isinstance(outcome, Failure) and outcome.retryable),
             wait=lambda state: self._pause(_failure(state), sending, state.attempt_number),
             before_sleep=lambda state: self._tell(_failure(state), sending, state),
             sleep=self._connections.rest,
             retry_error_callback=_failure,
         )
-        outcome: Answer | Failure = await retrying(attempt)
+        outcome: Response | Failure = await retrying(attempt)
         return outcome
 
     def _pause(self, failure: Failure, sending: _Sending, number: int) -> float:
@@ -262,7 +240,7 @@ class Transport:
         number, call = state.attempt_number + 1, sending.call
         logger.debug("%s %s: attempt %d in %.3f s, after %s", call.method, call.path, number, delay, reason)
 
-    async def _attempt(self, sending: _Sending, number: int) -> Answer | Failure:
+    async def _attempt(self, sending: _Sending, number: int) -> Response | Failure:
         throttle = self._throttle
         if not sending.throttled:
             await throttle.enter_unthrottled()
@@ -272,20 +250,20 @@ class Transport:
             outcome = await self._exchange(sending)
         finally:
             throttle.leave()
-        if isinstance(outcome, Answer):
+        if isinstance(outcome, Response):
             return outcome
         if isinstance(outcome.error, RateLimitError) and sending.throttled:
             throttle.hold(min(outcome.retry_after or self._backoff(number), self._retry.retry_after_cap))
-        return outcome if sending.doubt is None else sending.doubt.settle(outcome)
+        return outcome if sending.tracker is None else sending.tracker.resolve(outcome)
 
-    async def _exchange(self, sending: _Sending) -> Answer | Failure:
+    async def _exchange(self, sending: _Sending) -> Response | Failure:
         """Send once, and make of it an answer that is a 2xx, or a failure."""
         if closed := self._connections.reason_closed():
             return Failure(closed)
         options = sending.options if sending.make_form is None else {**sending.options, "data": sending.make_form()}
         try:
             response = await self._connections.session().request(sending.call.method, sending.url, **options)
-            answer = received(response) or await receive(response)
+            answer = Response(response.status, await read_body(response), response.headers)
         except asyncio.CancelledError:
             closed = self._connections.reason_closed()
             if closed is None or _is_cancelled():
@@ -301,7 +279,7 @@ class Transport:
         call, timeout = sending.call, sending.options["timeout"]
         return exchange_failure(error, call.method, call.path, repeatable=call.repeatable, timeout=timeout)
 
-    def _failure_in(self, answer: Answer, call: Call) -> Failure:
+    def _failure_in(self, answer: Response, call: ApiRequest) -> Failure:
         said, cap = answer.without(self._bearer), self._retry.retry_after_cap
         return answer_failure(said, call.method, call.path, repeatable=call.repeatable, cap=cap)
 

@@ -10,7 +10,7 @@ import attrs
 
 from ..config import PollPolicy
 from ..errors import AvaturnError, ClientClosedError, TransportError, WaitError
-from ..http import codec, endpoints as calls
+from ..http import codec, endpoints
 from ..http.throttle import Slots
 from ..models import NewExportResponse, RenderStatus
 from .polling import HintBudget, Pace, RecentVersions, WebhookEvidence
@@ -92,7 +92,7 @@ class Desk:
 
     async def fresh_url(self, avatar_id: UUID) -> str:
         """Ask for an export's link again; here, so that a result need not keep alive the pending that it came from."""
-        answer = await self.transport.request(calls.create_export(avatar_id))
+        answer = await self.transport.request(endpoints.create_export(avatar_id))
         state = codec.load(answer.body, NewExportResponse)
         if state.status is RenderStatus.READY and state.url:
             return state.url

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ResponseFormatError
-from ..http import codec, endpoints as calls
+from ..http import codec, endpoints
 from ..models import (
     AvatarListItem,
     AvatarReadyWebhook,
@@ -57,7 +57,7 @@ class PendingExport(Pending[Export]):
         self.heard(await self._ask(), cause)
 
     async def _ask(self) -> NewExportResponse:
-        answer = await self._desk.transport.request(calls.create_export(self.avatar_id, attempts=1))
+        answer = await self._desk.transport.request(endpoints.create_export(self.avatar_id, attempts=1))
         return codec.load(answer.body, NewExportResponse)
 
     def _accept(self, delivery: Delivery) -> None:
@@ -192,7 +192,7 @@ class PendingAvatar(Pending[AvatarListItem]):
 
     async def _find(self) -> AvatarListItem:
         answer = await self._desk.transport.request(
-            calls.list_avatars(self.user_id, include_not_ready=True, attempts=1)
+            endpoints.list_avatars(self.user_id, include_not_ready=True, attempts=1)
         )
         for item in codec.load(answer.body, list[AvatarListItem]):
             if item.id == self.avatar_id:
@@ -204,7 +204,7 @@ class PendingAvatar(Pending[AvatarListItem]):
         async with self._customizing:
             if self._customization is not None:
                 self._desk.versions.revised(self.avatar_id)
-                await self._desk.transport.request(calls.set_customization(self.avatar_id, self._customization))
+                await self._desk.transport.request(endpoints.set_customization(self.avatar_id, self._customization))
                 self._customization = None
 
     def _accept(self, delivery: Delivery) -> None:

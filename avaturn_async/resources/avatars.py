@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from ..errors import AvaturnError, NotFoundError, ResponseFormatError
-from ..http import codec, endpoints as calls
+from ..http import codec, endpoints
 from ..models import (
     AvatarListItem,
     ExternalAvatarCustomization,
@@ -40,12 +40,12 @@ class Avatars:
 
     async def list(self, user_id: str, *, include_not_ready: bool = False) -> list[AvatarListItem]:
         """Return a user's avatars; only those successfully processed unless `include_not_ready`."""
-        answer = await self._transport.request(calls.list_avatars(user_id, include_not_ready=include_not_ready))
+        answer = await self._transport.request(endpoints.list_avatars(user_id, include_not_ready=include_not_ready))
         return codec.load(answer.body, list[AvatarListItem])
 
     async def create(self, user_id: str) -> NewAvatarResponse:
         """Create a provisional avatar that awaits three photos at its upload_url."""
-        answer = await self._transport.request(calls.create_avatar(NewAvatarRequest(user_id=user_id)))
+        answer = await self._transport.request(endpoints.create_avatar(NewAvatarRequest(user_id=user_id)))
         return codec.load(answer.body, NewAvatarResponse)
 
     async def upload(self, upload_url: str, photos: Photos) -> None:
@@ -126,7 +126,7 @@ class Avatars:
 
     async def get_customization(self, avatar_id: str | UUID) -> ExternalAvatarCustomization:
         """Return the assets, body and other parameters applied to an avatar."""
-        answer = await self._transport.request(calls.get_customization(as_uuid(avatar_id, "avatar_id")))
+        answer = await self._transport.request(endpoints.get_customization(as_uuid(avatar_id, "avatar_id")))
         return codec.load(answer.body, ExternalAvatarCustomization)
 
     async def set_customization(self, avatar_id: str | UUID, customization: ExternalAvatarCustomization) -> None:
@@ -139,12 +139,12 @@ class Avatars:
         avatar = as_uuid(avatar_id, "avatar_id")
         _check(customization)
         self._desk.versions.revised(avatar)
-        await self._transport.request(calls.set_customization(avatar, customization))
+        await self._transport.request(endpoints.set_customization(avatar, customization))
 
     async def delete(self, user_id: str, avatar_id: str | UUID, *, missing_ok: bool = False) -> None:
         """Delete one avatar of a user, with its cached exports; `missing_ok` takes a 404 for success."""
         try:
-            await self._transport.request(calls.delete_avatar(user_id, as_uuid(avatar_id, "avatar_id")))
+            await self._transport.request(endpoints.delete_avatar(user_id, as_uuid(avatar_id, "avatar_id")))
         except NotFoundError:
             if not missing_ok:
                 raise

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..batch.export_batch import ExportBatch
 from ..config import CLIENT_DEFAULT, ClientDefault
-from ..http import codec, endpoints as calls
+from ..http import codec, endpoints
 from ..models import NewExportResponse, RenderStatus, as_uuid
 from ..pending.base import NotYetError
 from ..pending.jobs import PendingExport
@@ -45,7 +45,7 @@ class Exports:
         if desk.mailbox is not None:  # where no event comes, there is none to be told from others
             position = await desk.position(f"export:{avatar}")
             desk.versions.exported(avatar)
-        answer = await desk.transport.request(calls.create_export(avatar))
+        answer = await desk.transport.request(endpoints.create_export(avatar))
         state = codec.load(answer.body, NewExportResponse)
         pending = PendingExport(desk, avatar, status=state.status, position=position)
         try:  # noqa: SIM105 - each create comes through here, and a context manager would cost more than this

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ..config import CLIENT_DEFAULT, ClientDefault
-from ..http import codec, endpoints as calls
+from ..http import codec, endpoints
 from ..models import RenderResult, RenderStatus, as_uuid
 from ..pending.jobs import PendingRender
 from ..pending.resume_token import read_token
@@ -45,7 +45,7 @@ class Renders:
             format: ``jpg``, ``png`` or ``webp``.
         """
         avatar = as_uuid(avatar_id, "avatar_id")
-        answer = await self._desk.transport.request(calls.create_render(avatar, _scene(scene), _format(format)))
+        answer = await self._desk.transport.request(endpoints.create_render(avatar, _scene(scene), _format(format)))
         state = codec.load(answer.body, RenderResult)
         pending = PendingRender(self._desk, avatar, state.id, status=state.status)
         pending.heard(state, "create")

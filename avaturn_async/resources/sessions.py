@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..http import codec, endpoints as calls
+from ..http import codec, endpoints
 from ..models import NewSessionRequest, NewSessionResponse, SessionConfig
 
 if TYPE_CHECKING:
@@ -29,5 +29,5 @@ class Sessions:
             config: what opens; left out, the dashboard if the user has avatars, else the creation flow.
         """
         request = NewSessionRequest(user_id=user_id, config=config)
-        answer = await self._transport.request(calls.create_session(request))
+        answer = await self._transport.request(endpoints.create_session(request))
         return codec.load(answer.body, NewSessionResponse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import NotFoundError
-from ..http import codec, endpoints as calls
+from ..http import codec, endpoints
 from ..models import NewUserResponse
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Users:
 
         It is sent again only while nothing was sent, or on 429 and 503, since each call makes another user.
         """
-        answer = await self._transport.request(calls.create_user())
+        answer = await self._transport.request(endpoints.create_user())
         return codec.load(answer.body, NewUserResponse)
 
     async def delete(self, user_id: str, *, missing_ok: bool = False) -> None:
@@ -38,7 +38,7 @@ class Users:
             missing_ok: take a 404 for success.
         """
         try:
-            await self._transport.request(calls.delete_user(user_id))
+            await self._transport.request(endpoints.delete_user(user_id))
         except NotFoundError:
             if not missing_ok:
                 raise

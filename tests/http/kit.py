@@ -13,13 +13,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from avaturn_async.http import session as connections, throttle
-from avaturn_async.http.transport import Call, Transport
+from avaturn_async.http.endpoints import ApiRequest
+from avaturn_async.http.transport import Transport
 
 TOKEN = "tok-Q7x9LmZ2-uVw4RtYp"
 BASE = "https://api.example"
-GET = Call(method="GET", path="/api/v1/thing")
-POST = Call(method="POST", path="/api/v1/thing", repeatable=False)
-DELETE = Call(method="DELETE", path="/api/v1/thing")
+GET = ApiRequest(method="GET", path="/api/v1/thing")
+POST = ApiRequest(method="POST", path="/api/v1/thing", repeatable=False)
+DELETE = ApiRequest(method="DELETE", path="/api/v1/thing")
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -25,7 +25,8 @@ from avaturn_async.errors import (
     OutcomeUnknownError,
     WrongLoopError,
 )
-from avaturn_async.http.transport import Call, Transport
+from avaturn_async.http.endpoints import ApiRequest
+from avaturn_async.http.transport import Transport
 
 from .kit import BASE, GET, POST, TOKEN, heard, opened, serving, talking
 
@@ -61,7 +62,7 @@ def form() -> aiohttp.FormData:
 async def test_a_call_without_a_body_has_just_these_headers(method: str) -> None:
     """Token, agent and what is accepted; no cookie, no content type of nothing."""
     async with echo() as (url, sent), opened(url) as transport:
-        await transport.request(Call(method=method, path="/api/v1/users/new"))
+        await transport.request(ApiRequest(method=method, path="/api/v1/users/new"))
     [(_, target, headers, body)] = sent
     assert (b"", "/api/v1/users/new") == (body, target)
     assert {
@@ -76,7 +77,7 @@ async def test_a_call_without_a_body_has_just_these_headers(method: str) -> None
 async def test_a_body_is_sent_as_json() -> None:
     """It was encoded before."""
     async with echo() as (url, sent), opened(url) as transport:
-        await transport.request(Call(method="PUT", path="/api/v1/x", body=b'{"a":1}'))
+        await transport.request(ApiRequest(method="PUT", path="/api/v1/x", body=b'{"a":1}'))
     [(_, _, headers, body)] = sent
     assert (b'{"a":1}', "application/json") == (body, headers["Content-Type"])
 
@@ -85,7 +86,7 @@ async def test_the_path_and_the_query_arrive_as_they_were_meant() -> None:
     """A path is already encoded, a query is not yet; a path in base_url is kept."""
     async with echo() as (url, sent), opened(f"{url}proxy/a%20b/") as transport:
         await transport.request(
-            Call(method="GET", path="/api/v1/users/a%2Fb%3F", query={"scene": "a/b c", "x": "ü&=+", "y": ""})
+            ApiRequest(method="GET", path="/api/v1/users/a%2Fb%3F", query={"scene": "a/b c", "x": "ü&=+", "y": ""})
         )
     assert "/proxy/a%20b/api/v1/users/a%2Fb%3F?scene=a%2Fb%20c&x=%C3%BC%26%3D%2B&y=" == sent[0][1]
 
@@ -464,12 +465,13 @@ async def test_an_error_keeps_nothing_alive() -> None:
 SCRIPT = """
 import asyncio, sys
 from avaturn_async.errors import ClientClosedError
-from avaturn_async.http.transport import Call, Transport
+from avaturn_async.http.endpoints import ApiRequest
+from avaturn_async.http.transport import Transport
 
 async def main(url, calls, path, turns):
     asyncio.get_running_loop().slow_callback_duration = 60
     transport = Transport(token="t", base_url=url)
-    tasks = [asyncio.create_task(transport.request(Call(method="GET", path=path))) for _ in range(calls)]
+    tasks = [asyncio.create_task(transport.request(ApiRequest(method="GET", path=path))) for _ in range(calls)]
     if turns is None:
         await asyncio.gather(*tasks)
     for _ in range(turns or 0):
@@ -527,6 +529,6 @@ async def test_a_cancellation_stays_one_when_the_transport_is_closed() -> None:
 
 def test_a_call_is_made_of_little() -> None:
     """A call is repeatable, and has no query and no body, unless it says so."""
-    call = Call(method="GET", path="/api/v1/x")
+    call = ApiRequest(method="GET", path="/api/v1/x")
     assert ({}, None, True, None) == (call.query, call.body, call.repeatable, call.attempts)
     assert call == attrs.evolve(call)

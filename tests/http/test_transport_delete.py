@@ -11,7 +11,7 @@ import pytest
 
 from avaturn_async.config import RetryPolicy
 from avaturn_async.errors import NotFoundError
-from avaturn_async.http.transport import Answer
+from avaturn_async.http.responses import Response
 
 from .._aioresponses import Responses
 from .kit import ANSWER, BASE, DELETE, GET, Clock, heard, opened, talking
@@ -42,7 +42,7 @@ async def deleted(api: Responses, *answers: int | Exception) -> bool:
         api.delete(URL, **({"status": answer} if isinstance(answer, int) else {"exception": answer}))
     async with opened() as transport:
         try:
-            return Answer(200, b"", {}) == await transport.request(DELETE)
+            return Response(200, b"", {}) == await transport.request(DELETE)
         except NotFoundError:
             return False
 
@@ -101,7 +101,7 @@ async def test_a_404_after_aiohttps_hidden_resend_is_success(method: str) -> Non
     async with talking(server.talk) as url, opened(url, retry=ONCE) as transport:
         if method == "GET":
             await transport.request(GET)
-        assert Answer(200, b"", {}) == await transport.request(DELETE)
+        assert Response(200, b"", {}) == await transport.request(DELETE)
     assert (2, 2) == (server.connections, server.deletes)
 
 
@@ -120,7 +120,7 @@ async def test_the_hidden_resend_is_seen_through_a_borrowed_session() -> None:
         opened(url, session=session, retry=ONCE) as transport,
     ):
         await transport.request(GET)
-        assert Answer(200, b"", {}) == await transport.request(DELETE)
+        assert Response(200, b"", {}) == await transport.request(DELETE)
     assert ["GET", "DELETE", "DELETE"] == methods
 
 

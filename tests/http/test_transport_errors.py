@@ -27,7 +27,7 @@ from avaturn_async.errors import (
     TransportError,
     UnprocessableError,
 )
-from avaturn_async.http.transport import Call
+from avaturn_async.http.endpoints import ApiRequest
 from avaturn_async.models import ValidationError
 
 from .._aioresponses import Responses
@@ -48,7 +48,7 @@ def api() -> Iterator[Responses]:
         yield responses
 
 
-async def raised(call: Call, base_url: str = BASE, **options: Any) -> AvaturnError:
+async def raised(call: ApiRequest, base_url: str = BASE, **options: Any) -> AvaturnError:
     """Return what a call that is sent once raises."""
     async with opened(base_url, retry=ONCE, **options) as transport:
         with pytest.raises(AvaturnError) as caught:
@@ -270,7 +270,7 @@ BREAKS = {
 @pytest.mark.parametrize(("call", "kind"), [(GET, TransportError), (POST, OutcomeUnknownError)], ids=["GET", "POST"])
 @pytest.mark.parametrize("answer", BREAKS.values(), ids=BREAKS)
 async def test_an_answer_that_is_not_whole_is_a_broken_connection(
-    answer: bytes, call: Call, kind: type[TransportError]
+    answer: bytes, call: ApiRequest, kind: type[TransportError]
 ) -> None:
     """Whether the API did what it was asked for is unknown."""
 
@@ -315,7 +315,9 @@ async def test_an_error_whose_body_breaks_off_keeps_its_status() -> None:
     ("call", "kind"), [(GET, RequestTimeoutError), (POST, OutcomeUnknownError)], ids=["GET", "POST"]
 )
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}"], ids=["none", "part"])
-async def test_the_total_timeout_covers_the_whole_answer(answer: bytes, call: Call, kind: type[TransportError]) -> None:
+async def test_the_total_timeout_covers_the_whole_answer(
+    answer: bytes, call: ApiRequest, kind: type[TransportError]
+) -> None:
     """A server that hangs, before its answer or in it, is not waited for."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,9 +15,10 @@ from aiohttp import web
 
 from avaturn_async.config import RateLimit, RetryPolicy, Timeouts
 from avaturn_async.errors import ClientClosedError, RateLimitError, ServerError
+from avaturn_async.http.endpoints import ApiRequest
 from avaturn_async.http.session import Connections
 from avaturn_async.http.throttle import Throttle
-from avaturn_async.http.transport import Call, Transport
+from avaturn_async.http.transport import Transport
 
 from .._aioresponses import Responses
 from .kit import BASE, GET, POST, Clock, opened, seed, serving
@@ -40,7 +41,7 @@ class Api:
         self._clock = clock
         self.times: list[float] = []
 
-    def answers(self, path: str, *answers: dict[str, Any]) -> Call:
+    def answers(self, path: str, *answers: dict[str, Any]) -> ApiRequest:
         """Say what one path answers; return the call for it."""
         for answer in answers:
             self._responses.get(BASE + path, callback=self._note, **answer)
@@ -53,7 +54,7 @@ class Api:
 
 @pytest.fixture
 def api(clock: Clock) -> Iterator[Api]:
-    """Answer requests without a network."""
+    """Response requests without a network."""
     with Responses() as responses:
         responses.post(UPLOAD, repeat=True)
         yield Api(responses, clock)
@@ -375,7 +376,7 @@ async def test_a_cancelled_retry_is_a_cancellation(api: Api) -> None:
 # Closing ends the waits.
 
 
-async def failing(transport: Transport, call: Call) -> str:
+async def failing(transport: Transport, call: ApiRequest) -> str:
     """Return what a call says when the client is closed under it."""
     with pytest.raises(ClientClosedError) as caught:
         await transport.request(call)

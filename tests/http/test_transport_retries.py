@@ -26,7 +26,7 @@ from avaturn_async.errors import (
     ServerError,
     TransportError,
 )
-from avaturn_async.http.transport import Call
+from avaturn_async.http.endpoints import ApiRequest
 
 from .._aioresponses import Responses
 from .kit import BASE, GET, POST, Clock, opened, seed
@@ -80,7 +80,7 @@ def api() -> Iterator[Responses]:
         yield responses
 
 
-async def outcome(call: Call, **options: Any) -> AvaturnError | int:
+async def outcome(call: ApiRequest, **options: Any) -> AvaturnError | int:
     """Return the status that a call was answered, or what it raised."""
     async with opened(**options) as transport:
         try:
@@ -89,7 +89,7 @@ async def outcome(call: Call, **options: Any) -> AvaturnError | int:
             return error
 
 
-async def sent(api: Responses, call: Call, **answer: Any) -> tuple[AvaturnError | int, int]:
+async def sent(api: Responses, call: ApiRequest, **answer: Any) -> tuple[AvaturnError | int, int]:
     """Give a call the same answer whenever it is sent; return its outcome and how often that was."""
     api.add(URL, call.method, repeat=True, **answer)
     result = await outcome(call)
@@ -106,7 +106,7 @@ async def test_transient_statuses_are_sent_again(status: int, api: Responses, cl
 
 @pytest.mark.parametrize("status", [300, 301, 307, 400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 451, 600])
 @pytest.mark.parametrize("call", [GET, POST], ids=["repeatable", "not"])
-async def test_other_statuses_are_final(status: int, call: Call, api: Responses, clock: Clock) -> None:
+async def test_other_statuses_are_final(status: int, call: ApiRequest, api: Responses, clock: Clock) -> None:
     """What will not pass is tried once."""
     error, times = await sent(api, call, status=status)
     assert isinstance(error, APIStatusError)
@@ -127,7 +127,9 @@ async def test_a_call_that_is_not_repeatable_is_sent_again_only_when_refused(
 
 @pytest.mark.parametrize("call", [GET, POST], ids=["repeatable", "not"])
 @pytest.mark.parametrize("raised", UNSENT, ids=named)
-async def test_what_was_never_sent_is_sent_again(raised: Exception, call: Call, api: Responses, clock: Clock) -> None:
+async def test_what_was_never_sent_is_sent_again(
+    raised: Exception, call: ApiRequest, api: Responses, clock: Clock
+) -> None:
     """A connection that was not made is safe to try again for every call."""
     error, times = await sent(api, call, exception=raised)
     assert (ConnectError, 3) == (type(error), times)
@@ -137,7 +139,7 @@ async def test_what_was_never_sent_is_sent_again(raised: Exception, call: Call, 
 @pytest.mark.parametrize("call", [GET, POST], ids=["repeatable", "not"])
 @pytest.mark.parametrize("raised", UNTRUSTED, ids=named)
 async def test_a_server_that_is_not_trusted_is_final(
-    raised: Exception, call: Call, api: Responses, clock: Clock
+    raised: Exception, call: ApiRequest, api: Responses, clock: Clock
 ) -> None:
     """A wrong certificate does not become right within seconds."""
     error, times = await sent(api, call, exception=raised)

@@ -19,11 +19,12 @@ import pytest
 
 from avaturn_async.config import RetryPolicy, Timeouts
 from avaturn_async.errors import AvaturnError, ConfigurationError
-from avaturn_async.http.transport import Call, Transport
+from avaturn_async.http.endpoints import ApiRequest
+from avaturn_async.http.transport import Transport
 
 from .kit import DELETE, GET, POST, TOKEN, Talk, heard, opened, reset, talking
 
-PUT = Call(method="PUT", path="/api/v1/thing", body=b"x" * 300_000)
+PUT = ApiRequest(method="PUT", path="/api/v1/thing", body=b"x" * 300_000)
 QUICK = {"retry": RetryPolicy(attempts=2, base=0, retry_after_cap=0), "timeouts": Timeouts(total=0.05)}
 
 
@@ -100,7 +101,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 @pytest.mark.parametrize("call", [GET, POST, PUT, DELETE], ids=lambda call: call.method)
 @pytest.mark.parametrize("talk", FAILURES.values(), ids=FAILURES)
-async def test_no_failure_shows_the_token(talk: Talk, call: Call, log: pytest.LogCaptureFixture) -> None:
+async def test_no_failure_shows_the_token(talk: Talk, call: ApiRequest, log: pytest.LogCaptureFixture) -> None:
     """Nor does it have a cause or context, or one of aiohttp's frames."""
     asyncio.get_running_loop().set_debug(True)
     async with talking(talk) as url, opened(url, **QUICK) as transport:
@@ -135,7 +136,7 @@ async def cancelled(request: Awaitable[Any], steps: int) -> BaseException:
 
 
 @pytest.mark.parametrize("call", [GET, POST, PUT, DELETE], ids=lambda call: call.method)
-async def test_no_cancellation_shows_the_token(call: Call, log: pytest.LogCaptureFixture) -> None:
+async def test_no_cancellation_shows_the_token(call: ApiRequest, log: pytest.LogCaptureFixture) -> None:
     """A cancellation does go through aiohttp's frames, whatever they are at."""
     asyncio.get_running_loop().set_debug(True)
     arrived = asyncio.Event()

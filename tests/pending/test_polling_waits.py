@@ -30,7 +30,8 @@ from avaturn_async import (
     WaitTimeoutError,
     WebhooksRequiredError,
 )
-from avaturn_async.http.transport import Answer, Call
+from avaturn_async.http.endpoints import ApiRequest
+from avaturn_async.http.responses import Response
 from avaturn_async.pending.timetable import NO_TIME
 
 from .world import AVATAR, FAILED, PENDING, READY, URL, World, after, run, saying
@@ -224,7 +225,7 @@ def test_a_client_learns_how_long_exports_take() -> None:
     async def story() -> None:
         begun: dict[str, float] = {}
 
-        def say(call: Call) -> dict[str, object]:
+        def say(call: ApiRequest) -> dict[str, object]:
             now = asyncio.get_running_loop().time()
             began = begun.setdefault(call.query["avatar_id"], now)
             return READY if now - began >= 20 else PENDING
@@ -249,7 +250,7 @@ def test_an_outage_is_neither_fatal_nor_learned() -> None:
         begun: dict[str, float] = {}
         down_until = 0.0
 
-        def say(call: Call) -> Any:
+        def say(call: ApiRequest) -> Any:
             now = asyncio.get_running_loop().time()
             began = begun.setdefault(call.query["avatar_id"], now)
             if now < down_until:
@@ -333,12 +334,12 @@ def test_many_waits_leave_connections_to_others() -> None:
     async def story() -> None:
         under_way, most = 0, 0
 
-        async def request(call: Call) -> Answer:
+        async def request(call: ApiRequest) -> Response:
             nonlocal under_way, most
             under_way, most = under_way + 1, max(most, under_way + 1)
             await asyncio.sleep(1)
             under_way -= 1
-            return Answer(status=200, body=json.dumps(PENDING).encode(), headers={})
+            return Response(status=200, body=json.dumps(PENDING).encode(), headers={})
 
         world = World(saying(PENDING), most_looks=3)
         exports = [await world.exports.create(UUID(int=number)) for number in range(20)]

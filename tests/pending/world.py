@@ -13,7 +13,8 @@ from unittest import mock
 from uuid import UUID
 
 from avaturn_async import PollPolicy
-from avaturn_async.http.transport import Answer, Call
+from avaturn_async.http.endpoints import ApiRequest
+from avaturn_async.http.responses import Response
 from avaturn_async.models import ExportReadyWebhook
 from avaturn_async.pending.context import Desk
 from avaturn_async.resources import Avatars, Exports, Renders
@@ -95,7 +96,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(checked())
 
 
-Say = Callable[[Call], "dict[str, Any] | list[Any] | Exception"]
+Say = Callable[[ApiRequest], "dict[str, Any] | list[Any] | Exception"]
 
 
 class ScriptedTransport:
@@ -106,14 +107,14 @@ class ScriptedTransport:
     def __init__(self, say: Say, latency: float = 0.0) -> None:
         self.say = say
         self.latency = latency
-        self.requests: list[Call] = []
+        self.requests: list[ApiRequest] = []
         self.times: list[float] = []
         self._started: float | None = None
 
     def check_loop(self) -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
 
-    async def request(self, call: Call) -> Answer:
+    async def request(self, call: ApiRequest) -> Response:
         now = asyncio.get_running_loop().time()
         self._started = now if self._started is None else self._started
         self.requests.append(call)
@@ -122,7 +123,7 @@ class ScriptedTransport:
         said = self.say(call)
         if isinstance(said, Exception):
             raise said
-        return Answer(status=200, body=json.dumps(said).encode(), headers={})
+        return Response(status=200, body=json.dumps(said).encode(), headers={})
 
 
 class World:
