@@ -77,8 +77,10 @@ if TYPE_CHECKING:
         ScanStatus,
         SessionConfig,
     )
+    from .pending.avatar import PendingAvatar
     from .pending.base import Pending
-    from .pending.jobs import PendingAvatar, PendingExport, PendingRender
+    from .pending.export import PendingExport
+    from .pending.render import PendingRender
     from .pending.results import Download, Export, Render
     from .resources.photos import Photos
     from .webhooks.events import Event, UnknownEvent, parse_event
@@ -129,7 +131,9 @@ _HOMES = {
         "NewSessionResponse NewUserResponse RenderReadyWebhook RenderStatus ScanStatus SessionConfig"
     ),
     "pending.base": "Pending",
-    "pending.jobs": "PendingAvatar PendingExport PendingRender",
+    "pending.avatar": "PendingAvatar",
+    "pending.export": "PendingExport",
+    "pending.render": "PendingRender",
     "pending.results": "Download Export Render",
     "resources.photos": "Photos",
     "webhooks.events": "Event UnknownEvent parse_event",

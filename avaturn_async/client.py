@@ -13,7 +13,7 @@ from .downloads.downloader import Downloader
 from .errors import ConfigurationError
 from .http.transport import Transport
 from .http.urls import is_loopback
-from .pending.context import Desk
+from .pending.context import PendingContext
 from .redact import Secret
 from .resources import Avatars, Exports, Renders, Sessions, Users
 
@@ -107,7 +107,7 @@ class AvaturnClient:
             proxy=proxy,
             ssl=True if ssl is None else ssl,
         )
-        self._desk = Desk(
+        self._context = PendingContext(
             transport=self._transport,
             downloader=self._downloader,
             policy=polling,
@@ -115,13 +115,13 @@ class AvaturnClient:
             authenticated=getattr(webhooks, "authenticated", True),
             confirm=confirm_webhooks,
             wait_timeout=wait_timeout,
-            most_looks=max(1, self._transport.limit // 3),
+            most_polls=max(1, self._transport.limit // 3),
         )
         self.users = Users(self._transport)
         self.sessions = Sessions(self._transport)
-        self.avatars = Avatars(self._desk)
-        self.renders = Renders(self._desk)
-        self.exports = Exports(self._desk)
+        self.avatars = Avatars(self._context)
+        self.renders = Renders(self._context)
+        self.exports = Exports(self._context)
 
     @property
     def base_url(self) -> str:
@@ -139,7 +139,7 @@ class AvaturnClient:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._transport.aclose)
             stack.push_async_callback(self._downloader.aclose)
-            stack.push_async_callback(self._desk.aclose)
+            stack.push_async_callback(self._context.aclose)
 
     async def __aenter__(self) -> Self:
         self._transport.check_loop()

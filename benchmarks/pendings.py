@@ -55,10 +55,10 @@ def make_client(mailbox: MemoryMailbox | None = None, **options: Any) -> Avaturn
 def pend(client: AvaturnClient, count: int, kind: type[PendingExport] = PendingExport) -> list[asyncio.Future[Any]]:
     """Return futures of awaiters, each of a pending export that is subscribed and scheduled."""
     loop = asyncio.get_running_loop()
-    client._desk.check_open()
+    client._context.check_open()
     waiters = []
     for avatar_id in IDS[:count]:
-        pending = kind(client._desk, avatar_id, status=RenderStatus.PENDING, position="")
+        pending = kind(client._context, avatar_id, status=RenderStatus.PENDING, position="")
         waiters.append(loop.create_future())
         pending._join(waiters[-1])
     return waiters
@@ -248,7 +248,7 @@ async def gaps(loop: Loop, origin: str) -> list[Row]:
         await asyncio.sleep(2)
     async with make_client(base_url=f"{origin}/pending") as client:
         waits = [
-            asyncio.ensure_future(PendingExport(client._desk, avatar_id, status=RenderStatus.PENDING).wait())
+            asyncio.ensure_future(PendingExport(client._context, avatar_id, status=RenderStatus.PENDING).wait())
             for avatar_id in IDS[:POLLING]
         ]
         await asyncio.sleep(0)

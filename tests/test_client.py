@@ -383,8 +383,8 @@ async def test_most_connections_are_left_to_calls() -> None:
     """Of those that there are: also of a borrowed session's, and at least one is for looks."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=10)) as session:
         looks = [
-            AvaturnClient("token", session=session)._desk.most_looks,
-            AvaturnClient("token")._desk.most_looks,
-            AvaturnClient("token", max_connections=1)._desk.most_looks,
+            AvaturnClient("token", session=session)._context.most_polls,
+            AvaturnClient("token")._context.most_polls,
+            AvaturnClient("token", max_connections=1)._context.most_polls,
         ]
     assert [3, 33, 1] == looks

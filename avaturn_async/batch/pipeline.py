@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..config import ClientDefault
-    from ..pending.jobs import PendingExport
+    from ..pending.export import PendingExport
     from ..pending.results import Export
     from .journal import Entry, Journal, State
     from .progress import Meter

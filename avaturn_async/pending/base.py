@@ -7,6 +7,7 @@ look at the API is a short task that ends with the look. When the last awaiter l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import math
@@ -28,7 +29,6 @@ from ..errors import (
     WaitTimeoutError,
     WebhooksRequiredError,
 )
-from ..http.throttle import Slots
 from ..models import RenderStatus, ScanStatus
 from .polling import CONFIRM_DELAYS
 from .resume_token import write_token
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..webhooks.mailbox import Delivery
-    from .context import Desk
+    from .context import PendingContext
     from .results import ResolvedBy
 
 __all__ = ["NotYetError", "Pending"]
@@ -67,8 +67,11 @@ _NEVER = -math.inf
 #: The awaiters of who has none; nothing is ever added to it.
 _NOBODY: list[Waiter] = []
 
-#: For the looks that a webhook woke: somebody's wait is as good as over.
-_AT_ONCE: Final = Slots(math.inf)
+#: Failed events, each followed by a poll that says pending, after which the next one ends a wait.
+FAILURES_DOUBTED = 2
+
+#: For polls triggered by an event, which do not queue behind scheduled ones.
+_UNLIMITED: Final = contextlib.nullcontext()
 
 _TRANSIENT = (TransportError, RateLimitError, ServerError)
 
@@ -87,10 +90,12 @@ class Pending(ABC, Generic[T]):
         "_born",
         "_confirming",
         "_context",
+        "_contextvars",
         "_created_at",
-        "_desk",
         "_ending",
         "_extra_look",
+        "_failed_events",
+        "_failure_reported",
         "_last_trouble",
         "_last_wake",
         "_looks",
@@ -116,7 +121,7 @@ class Pending(ABC, Generic[T]):
 
     def __init__(
         self,
-        desk: Desk,
+        context: PendingContext,
         avatar_id: UUID,
         *,
         status: Status,
@@ -124,7 +129,7 @@ class Pending(ABC, Generic[T]):
         created_at: float | None = None,
         look_now: bool = False,
     ) -> None:
-        self._desk = desk
+        self._context = context
         self.avatar_id = avatar_id
         self.status = status
         self._position = position or ""
@@ -138,12 +143,14 @@ class Pending(ABC, Generic[T]):
         self._extra_look = math.inf
         self._last_wake = _NEVER
         self._confirming = len(CONFIRM_DELAYS)
+        self._failed_events = 0
+        self._failure_reported = False
         self._looks = self._polls = self._misses = 0
         self._last_trouble: str | None = None
         self._ending: T | AvaturnError | None = None
         self._waiters: list[Waiter] = _NOBODY
         self.due = NO_TIME
-        self._context: contextvars.Context | None = None
+        self._contextvars: contextvars.Context | None = None
         self._watch: asyncio.Future[Delivery] | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -169,7 +176,7 @@ class Pending(ABC, Generic[T]):
         """
         try:
             if self._ending is None:
-                await self._wait(self._desk.wait_timeout if isinstance(timeout, ClientDefault) else timeout)
+                await self._wait(self._context.wait_timeout if isinstance(timeout, ClientDefault) else timeout)
             return self.result()
         except AvaturnError as error:
             error.resume_token = self.resume_token
@@ -180,7 +187,7 @@ class Pending(ABC, Generic[T]):
 
     async def refresh(self) -> Status:
         """Read the job once, now, and return its status; errors are raised as they are."""
-        self._desk.check_open()
+        self._context.check_open()
         if self._ending is None:
             self._polls += 1
             try:
@@ -212,7 +219,7 @@ class Pending(ABC, Generic[T]):
             self._created_at = time.time() - self._waited()
         position = self._position if self._anchored else None
         fields = {"avatar_id": str(self.avatar_id), "position": position, **self._token_fields()}
-        return write_token(self._kind, self._desk.transport.base_url, self._created_at, fields)
+        return write_token(self._kind, self._context.transport.base_url, self._created_at, fields)
 
     def __str__(self) -> str:
         return f"the {self._noun} of avatar {self.avatar_id}"
@@ -250,12 +257,12 @@ class Pending(ABC, Generic[T]):
 
     def _learn(self, by: ResolvedBy, *, failed: bool) -> None:
         """Note that webhooks come, or don't, and how long the job took where it was awaited from the start."""
-        desk, told = self._desk, by == "webhook"
-        if desk.mailbox is not None:
-            desk.evidence.note(by_webhook=told)
+        context, told = self._context, by == "webhook"
+        if context.mailbox is not None:
+            context.evidence.note(by_webhook=told)
         if self._attended and not failed:
             seen = self._waited()
-            desk.pace.ended(self._kind, seen=seen, pending=seen if told else self._pending_at)
+            context.pace.ended(self._kind, seen=seen, pending=seen if told else self._pending_at)
 
     def _settle_failed(self, by: ResolvedBy) -> None:
         told = {"create": "the API said so at once", "webhook": "a webhook said so", "poll": "the API said so"}[by]
@@ -280,7 +287,7 @@ class Pending(ABC, Generic[T]):
     # One awaiter.
 
     async def _wait(self, timeout: float | None) -> None:
-        loop = self._desk.check_open()
+        loop = self._context.check_open()
         self._check_source()
         timeout = None if timeout is None else float(timeout)
         if timeout is not None and math.isnan(timeout):
@@ -302,7 +309,7 @@ class Pending(ABC, Generic[T]):
             raise self._timed_out(timeout)
 
     def _check_source(self) -> None:
-        if not self._readable and (self._desk.mailbox is None or not self._desk.authenticated):
+        if not self._readable and (self._context.mailbox is None or not self._context.authenticated):
             raise WebhooksRequiredError(
                 f"{self} can only be awaited by a client with an authenticated webhooks= receiver or mailbox: "
                 "the API has no endpoint that reads a render"
@@ -337,33 +344,34 @@ class Pending(ABC, Generic[T]):
     # The runners of the race: a place in the mailbox, and a timer.
 
     def _arm(self) -> None:
-        self._desk.armed.add(self)
+        self._context.armed.add(self)
         if self._next_look == NO_TIME:
             self._attended = self._waited() < PROMPT
-            self._next_look = self._born + self._desk.pace.delay(0, kind=self._kind)
-        self._context = contextvars.copy_context()  # that of the first awaiter is the looks' too
+            self._next_look = self._born + self._context.pace.delay(0, kind=self._kind)
+        self._contextvars = contextvars.copy_context()  # that of the first awaiter is the looks' too
         self._subscribe()
         self._set_timer()
 
     def _disarm(self) -> None:
-        self._desk.armed.discard(self)
-        self._desk.timetable.cancel(self)
+        self._context.armed.discard(self)
+        self._failed_events, self._failure_reported = 0, False
+        self._context.timetable.cancel(self)
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
         if self._reading is not None and self._reading is not _current_task():
-            self._desk.cancel(self._reading)
+            self._context.cancel(self._reading)
             self._reading = None
 
     def _subscribe(self) -> None:
-        if self._desk.mailbox is None:
+        if self._context.mailbox is None:
             return
         try:
-            self._watch = asyncio.ensure_future(self._desk.mailbox.wait(self._key, self._position))
+            self._watch = asyncio.ensure_future(self._context.mailbox.wait(self._key, self._position))
         except Exception as error:  # noqa: BLE001 - whatever a mailbox raises, polling goes on
             asyncio.get_running_loop().call_soon(self._lost_mailbox, error)
         else:
-            self._watch.add_done_callback(self._on_delivery, context=self._context)
+            self._watch.add_done_callback(self._on_delivery, context=self._contextvars)
 
     def _on_delivery(self, watch: asyncio.Future[Delivery]) -> None:
         if watch.cancelled() or watch is not self._watch:
@@ -389,11 +397,18 @@ class Pending(ABC, Generic[T]):
     def _heed(self, delivery: Delivery) -> None:
         if delivery.authenticated:
             self._accept(delivery)
-        elif self._readable and self._desk.hints.take(self._key):
+        elif self._readable and self._context.hints.take(self._key):
             self._wake_look()
 
-    def _believes_failure(self, delivery: Delivery) -> bool:
-        return self._anchored and delivery.only and not self._desk.versions.ambiguous(self.avatar_id)
+    def _on_failed_event(self) -> None:
+        """Poll; the third failed event in one wait ends it, so that a failing job is not restarted for ever."""
+        if self._failed_events >= FAILURES_DOUBTED:
+            self.status = type(self.status).FAILED
+            self._settle_failed("webhook")
+        else:
+            self._failure_reported = True
+            self._confirming = len(CONFIRM_DELAYS)
+            self._wake_look()
 
     def _confirm(self) -> None:
         """Look now because an authenticated event said ready, and again soon while the API still says pending."""
@@ -405,9 +420,9 @@ class Pending(ABC, Generic[T]):
         self._set_timer()
 
     def _set_timer(self) -> None:
-        self._desk.timetable.cancel(self)
+        self._context.timetable.cancel(self)
         if self._readable and self._reading is None and self._waiters:
-            self._desk.timetable.put(self, min(self._next_look, self._extra_look))
+            self._context.timetable.put(self, min(self._next_look, self._extra_look))
 
     def on_time(self) -> None:
         """Look, as the timetable says."""
@@ -422,27 +437,24 @@ class Pending(ABC, Generic[T]):
         now = time.monotonic() if now is None else now
         if cause == "webhook":
             self._last_wake, self._extra_look = now, math.inf
+            self._failed_events += self._failure_reported
+            self._failure_reported = False
         scheduled = self._next_look <= now + SLACK
         self._looks += scheduled
-        self._desk.timetable.cancel(self)
-        context = contextvars.copy_context() if self._context is None else self._context.copy()
-        self._reading = self._desk.spawn(self._look_once(cause, scheduled=scheduled), context)
+        self._context.timetable.cancel(self)
+        context = contextvars.copy_context() if self._contextvars is None else self._contextvars.copy()
+        self._reading = self._context.spawn(self._look_once(cause, scheduled=scheduled), context)
 
     def _plan_next_look(self) -> None:
         now = time.monotonic()
-        delay = self._desk.pace.delay(self._looks, age=now - self._born, kind=self._kind, misses=self._misses)
+        delay = self._context.pace.delay(self._looks, age=now - self._born, kind=self._kind, misses=self._misses)
         self._next_look = now + delay
 
     async def _look_once(self, cause: Literal["webhook", "poll"], *, scheduled: bool) -> None:
         self._polls += 1
-        turns = self._desk.looking if cause == "poll" else _AT_ONCE
         try:
-            if not turns.take():
-                await turns.wait()
-            try:
+            async with self._context.polling if cause == "poll" else _UNLIMITED:
                 await self._read(cause)
-            finally:
-                turns.release()
             self._misses = 0
             self._pending_at = self._waited()
         except AvaturnError as error:
@@ -456,7 +468,7 @@ class Pending(ABC, Generic[T]):
             task = _current_task()
             if self._reading is task:
                 self._reading = None
-            self._desk.ended(task)
+            self._context.ended(task)
         if scheduled:  # from now on: a slow API is not asked back to back
             self._plan_next_look()
         self._look_on(cause)

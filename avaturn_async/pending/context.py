@@ -11,9 +11,8 @@ import attrs
 from ..config import PollPolicy
 from ..errors import AvaturnError, ClientClosedError, TransportError, WaitError
 from ..http import codec, endpoints
-from ..http.throttle import Slots
 from ..models import NewExportResponse, RenderStatus
-from .polling import HintBudget, Pace, RecentVersions, WebhookEvidence
+from .polling import HintBudget, Pace, WebhookEvidence
 from .timetable import Timetable
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from ..http.transport import Transport
     from ..webhooks.mailbox import Mailbox
 
-__all__ = ["Desk"]
+__all__ = ["PendingContext"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +34,10 @@ class _Waiting(Protocol):
 
 
 @attrs.define(kw_only=True, eq=False)
-class Desk:
+class PendingContext:
     """The shared part of a client's pending objects.
 
-    At most `most_looks` of them look at once by their schedule: however many wait, their users' own calls and what a
+    At most `most_polls` of them look at once by their schedule: however many wait, their users' own calls and what a
     webhook woke find a connection, where there is more than one.
     """
 
@@ -49,12 +48,11 @@ class Desk:
     authenticated: bool = True
     confirm: bool = True
     wait_timeout: float | None = 900
-    most_looks: int = 33
+    most_polls: int = 33
     evidence: WebhookEvidence = attrs.field(factory=WebhookEvidence)
     hints: HintBudget = attrs.field(factory=HintBudget)
-    versions: RecentVersions = attrs.field(factory=RecentVersions)
     timetable: Timetable = attrs.field(init=False, factory=Timetable)
-    looking: Slots = attrs.field(init=False)
+    polling: asyncio.Semaphore = attrs.field(init=False)
     pace: Pace = attrs.field(init=False)
     armed: set[_Waiting] = attrs.field(init=False, factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
@@ -63,7 +61,7 @@ class Desk:
 
     def __attrs_post_init__(self) -> None:
         self.pace = Pace(self.policy, self.evidence)
-        self.looking = Slots(self.most_looks)
+        self.polling = asyncio.Semaphore(self.most_polls)
 
     def check_open(self) -> asyncio.AbstractEventLoop:
         """Return the running loop, or raise ClientClosedError or WrongLoopError."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..config import PollPolicy
 
-__all__ = ["CONFIRM_DELAYS", "Durations", "HintBudget", "Pace", "RecentVersions", "WebhookEvidence"]
+__all__ = ["CONFIRM_DELAYS", "Durations", "HintBudget", "Pace", "WebhookEvidence"]
 
 #: Seconds to further looks where an authenticated event says ready and the API still says pending.
 CONFIRM_DELAYS = (0.5, 1.0, 2.0)
@@ -168,40 +168,3 @@ class HintBudget:
         while self._last and next(iter(self._last.values())) <= now - self.EVERY:
             self._last.popitem(last=False)
         self._recent = [moment for moment in self._recent if moment > now - 1]
-
-
-class RecentVersions:
-    """Remember which avatars got a new version after an export, while an event for the older one may still come.
-
-    An event names no version (contract, ExportReadyWebhook), so a `failed` for such an avatar may be the older one's.
-    """
-
-    __slots__ = ("_clock", "_exported", "_revised")
-
-    KEPT = 900.0
-    LIMIT = 10_000
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._exported: OrderedDict[Hashable, float] = OrderedDict()
-        self._revised: OrderedDict[Hashable, float] = OrderedDict()
-
-    def exported(self, avatar: Hashable) -> None:
-        """Note that an export of `avatar` was asked for."""
-        self._note(self._exported, avatar)
-
-    def revised(self, avatar: Hashable) -> None:
-        """Note that the customization of `avatar` was set."""
-        if avatar in self._exported:
-            self._note(self._revised, avatar)
-
-    def ambiguous(self, avatar: Hashable) -> bool:
-        """Say whether an event for `avatar` may belong to a version that is no longer wanted."""
-        return self._revised.get(avatar, -self.KEPT) > self._clock() - self.KEPT
-
-    def _note(self, kept: OrderedDict[Hashable, float], avatar: Hashable) -> None:
-        now = self._clock()
-        kept[avatar] = now
-        kept.move_to_end(avatar)
-        while len(kept) > self.LIMIT or next(iter(kept.values())) <= now - self.KEPT:
-            kept.popitem(last=False)

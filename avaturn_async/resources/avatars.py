@@ -17,13 +17,13 @@ from ..models import (
     ScanStatus,
     as_uuid,
 )
-from ..pending.jobs import PendingAvatar
+from ..pending.avatar import PendingAvatar
 from ..pending.resume_token import read_token
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ..pending.context import Desk
+    from ..pending.context import PendingContext
     from .photos import Photos
 
 __all__ = ["Avatars"]
@@ -32,11 +32,11 @@ __all__ = ["Avatars"]
 class Avatars:
     """``client.avatars``."""
 
-    __slots__ = ("_desk", "_transport")
+    __slots__ = ("_context", "_transport")
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._transport = desk.transport
+    def __init__(self, context: PendingContext) -> None:
+        self._context = context
+        self._transport = context.transport
 
     async def list(self, user_id: str, *, include_not_ready: bool = False) -> list[AvatarListItem]:
         """Return a user's avatars; only those successfully processed unless `include_not_ready`."""
@@ -84,14 +84,14 @@ class Avatars:
             _check(customization)
         form = await photos.read()
         made = await self.create(user_id)
-        position = await self._desk.position(f"avatar:{made.avatar_id}")
+        position = await self._context.position(f"avatar:{made.avatar_id}")
         try:
             await self._upload(made.upload_url, form)
         except AvaturnError as error:
             error.avatar_id = made.avatar_id
             raise
         return PendingAvatar(
-            self._desk,
+            self._context,
             made.avatar_id,
             user_id,
             customization=customization,
@@ -102,7 +102,7 @@ class Avatars:
     def pending(self, user_id: str, avatar_id: str | UUID) -> PendingAvatar:
         """Return the pending object of an avatar made elsewhere, such as in a session; await it for the scan's end."""
         return PendingAvatar(
-            self._desk, as_uuid(avatar_id, "avatar_id"), user_id, status=ScanStatus.PENDING, look_now=True
+            self._context, as_uuid(avatar_id, "avatar_id"), user_id, status=ScanStatus.PENDING, look_now=True
         )
 
     def resume(self, token: str) -> PendingAvatar:
@@ -115,7 +115,7 @@ class Avatars:
         fields = read_token(token, kind="avatar", base_url=self._transport.base_url)
         wanted = fields.get("customization")
         return PendingAvatar(
-            self._desk,
+            self._context,
             as_uuid(fields.get("avatar_id", ""), "the token's avatar_id"),
             str(fields.get("user_id", "")),
             customization=None if wanted is None else _customization_of(wanted),
@@ -136,10 +136,8 @@ class Avatars:
             ConflictError: an asset does not fit its slot.
             GoneError: assets are no longer available; ``asset_ids`` has them.
         """
-        avatar = as_uuid(avatar_id, "avatar_id")
         _check(customization)
-        self._desk.versions.revised(avatar)
-        await self._transport.request(endpoints.set_customization(avatar, customization))
+        await self._transport.request(endpoints.set_customization(as_uuid(avatar_id, "avatar_id"), customization))
 
     async def delete(self, user_id: str, avatar_id: str | UUID, *, missing_ok: bool = False) -> None:
         """Delete one avatar of a user, with its cached exports; `missing_ok` takes a 404 for success."""

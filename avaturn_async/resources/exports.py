@@ -9,7 +9,7 @@ from ..config import CLIENT_DEFAULT, ClientDefault
 from ..http import codec, endpoints
 from ..models import NewExportResponse, RenderStatus, as_uuid
 from ..pending.base import NotYetError
-from ..pending.jobs import PendingExport
+from ..pending.export import PendingExport
 from ..pending.resume_token import read_token
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..batch.export_batch import AvatarIds, BatchProgress
     from ..batch.journal import Journal
-    from ..pending.context import Desk
+    from ..pending.context import PendingContext
     from ..pending.results import Export
 
 __all__ = ["Exports"]
@@ -28,10 +28,10 @@ __all__ = ["Exports"]
 class Exports:
     """``client.exports``."""
 
-    __slots__ = ("_desk",)
+    __slots__ = ("_context",)
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: PendingContext) -> None:
+        self._context = context
 
     async def create(self, avatar_id: str | UUID) -> PendingExport:
         """Start the export of an avatar as it is now, or join the one that goes on; await what this returns.
@@ -40,16 +40,15 @@ class Exports:
         avatar made by direct upload it is undefined until its customization is set.
         """
         avatar = as_uuid(avatar_id, "avatar_id")
-        desk = self._desk
+        context = self._context
         position = None
-        if desk.mailbox is not None:  # where no event comes, there is none to be told from others
-            position = await desk.position(f"export:{avatar}")
-            desk.versions.exported(avatar)
-        answer = await desk.transport.request(endpoints.create_export(avatar))
+        if context.mailbox is not None:  # where no event comes, there is none to be told from others
+            position = await context.position(f"export:{avatar}")
+        answer = await context.transport.request(endpoints.create_export(avatar))
         state = codec.load(answer.body, NewExportResponse)
-        pending = PendingExport(desk, avatar, status=state.status, position=position)
+        pending = PendingExport(context, avatar, status=state.status, position=position)
         try:  # noqa: SIM105 - each create comes through here, and a context manager would cost more than this
-            pending.heard(state, "create")
+            pending.update_from(state, "create")
         except NotYetError:  # ready without a url: the wait looks again
             pass
         return pending
@@ -105,7 +104,7 @@ class Exports:
     def _journal(self, path: str | os.PathLike[str]) -> Journal:
         from ..batch.journal import Journal  # SQLite, which only a journal needs
 
-        return Journal(path, self._desk.transport.base_url)
+        return Journal(path, self._context.transport.base_url)
 
     def resume(self, token: str) -> PendingExport:
         """Return the pending export of a resume token; nothing is sent until it is awaited.
@@ -114,9 +113,9 @@ class Exports:
             ConfigurationError: the token belongs to another base_url.
             ValueError: it is no token of an export.
         """
-        fields = read_token(token, kind="export", base_url=self._desk.transport.base_url)
+        fields = read_token(token, kind="export", base_url=self._context.transport.base_url)
         return PendingExport(
-            self._desk,
+            self._context,
             as_uuid(fields.get("avatar_id", ""), "the token's avatar_id"),
             status=RenderStatus.PENDING,
             position=fields.get("position"),

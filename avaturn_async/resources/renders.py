@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal, get_args
 from ..config import CLIENT_DEFAULT, ClientDefault
 from ..http import codec, endpoints
 from ..models import RenderResult, RenderStatus, as_uuid
-from ..pending.jobs import PendingRender
+from ..pending.render import PendingRender
 from ..pending.resume_token import read_token
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ..pending.context import Desk
+    from ..pending.context import PendingContext
     from ..pending.results import Render
 
 __all__ = ["ImageFormat", "Renders"]
@@ -27,10 +27,10 @@ _SCENE = re.compile(r"[a-zA-Z0-9_/]+")
 class Renders:
     """``client.renders``."""
 
-    __slots__ = ("_desk",)
+    __slots__ = ("_context",)
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: PendingContext) -> None:
+        self._context = context
 
     async def create(
         self, avatar_id: str | UUID, scene: str = "common/preview", *, format: ImageFormat = "jpg"
@@ -45,10 +45,10 @@ class Renders:
             format: ``jpg``, ``png`` or ``webp``.
         """
         avatar = as_uuid(avatar_id, "avatar_id")
-        answer = await self._desk.transport.request(endpoints.create_render(avatar, _scene(scene), _format(format)))
+        answer = await self._context.transport.request(endpoints.create_render(avatar, _scene(scene), _format(format)))
         state = codec.load(answer.body, RenderResult)
-        pending = PendingRender(self._desk, avatar, state.id, status=state.status)
-        pending.heard(state, "create")
+        pending = PendingRender(self._context, avatar, state.id, status=state.status)
+        pending.update_from(state, "create")
         return pending
 
     async def create_and_wait(
@@ -69,9 +69,9 @@ class Renders:
             ConfigurationError: the token belongs to another base_url.
             ValueError: it is no token of a render.
         """
-        fields = read_token(token, kind="render", base_url=self._desk.transport.base_url)
+        fields = read_token(token, kind="render", base_url=self._context.transport.base_url)
         return PendingRender(
-            self._desk,
+            self._context,
             as_uuid(fields.get("avatar_id", ""), "the token's avatar_id"),
             as_uuid(fields.get("id", ""), "the token's id"),
             status=RenderStatus.PENDING,

@@ -192,7 +192,7 @@ async def test_a_client_that_is_closed_ends_all_of_them() -> None:
     async with avatars(5, timing=Timing(scan=0, export=3600)) as (_, client, ids):
         async with client.exports.batch(ids, max_pending=2) as batch:
             running = asyncio.create_task(batch.run())
-            while not client._desk.armed:
+            while not client._context.armed:
                 await asyncio.sleep(0)
             await client.aclose()
             report = await running

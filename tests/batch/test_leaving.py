@@ -31,7 +31,7 @@ async def test_leaving_early_leaves_nothing() -> None:
                 for _ in range(wanted):
                     await anext(batch)
             assert not [task for task in asyncio.all_tasks() if "ExportBatch" in repr(task)]
-            assert not client._desk.armed
+            assert not client._context.armed
 
 
 @pytest.mark.parametrize("steps", range(40))

@@ -15,14 +15,14 @@ import pytest
 from avaturn_async import (
     AvaturnError,
     JobFailedError,
-    NewExportResponse,
     RateLimitError,
     RetryPolicy,
     ServerError,
     TransportError,
 )
 from avaturn_async.emulator import Emulator, Faults, Timing
-from avaturn_async.pending.jobs import PendingExport
+from avaturn_async.models import NewExportResponse
+from avaturn_async.pending.export import PendingExport
 from avaturn_async.resources import Exports
 
 from .kit import SEED, make_avatars, nothing_left, scaled, wired
@@ -81,8 +81,8 @@ class _Instant(Exports):
     """Exports that are ready at once, without an API."""
 
     async def create(self, avatar_id: str | UUID) -> PendingExport:
-        pending = PendingExport(self._desk, UUID(str(avatar_id)), status="pending")  # type: ignore[arg-type]
-        pending.heard(NewExportResponse(status="ready", url="https://files.example/x"), "create")  # type: ignore[arg-type]
+        pending = PendingExport(self._context, UUID(str(avatar_id)), status="pending")  # type: ignore[arg-type]
+        pending.update_from(NewExportResponse(status="ready", url="https://files.example/x"), "create")  # type: ignore[arg-type]
         return pending
 
 
@@ -96,7 +96,7 @@ async def test_iterated_outcomes_are_not_kept() -> None:
 
         gc.collect()
         tracemalloc.start()
-        exports = _Instant(client._desk)  # type: ignore[attr-defined]
+        exports = _Instant(client._context)  # type: ignore[attr-defined]
         async with exports.batch(source(), max_pending=256) as batch:
             async for _ in batch:
                 pass

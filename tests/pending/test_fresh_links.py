@@ -9,20 +9,20 @@ from uuid import UUID
 import pytest
 
 from avaturn_async import Export, WaitError
-from avaturn_async.pending.context import Desk
+from avaturn_async.pending.context import PendingContext
 
 AVATAR = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f0a")
 
 
-def answering(body: bytes) -> Desk:
-    """Return a desk whose transport always gets this answer."""
+def answering(body: bytes) -> PendingContext:
+    """Return a context whose transport always gets this answer."""
 
     class Transport:
         async def request(self, call: Any) -> Any:
             assert ("POST", {"avatar_id": str(AVATAR)}) == (call.method, call.query)
             return SimpleNamespace(body=body)
 
-    return Desk(transport=Transport(), downloader=None)  # type: ignore[arg-type]
+    return PendingContext(transport=Transport(), downloader=None)  # type: ignore[arg-type]
 
 
 async def test_a_fresh_link() -> None:
@@ -46,8 +46,8 @@ async def test_a_download_can_ask(asks: bool) -> None:
         async def fetch(self, url: str, path: str, **options: Any) -> None:
             asked.update(options)
 
-    desk = answering(b'{"status":"ready","url":"https://x/new"}')
-    source = desk if asks else None
+    context = answering(b'{"status":"ready","url":"https://x/new"}')
+    source = context if asks else None
     export = Export(
         avatar_id=AVATAR, url="u", resolved_by="poll", waited=1.0, polls=1, downloader=Downloader(), source=source
     )

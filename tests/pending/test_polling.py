@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from avaturn_async import PollPolicy
-from avaturn_async.pending.polling import HintBudget, Pace, RecentVersions, WebhookEvidence
+from avaturn_async.pending.polling import HintBudget, Pace, WebhookEvidence
 
 STEADY = PollPolicy(first=1, factor=2, cap=10, jitter=0, first_with_webhooks=20)
 
@@ -184,43 +184,3 @@ def test_hints_take_no_memory(clock: Clock) -> None:
         clock.now += 0.05
     assert len(budget._last) <= 50
     assert len(budget._recent) <= 10
-
-
-def test_a_new_version_after_an_export_is_ambiguous(clock: Clock) -> None:
-    """An event may be that of the older one."""
-    versions = RecentVersions(clock)
-    versions.exported("a")
-    assert not versions.ambiguous("a")
-    versions.revised("a")
-    assert (True, False) == (versions.ambiguous("a"), versions.ambiguous("b"))
-
-
-def test_a_new_version_of_what_was_never_exported_is_not(clock: Clock) -> None:
-    """There is no older export whose event could come."""
-    versions = RecentVersions(clock)
-    versions.revised("a")
-    versions.exported("a")
-    assert not versions.ambiguous("a")
-
-
-def test_versions_are_forgotten_after_fifteen_minutes(clock: Clock) -> None:
-    """As long as an event may be kept in a mailbox, and no longer."""
-    versions = RecentVersions(clock)
-    versions.exported("a")
-    versions.revised("a")
-    clock.now += 899
-    assert versions.ambiguous("a")
-    clock.now += 1
-    assert not versions.ambiguous("a")
-    versions.exported("b")
-    assert ["b"] == list(versions._exported)
-
-
-def test_versions_are_bounded(clock: Clock) -> None:
-    """A busy client remembers its last ten thousand avatars, those seen again included."""
-    versions = RecentVersions(clock)
-    for avatar in range(10_000):
-        versions.exported(avatar)
-    versions.exported(0)
-    versions.exported("new")
-    assert (10_000, False, True) == (len(versions._exported), 1 in versions._exported, 0 in versions._exported)

@@ -260,11 +260,11 @@ def test_an_outage_is_neither_fatal_nor_learned() -> None:
         world = World(say, policy=PollPolicy(jitter=0))
         for number in range(10):
             await (await world.exports.create(UUID(int=number))).wait()
-        learned = world.desk.pace.delay(0, kind="export")
+        learned = world.context.pace.delay(0, kind="export")
         exports = [await world.exports.create(UUID(int=number)) for number in range(100, 120)]
         down_until = asyncio.get_running_loop().time() + 60
         await asyncio.gather(*exports)
-        assert learned == world.desk.pace.delay(0, kind="export")
+        assert learned == world.context.pace.delay(0, kind="export")
 
     run(story())
 
@@ -285,7 +285,7 @@ def test_a_refresh_teaches_nothing() -> None:
             await asyncio.sleep(500)
             world.transport.say = saying(READY)
             await export.refresh()
-        assert 1 == world.desk.pace.delay(0, kind="export")
+        assert 1 == world.context.pace.delay(0, kind="export")
 
     run(story())
 
@@ -323,7 +323,7 @@ def test_nothing_is_learned_from_waits_that_were_not_whole(disturbed: str) -> No
             await asyncio.sleep(500)
             world.transport.say = saying(READY)
             await export
-        assert 1 == world.desk.pace.delay(0, kind="export")
+        assert 1 == world.context.pace.delay(0, kind="export")
 
     run(story())
 
@@ -341,7 +341,7 @@ def test_many_waits_leave_connections_to_others() -> None:
             under_way -= 1
             return Response(status=200, body=json.dumps(PENDING).encode(), headers={})
 
-        world = World(saying(PENDING), most_looks=3)
+        world = World(saying(PENDING), most_polls=3)
         exports = [await world.exports.create(UUID(int=number)) for number in range(20)]
         world.transport.request = request  # type: ignore[method-assign]
         waits = [asyncio.create_task(export.wait(timeout=9)) for export in exports]
@@ -365,7 +365,7 @@ def test_the_last_awaiter_leaves_nothing_behind() -> None:
         waiting = asyncio.create_task(export.wait())
         await after(1.5, waiting.cancel)
         await asyncio.gather(waiting, return_exceptions=True)
-        assert not world.desk.armed
+        assert not world.context.armed
         assert (NO_TIME, None, []) == (export.due, export._reading, export._waiters)
         await asyncio.sleep(100)
         assert 2 == len(world.times)
@@ -384,10 +384,10 @@ def test_a_look_that_never_began_leaves_nothing_behind() -> None:
         export._look("poll")
         export._disarm()
         waiting.cancel()
-        assert 1 == len(world.desk._tasks)
+        assert 1 == len(world.context._tasks)
         await asyncio.gather(waiting, return_exceptions=True)
         await asyncio.sleep(0)
-        assert (1, set()) == (len(world.times), world.desk._tasks)
+        assert (1, set()) == (len(world.times), world.context._tasks)
 
     run(story())
 
@@ -402,7 +402,7 @@ def test_asyncio_timeout_around_wait_behaves() -> None:
             async with asyncio.timeout(2):
                 await export
         assert not isinstance(caught.value, WaitTimeoutError)
-        assert not world.desk.armed
+        assert not world.context.armed
 
     run(story())
 
@@ -542,12 +542,12 @@ def test_closing_ends_waits() -> None:
         world = World(saying(PENDING), latency=0.5)
         export = await world.exports.create(AVATAR)
         waits = [asyncio.create_task(export.wait()) for _ in range(3)]
-        await after(1.2, world.desk.aclose)
+        await after(1.2, world.context.aclose)
         errors = await asyncio.gather(*waits, return_exceptions=True)
         assert [ClientClosedError] * 3 == [type(error) for error in errors]
         assert 3 == len({id(error) for error in errors})
         assert export.resume_token == errors[0].resume_token  # type: ignore[union-attr]
-        assert not world.desk.armed
+        assert not world.context.armed
 
     run(story())
 

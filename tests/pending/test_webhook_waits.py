@@ -7,13 +7,28 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 import pytest
 
 from avaturn_async import JobFailedError, RenderReadyWebhook, ResponseFormatError, ScanStatus, WaitTimeoutError
 from avaturn_async.models import AvatarReadyWebhook, ExternalAvatarCustomization
 from avaturn_async.webhooks import MemoryMailbox
 
-from .world import AVATAR, FAILED, PENDING, READY, RENDER, URL, VirtualLoop, World, after, export_event, run, saying
+from .world import (
+    AVATAR,
+    FAILED,
+    PENDING,
+    POLICY,
+    READY,
+    RENDER,
+    URL,
+    VirtualLoop,
+    World,
+    after,
+    export_event,
+    run,
+    saying,
+)
 
 
 def test_an_event_wakes_a_confirming_read() -> None:
@@ -101,18 +116,20 @@ def test_ready_event_but_pending_read_is_looked_at_again_soon() -> None:
     run(story())
 
 
-def test_a_lone_failed_event_ends_the_wait() -> None:
-    """Newer than the POST and alone in the mailbox, it is believed without a read that might start a new task."""
+def test_the_third_failed_event_ends_the_wait() -> None:
+    """Each of the first two is followed by a poll, which may start a new task; a job that keeps failing ends."""
 
     async def story() -> None:
         box = MemoryMailbox()
-        world = World(saying(PENDING), mailbox=box)
+        world = World(saying(PENDING), mailbox=box, policy=attrs.evolve(POLICY, first=60, cap=60))
         export = await world.exports.create(AVATAR)
         waiting = asyncio.create_task(export.wait())
-        await after(0.3, lambda: box.deliver(export_event("failed", None)))
+        for moment in (1, 2, 3):
+            await after(1, lambda: box.deliver(export_event("failed", None)))
+            assert not waiting.done(), moment
         with pytest.raises(JobFailedError) as caught:
             await waiting
-        assert ("webhook", "failed", [0]) == (caught.value.resolved_by, export.status, world.times)
+        assert ("webhook", "failed", [0, 1, 2]) == (caught.value.resolved_by, export.status, world.times)
 
     run(story())
 
@@ -180,7 +197,7 @@ def test_a_storm_of_events_costs_two_reads_a_second() -> None:
         with pytest.raises(WaitTimeoutError):
             await waiting
         assert 10 + 2 >= world.reads
-        assert not world.desk.armed
+        assert not world.context.armed
 
     run(story())
 
@@ -405,7 +422,7 @@ def test_cancellation_at_every_step_harms_nobody() -> None:
         interrupt_after(step, doomed)
         results = await asyncio.gather(doomed, other, sender, return_exceptions=True)
         assert URL == results[1].url  # type: ignore[union-attr]
-        assert not world.desk.armed
+        assert not world.context.armed
         return not doomed.cancelled()
 
     assert run_all_steps(story) > 10
@@ -421,7 +438,7 @@ def test_lone_awaiter_cancelled_at_every_step_leaves_nothing() -> None:
         doomed = asyncio.create_task(export.wait())
         interrupt_after(step, doomed)
         await asyncio.gather(doomed, return_exceptions=True)
-        assert not world.desk.armed
+        assert not world.context.armed
         assert URL == (await export).url
         return not doomed.cancelled()
 
@@ -442,7 +459,7 @@ def test_create_and_wait_cancelled_at_every_step_leaves_nothing() -> None:
         doomed = asyncio.create_task(bounded())
         interrupt_after(step, doomed)
         await asyncio.gather(doomed, return_exceptions=True)
-        assert not world.desk.armed
+        assert not world.context.armed
         return not doomed.cancelled()
 
     assert run_all_steps(story) > 6
@@ -468,7 +485,7 @@ def test_a_webhook_does_not_queue_with_polls() -> None:
 
     async def story() -> None:
         box = MemoryMailbox()
-        world = World(saying(PENDING), mailbox=box, latency=5, most_looks=1)
+        world = World(saying(PENDING), mailbox=box, latency=5, most_polls=1)
         others = [await world.exports.create(UUID(int=number)) for number in range(3)]
         export = await world.exports.create(AVATAR)
         waits = [asyncio.create_task(each.wait(timeout=40)) for each in others]

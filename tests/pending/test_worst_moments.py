@@ -27,7 +27,7 @@ def test_a_mailbox_that_is_closed_before_the_wait_leaves_polling() -> None:
         export = await world.exports.create(AVATAR)
         with pytest.raises(WaitTimeoutError):
             await export.wait(timeout=2)
-        assert not world.desk.armed
+        assert not world.context.armed
         assert URL == (await export.wait(timeout=60)).url
 
     run(story())
@@ -129,7 +129,7 @@ def test_any_number_is_a_timeout(timeout: float) -> None:
             await export.wait(timeout=timeout)
         with pytest.raises((TypeError, ValueError)):
             await export.wait(timeout="soon")  # type: ignore[arg-type]
-        assert not world.desk.armed
+        assert not world.context.armed
 
     run(story())
 
@@ -168,7 +168,7 @@ def test_a_wait_on_a_closed_client_is_refused() -> None:
     async def story() -> None:
         world = World(saying(PENDING))
         export = await world.exports.create(AVATAR)
-        await world.desk.aclose()
+        await world.context.aclose()
         with pytest.raises(ClientClosedError) as caught:
             await export
         assert export.resume_token == caught.value.resume_token

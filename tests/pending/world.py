@@ -16,7 +16,7 @@ from avaturn_async import PollPolicy
 from avaturn_async.http.endpoints import ApiRequest
 from avaturn_async.http.responses import Response
 from avaturn_async.models import ExportReadyWebhook
-from avaturn_async.pending.context import Desk
+from avaturn_async.pending.context import PendingContext
 from avaturn_async.resources import Avatars, Exports, Renders
 from avaturn_async.webhooks import MemoryMailbox
 
@@ -136,20 +136,20 @@ class World:
         mailbox: MemoryMailbox | None = None,
         latency: float = 0.0,
         policy: PollPolicy = POLICY,
-        **desk: Any,
+        **context: Any,
     ) -> None:
         self.transport = ScriptedTransport(say, latency)
         self.mailbox = mailbox
-        self.desk = Desk(
+        self.context = PendingContext(
             transport=self.transport,  # type: ignore[arg-type]
             downloader=None,  # type: ignore[arg-type]
             policy=policy,
             mailbox=mailbox,
-            **desk,
+            **context,
         )
-        self.exports = Exports(self.desk)
-        self.renders = Renders(self.desk)
-        self.avatars = Avatars(self.desk)
+        self.exports = Exports(self.context)
+        self.renders = Renders(self.context)
+        self.avatars = Avatars(self.context)
 
     @property
     def times(self) -> list[float]:

@@ -314,7 +314,7 @@ async def test_waiting_processes_are_killed(server: Server) -> None:
                 jobs.append(["exports", (await client.exports.create(avatar_id)).resume_token])
                 if number < renders:
                     jobs.append(["renders", (await client.renders.create(avatar_id)).resume_token])
-            await client._desk.mailbox.aclose()  # type: ignore[union-attr]
+            await client._context.mailbox.aclose()  # type: ignore[union-attr]
         crew = Crew([server.url, avaturn.url, avaturn.token], jobs, rng)
         for half in (0, 1):
             await crew.hire(set(range(half, len(jobs), 2)))

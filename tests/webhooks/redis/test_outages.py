@@ -215,7 +215,7 @@ async def test_each_outage_is_told_once(
         server.kill()
         await heard.outage()
         waits += twenty_waits(world)
-        await asyncio.gather(*(world.desk.position(key_of(export_event(avatar(each)))) for each in range(20)))
+        await asyncio.gather(*(world.context.position(key_of(export_event(avatar(each)))) for each in range(20)))
         await server.restart()
         await heard.healed()
         waits += twenty_waits(world)
