@@ -9,35 +9,44 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests", "lint", "types"]
-nox.options.default_venv_backend = "uv|virtualenv"  # the first of them that is there
+nox.options.default_venv_backend = "uv|virtualenv"  # the first of them that is installed
 nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 EXTRAS = ".[cli,emulator,redis,speedups,testing]"
-NPM_PACKAGES = ["gltf-validator@2.0.0-dev.3.10", "@stoplight/prism-cli@5"]
+NPM_PACKAGES = ["gltf-validator@2.0.0-dev.3.10", "@stoplight/prism-cli@5.16.0"]
+#: Processes that share the tests: tests that wait leave a core idle, so there are more of them than cores.
+PARALLEL = ["-n", str(min(8, 1 + (os.cpu_count() or 1))), "--dist", "worksteal"]
 GROUPS = nox.project.load_toml("pyproject.toml")
 
 
-def install(session: nox.Session, group: str) -> None:
-    """Install the package for editing, and a dependency group, also where pip knows no groups."""
-    session.install("-e", EXTRAS, *nox.project.dependency_groups(GROUPS, group))
+def install(session: nox.Session, group: str, *options: str) -> None:
+    """Install the package for editing, and a dependency group; this also works where pip has no --group."""
+    session.install(*options, "-e", EXTRAS, *nox.project.dependency_groups(GROUPS, group))
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Test on this Python, and measure what the tests cover."""
+    """Test on this Python, and measure branch coverage."""
     install(session, "test")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
 
 @nox.session(python=PYTHONS)
 def tests_all(session: nox.Session) -> None:
-    """Test on every Python that is supported and there."""
+    """Test on every supported Python that is installed, without the slow tests."""
     install(session, "test")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", "not slow and not npm and not chaos", *session.posargs)
+
+
+@nox.session(venv_backend="uv")
+def tests_lowest(session: nox.Session) -> None:
+    """Test with the oldest version of each direct dependency that pyproject.toml allows."""
+    install(session, "test", "--resolution", "lowest-direct")
+    session.run("pytest", *PARALLEL, "-m", "not slow and not npm and not chaos", *session.posargs)
 
 
 @nox.session
@@ -53,16 +62,16 @@ def types(session: nox.Session) -> None:
     """Check the types of the package, and those that its users see."""
     install(session, "types")
     session.run("mypy")
+    session.run("pyright", "--verifytypes", "avaturn_async", "--ignoreexternal")
 
 
 @nox.session
 def contract_npm(session: nox.Session) -> None:
-    """Check against tools that are not ours: the glTF validator, and Prism serving the contract."""
+    """Check against independent tools: the glTF validator, and Prism serving the contract."""
     install(session, "test")
     folder = Path(session.create_tmp())
-    session.run(
-        "npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), *NPM_PACKAGES, external=True, silent=True
-    )
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
+    session.run("npm", "install", *options, *NPM_PACKAGES, external=True, silent=True)
     environment = {"AVATURN_NODE_MODULES": str(folder / "node_modules"), "AVATURN_REQUIRE_NPM": "1"}
     session.run("pytest", "-m", "npm", *session.posargs, env=environment)
 
@@ -77,6 +86,6 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the SDK beside what a user would write by hand, and write the table down."""
+    """Measure the SDK beside what a user would write or install, and write the table to RESULTS.md."""
     install(session, "bench")
     session.run("python", "-m", "benchmarks", "--write", *session.posargs)
