@@ -4,315 +4,241 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from ..errors import ClientClosedError
 from ..models import RenderReadyWebhook
-from .hints import bare
-from .mailbox import Delivery
-from .rows import AUTHENTICATED, EXPIRES, ONLY, PLACE, RENDERS_END, SERIAL, event_in, make_row, place_of, place_under
+from .events import key_of
+from .mailbox import Delivery, replaces, strip_untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from .events import Event
-    from .rows import Place, Row
 
 __all__ = ["MemoryMailbox"]
 
-#: Rows of events that were not authenticated: mere hints, of which anyone can send any number.
-_MOST_HINTS = 1000
+#: Rows of unauthenticated events that are kept without an awaiter.
+_MAX_UNAUTHENTICATED = 1000
 
-#: Which rows are evicted first: hints, then what can be read again, then renders, which can't.
-_HINT, _JOB, _RENDER = range(3)
+#: The order of eviction. Exports and avatars can also be polled, renders can't.
+_UNAUTHENTICATED, _POLLABLE, _RENDER = range(3)
 
-_new = object.__new__
-_set_id, _set_event, _set_authenticated, _set_only = (
-    getattr(Delivery, name).__set__ for name in ("id", "event", "authenticated", "only")
-)
+#: Bytes of a row and its event besides the event's texts and unknown fields, measured.
+_ROW_OVERHEAD = 600
+
+#: Fields of any length.
+_TEXTS = ("user_id", "session_id", "status", "export_url", "render_url")
 
 
-class _Waiter(asyncio.Future[Any]):
-    """Somebody who waits for the next row of a key; a subclass, since a callback for each would cost more than it.
-
-    It is resolved with a row, and makes the delivery for who asks: one that was made at once would only burden the
-    garbage collector until then.
-    """
-
-    __slots__ = ("_event", "_key", "_mailbox")
-
-    def __init__(self, mailbox: MemoryMailbox, key: Place) -> None:
-        super().__init__(loop=asyncio.get_running_loop())
-        self._mailbox = mailbox
-        self._key = key
-
-    def wake(self, row: Row, event: Event) -> None:
-        """Resolve it with a row and the event in it."""
-        self._event = event
-        self.set_result(row)
-
-    def result(self) -> Delivery:
-        """Return the delivery."""
-        return self._mailbox._delivery(super().result(), self._event)
-
-    def __await__(self) -> Generator[Any, None, Delivery]:
-        yield from super().__await__()
-        return self.result()
-
-    __iter__ = __await__
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Cancel, and be forgotten; soon, since a garbage collector may call this while the mailbox is locked."""
-        cancelled = super().cancel(msg)
-        if cancelled and not self.get_loop().is_closed():
-            self.get_loop().call_soon(self._mailbox._forget, self._key, self)
-        return cancelled
+@attrs.frozen(eq=False)
+class _Row:
+    delivery: Delivery
+    rank: int
+    size: int
+    expires: float
 
 
 class MemoryMailbox:
-    """The default mailbox: bounded, within one process; `deliver` may be called from any thread and loop.
+    """The default mailbox: within one process, bounded in rows and bytes.
+
+    Beyond a bound, the oldest events without an awaiter are evicted: unauthenticated ones first, then those of exports
+    and avatars, then those of renders. At most 1,000 unauthenticated events are kept, and never at the expense of an
+    authenticated one. All methods may be called from any thread and event loop.
 
     Args:
-        ttl: seconds that a row lives; 15 minutes, as long as the link of a render (contract).
-        max_rows: beyond it the oldest rows that nobody awaits are evicted, exports and avatars before renders.
-            Of events that were not authenticated at most 1,000 are kept, and none at the cost of one that was.
+        ttl: Seconds that an event is kept. 15 minutes is as long as the url of a render is valid (contract).
+        max_rows: The most events that are kept.
+        max_bytes: The most memory that events take, as estimated.
+        clock: Returns the current time in seconds.
+
+    Raises:
+        ValueError: An argument is out of range.
     """
 
     def __init__(
-        self, *, ttl: float = 900, max_rows: int = 10_000, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        ttl: float = 900,
+        max_rows: int = 10_000,
+        max_bytes: int = 64 * 2**20,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not ttl > 0:
             raise ValueError(f"ttl must be a positive number of seconds, not {ttl!r}")
-        if max_rows < 1:
-            raise ValueError(f"max_rows must be at least 1, not {max_rows!r}")
+        for name, value in (("max_rows", max_rows), ("max_bytes", max_bytes)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value!r}")
         self._ttl = ttl
         self._max_rows = max_rows
+        self._max_bytes = max_bytes
         self._clock = clock
         self._lock = threading.Lock()
-        self._rows: dict[Place, Row] = {}
-        self._queues: tuple[deque[Row], ...] = (deque(), deque(), deque())  # of each rank; the oldest row first
-        self._aside: set[Place] = set()  # of rows that are out of their queue, as they are awaited
-        self._hints = 0
-        self._sweep_at = float("-inf")
-        # One for a key, as a rule: a dict would be twice its size.
-        self._waiters: dict[Place, _Waiter | dict[_Waiter, None]] = {}
+        self._rows: OrderedDict[str, _Row] = OrderedDict()  # oldest first, which is also the first to expire
+        self._evictable: tuple[OrderedDict[str, None], ...] = (OrderedDict(), OrderedDict(), OrderedDict())
+        self._bytes = 0
+        self._id_prefix = f"{time.time_ns():x}"  # resume tokens keep ids beyond the life of a process
         self._serials = itertools.count(1)
-        self._prefix = f"{time.time_ns():x}"
+        self._waiters: dict[str, list[asyncio.Future[Delivery]]] = {}
+        self._key_of: dict[asyncio.Future[Delivery], str] = {}  # a third of the memory of a partial for each waiter
         self._closed = False
 
     async def deliver(self, event: Event, *, authenticated: bool = True) -> None:
-        """Store `event` and wake who awaits it.
-
-        A render's row is written once, but an authenticated event replaces one that was not. An event that was not
-        authenticated never replaces one that was.
+        """Store `event` under its key and wake all awaiters of the key; see `Mailbox.deliver`.
 
         Raises:
-            ClientClosedError: the mailbox was closed.
+            ClientClosedError: The mailbox is closed.
         """
         self._put(event, authenticated)
 
-    def _put(self, event: Event, authenticated: bool) -> None:
-        place = place_of(event)
-        with self._lock:
-            self._check_open()
-            row = self._store(place, event, authenticated)
-            waiting = None if row is None else self._waiters.pop(place, None)
-        if row is not None and waiting is not None:
-            _wake(waiting, row, event if authenticated else event_in(row))
-
     async def position(self, key: str) -> str:
-        """Return the id of the row that stands under `key`, or ``""``."""
-        with self._lock:
-            self._check_open()
-            row = self._row(place_under(key))
-            return "" if row is None else self._id(row)
-
-    def wait(self, key: str, after: str) -> asyncio.Future[Delivery]:
-        """Return a future for the key's row as soon as its id differs from `after`; cancelling it forgets it.
+        """Return the id of the delivery that is stored under `key`, or ``""``.
 
         Raises:
-            ClientClosedError: the mailbox was closed; also from a future that was waiting.
+            ClientClosedError: The mailbox is closed.
         """
-        place = place_under(key)
-        waiter = _Waiter(self, place)
         with self._lock:
             self._check_open()
-            row = self._row(place)
-            if row is None or self._id(row) == after:
-                self._enlist(place, waiter)
-            else:
-                waiter.wake(row, event_in(row))
+            row = self._rows.get(key)
+            return "" if row is None else row.delivery.id
+
+    def wait(self, key: str, after: str) -> asyncio.Future[Delivery]:
+        """Return a future of the delivery under `key`, once its id differs from `after`.
+
+        Raises:
+            ClientClosedError: The mailbox is closed, or (from the future) was closed meanwhile.
+        """
+        waiter: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._check_open()
+            row = self._rows.get(key)
+            if row is not None and row.delivery.id != after:
+                waiter.set_result(row.delivery)
+                return waiter
+            if row is not None:
+                self._evictable[row.rank].pop(key, None)
+            self._waiters.setdefault(key, []).append(waiter)
+            self._key_of[waiter] = key
+        waiter.add_done_callback(self._forget)
         return waiter
 
     async def aclose(self) -> None:
-        """Forget all rows; who still waits gets ClientClosedError. Calling it again does nothing."""
+        """Drop all events and end all waits with `ClientClosedError`. Closing again does nothing."""
         with self._lock:
             self._closed = True
-            left = list(self._waiters.values())
+            waiters = [waiter for group in self._waiters.values() for waiter in group]
             self._waiters.clear()
+            self._key_of.clear()
             self._rows.clear()
-            for queue in self._queues:
-                queue.clear()
-        for waiting in left:
-            _tell(waiting, _refuse)
+            for keys in self._evictable:
+                keys.clear()
+        for waiter in waiters:
+            _call_on_its_loop(waiter, _fail)
 
     def _check_open(self) -> None:
+        """Raise if the mailbox is closed, and drop expired rows; every method begins with this."""
         if self._closed:
-            raise _closed()
+            raise ClientClosedError("the mailbox is closed")
+        now = self._clock()
+        while self._rows and next(iter(self._rows.values())).expires <= now:
+            self._remove(next(iter(self._rows)))
 
-    def _row(self, place: Place) -> Row | None:
-        row = self._rows.get(place)
-        return row if row is not None and row[EXPIRES] > self._clock() else None
-
-    def _id(self, row: Row) -> str:
-        return f"{self._prefix}-{row[SERIAL]}"
-
-    def _delivery(self, row: Row, event: Event) -> Delivery:
-        delivery = _new(Delivery)
-        _set_id(delivery, self._id(row))
-        _set_event(delivery, event)
-        _set_authenticated(delivery, row[AUTHENTICATED])
-        _set_only(delivery, row[ONLY])
-        return delivery
-
-    def _store(self, place: bytes, event: Event, authenticated: bool) -> Row | None:
-        now, rows = self._clock(), self._rows
-        standing = rows.get(place)
-        only = True
-        if standing is not None:
-            if standing[EXPIRES] > now:
-                if not _replaces(event, standing, authenticated=authenticated):
-                    return None
-                only = authenticated and not standing[AUTHENTICATED]
-            self._forget_row(standing)
+    def _put(self, event: Event, authenticated: bool) -> None:
+        key, is_render = key_of(event), isinstance(event, RenderReadyWebhook)
         if not authenticated:
-            event = bare(event)
-            self._hints += 1
-        row = rows[place] = make_row(place, now + self._ttl, next(self._serials), authenticated, only, event)
-        rank = _rank_of(row)
-        if now >= self._sweep_at or len(rows) > self._max_rows or self._hints > _MOST_HINTS:
-            self._make_room(now, rank)
-        queue = self._queues[rank]
-        queue.append(row)
-        if len(queue) > 2 * len(rows) + 16:
-            self._tidy(queue)
-        return row
-
-    def _make_room(self, now: float, rank: int) -> None:
-        """Drop expired rows, and evict what is too many of what may make room for a row of this rank."""
-        if now >= self._sweep_at:
-            self._sweep(now)
-        if self._hints > _MOST_HINTS:
-            self._evict(_HINT)
-        while len(self._rows) > self._max_rows and self._evict_for(rank):
-            pass
-
-    def _evict_for(self, rank: int) -> bool:
-        if self._hints and self._evict(_HINT):
-            return True
-        return rank != _HINT and (self._evict(_JOB) or self._evict(_RENDER))
-
-    def _sweep(self, now: float) -> None:
-        for queue in self._queues:
-            while queue and queue[0][EXPIRES] <= now:
-                self._drop(queue.popleft())
-        self._sweep_at = min((queue[0][EXPIRES] for queue in self._queues if queue), default=now + self._ttl)
-
-    def _evict(self, rank: int) -> bool:
-        """Drop the oldest row of this rank that nobody awaits; those that are awaited leave the queue meanwhile."""
-        queue = self._queues[rank]
-        while queue:
-            row = queue.popleft()
-            if self._rows.get(row[PLACE]) is not row:
-                continue
-            if row[PLACE] not in self._waiters:
-                self._drop(row)
-                return True
-            self._aside.add(row[PLACE])
-        return False
-
-    def _drop(self, row: Row) -> None:
-        if self._rows.get(row[PLACE]) is row:
-            del self._rows[row[PLACE]]
-            self._forget_row(row)
-
-    def _forget_row(self, row: Row) -> None:
-        """Count no more a row that was dropped or replaced."""
-        self._hints -= not row[AUTHENTICATED]
-        self._aside.discard(row[PLACE])
-
-    def _tidy(self, queue: deque[Row]) -> None:
-        """Forget the rows that were replaced, which are the most by now."""
-        standing = [each for each in queue if self._rows.get(each[PLACE]) is each]
-        queue.clear()
-        queue.extend(standing)
-
-    def _enlist(self, key: Place, waiter: _Waiter) -> None:
-        others = self._waiters.setdefault(key, waiter)
-        if isinstance(others, dict):
-            others[waiter] = None
-        elif others is not waiter:
-            self._waiters[key] = {others: None, waiter: None}
-
-    def _forget(self, key: Place, waiter: _Waiter) -> None:
+            event = strip_untrusted(event)
+        delivery = Delivery(f"{self._id_prefix}-{next(self._serials)}", event, authenticated)
         with self._lock:
-            waiting = self._waiters.get(key)
-            if isinstance(waiting, dict):
-                waiting.pop(waiter, None)
-            if waiting is waiter or waiting == {}:
+            self._check_open()
+            stored = self._rows.get(key)
+            if stored is not None:
+                if not replaces(
+                    authenticated=authenticated,
+                    stored_authenticated=stored.delivery.authenticated,
+                    is_render=is_render,
+                ):
+                    return
+                self._remove(key)
+            rank = (_RENDER if is_render else _POLLABLE) if authenticated else _UNAUTHENTICATED
+            row = _Row(delivery, rank, _ROW_OVERHEAD + _size_of(event), self._clock() + self._ttl)
+            waiters = self._waiters.pop(key, ())
+            if self._make_room(row) or waiters:
+                self._rows[key] = row
+                self._evictable[rank][key] = None
+                self._bytes += row.size
+            for waiter in waiters:
+                del self._key_of[waiter]
+        for waiter in waiters:
+            _call_on_its_loop(waiter, _resolve, delivery)
+
+    def _make_room(self, row: _Row) -> bool:
+        """Evict the oldest rows that nobody awaits until `row` fits, and return whether it does."""
+        unauthenticated = self._evictable[_UNAUTHENTICATED]
+        if row.rank == _UNAUTHENTICATED and len(unauthenticated) >= _MAX_UNAUTHENTICATED:
+            self._remove(next(iter(unauthenticated)))
+        for keys in self._evictable[: 1 if row.rank == _UNAUTHENTICATED else None]:
+            while keys and not self._has_room(row.size):
+                self._remove(next(iter(keys)))
+        return self._has_room(row.size)
+
+    def _has_room(self, size: int) -> bool:
+        return len(self._rows) < self._max_rows and self._bytes + size <= self._max_bytes
+
+    def _remove(self, key: str) -> None:
+        row = self._rows.pop(key)
+        self._evictable[row.rank].pop(key, None)
+        self._bytes -= row.size
+
+    def _forget(self, waiter: asyncio.Future[Delivery]) -> None:
+        """Drop a cancelled waiter; its key's event can be evicted again if no other is left."""
+        with self._lock:
+            key = self._key_of.pop(waiter, None)
+            if key is None:
+                return
+            self._waiters[key].remove(waiter)
+            if not self._waiters[key]:
                 del self._waiters[key]
-                if key in self._aside:
-                    self._aside.remove(key)
-                    row = self._rows[key]
-                    self._queues[_rank_of(row)].append(row)
+                if key in self._rows:
+                    self._evictable[self._rows[key].rank][key] = None
 
 
-def _rank_of(row: Row) -> int:
-    """Say which queue a row stands in."""
-    if not row[AUTHENTICATED]:
-        return _HINT
-    return _RENDER if row[PLACE][-1] == RENDERS_END else _JOB
+def _size_of(event: Event) -> int:
+    """Estimate the bytes of memory that an event takes, whatever JSON is in its unknown fields."""
+    values: list[Any] = [dict(event.extra), *(getattr(event, name, None) for name in _TEXTS)]
+    size = 0
+    while values:
+        value = values.pop()
+        size += sys.getsizeof(value)
+        if isinstance(value, dict):
+            values += value.keys()
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+    return size
 
 
-def _replaces(event: Event, standing: Row, *, authenticated: bool) -> bool:
-    if standing[AUTHENTICATED]:
-        return authenticated and not isinstance(event, RenderReadyWebhook)
-    return authenticated or not isinstance(event, RenderReadyWebhook)
+def _call_on_its_loop(waiter: asyncio.Future[Any], function: Callable[..., None], *arguments: Any) -> None:
+    loop = waiter.get_loop()
+    if loop is asyncio.get_running_loop():
+        function(waiter, *arguments)
+        return
+    with suppress(RuntimeError):  # the loop is closed, and nothing waits on it any more
+        loop.call_soon_threadsafe(function, waiter, *arguments)
 
 
-def _wake(waiting: _Waiter | dict[_Waiter, None], row: Row, event: Event) -> None:
-    if type(waiting) is _Waiter and waiting.get_loop() is asyncio._get_running_loop():  # as it is, as a rule
-        _resolve(waiting, row, event)
-    else:
-        _tell(waiting, _resolve, row, event)
-
-
-def _tell(waiting: _Waiter | dict[_Waiter, None], function: Callable[..., None], *arguments: Any) -> None:
-    """Call a function with each waiter, on the waiter's loop."""
-    here = asyncio._get_running_loop()
-    for waiter in waiting if isinstance(waiting, dict) else (waiting,):
-        loop = waiter.get_loop()
-        if loop is here:
-            function(waiter, *arguments)
-            continue
-        with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
-            loop.call_soon_threadsafe(function, waiter, *arguments)
-
-
-def _resolve(waiter: _Waiter, row: Row, event: Event) -> None:
+def _resolve(waiter: asyncio.Future[Delivery], delivery: Delivery) -> None:
     if not waiter.done():
-        waiter.wake(row, event)
+        waiter.set_result(delivery)
 
 
-def _refuse(waiter: _Waiter) -> None:
+def _fail(waiter: asyncio.Future[Delivery]) -> None:
     if not waiter.done():
         waiter.set_exception(ClientClosedError("the mailbox was closed while this was awaited"))
-        waiter.exception()  # whoever waits may be gone: no log for it
-
-
-def _closed() -> ClientClosedError:
-    return ClientClosedError("the mailbox is closed")
+        waiter.exception()  # marks it as retrieved: an abandoned wait is no error to log

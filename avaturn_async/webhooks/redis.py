@@ -18,8 +18,7 @@ from ..errors import AvaturnError, ClientClosedError, TransportError, WrongLoopE
 from ..http import codec
 from ..redact import Secret
 from .events import Event, UnknownEvent, key_of, parse_event
-from .hints import bare
-from .mailbox import Delivery
+from .mailbox import Delivery, strip_untrusted
 
 try:
     from redis.asyncio import BlockingConnectionPool, Redis
@@ -58,7 +57,6 @@ if not standing or standing.id ~= row.id then
   if standing and (once or standing.authenticated) and (standing.authenticated and once or not row.authenticated) then
     return 0
   end
-  row.only = not standing or (row.authenticated and not standing.authenticated)
   redis.call('SET', KEYS[1], cjson.encode(row), 'PX', ARGV[3])
 end
 redis.call('PUBLISH', ARGV[4], ARGV[5])
@@ -128,7 +126,7 @@ class RedisMailbox:
             TransportError: Redis can't be used; the event may or may not be stored.
         """
         key = key_of(event)
-        kept, ttl = (event, self._ttl) if authenticated else (bare(event), self._hint_ttl)
+        kept, ttl = (event, self._ttl) if authenticated else (strip_untrusted(event), self._hint_ttl)
         row = {"id": uuid.uuid4().hex, "authenticated": authenticated, "event": codec.dumps(kept).decode()}
         args = [codec.dumps(row), int(key.startswith("render:")), ttl, self._prefix + "wake", key]
         await self._ask(lambda client: client.register_script(_DELIVER)([self._prefix + key], args))
@@ -383,10 +381,10 @@ def _obey() -> None:
 def _delivery_of(row: Any) -> Delivery | None:
     """Read a row; one that we did not write is as good as none."""
     try:
-        kept = codec.loads(row or b"null")
+        kept = codec.loads(row.encode() if isinstance(row, str) else row or b"null")
         event = parse_event(kept["event"])
         if isinstance(event, UnknownEvent):
             return None
-        return Delivery(kept["id"], event, kept["authenticated"], kept["only"])
+        return Delivery(kept["id"], event, kept["authenticated"])
     except (AvaturnError, LookupError, TypeError):
         return None

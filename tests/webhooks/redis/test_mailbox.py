@@ -13,11 +13,11 @@ import attrs
 import pytest
 from redis.asyncio import Redis, RedisCluster
 
-from avaturn_async import TransportError, WrongLoopError
+from avaturn_async import Delivery, TransportError, WrongLoopError
+from avaturn_async.testing.mailbox_contract import SharedMailboxContract
 from avaturn_async.webhooks import key_of
 from avaturn_async.webhooks.redis import _DELIVER, RedisMailbox
 
-from ..mailbox_contract import MailboxContract, standing
 from ..samples import avatar, export_event, render_event
 from .conftest import MakeRedisMailbox
 from .server import Server, free_port
@@ -26,21 +26,24 @@ EXPORT, RENDERED = export_event(), render_event()
 KEY = key_of(EXPORT)
 
 
-class TestContract(MailboxContract):
-    """The contract, in Redis."""
+async def standing(mailbox: RedisMailbox, event: Any) -> Delivery:
+    """Return the delivery that is stored under the key of `event`."""
+    return await mailbox.wait(key_of(event), "")
 
 
-class TestContractWithTextAnswers(MailboxContract):
-    """The contract, through a url that has answers decoded."""
+@pytest.mark.parametrize("query", ["", "?decode_responses=True"], ids=["bytes", "text"])
+class TestContract(SharedMailboxContract):
+    """The contract, in Redis, with answers as bytes and as text."""
 
     @pytest.fixture
-    def make_mailbox(self, make_mailbox: MakeRedisMailbox, server: Server) -> MakeRedisMailbox:
-        """Make mailboxes whose client returns text."""
+    async def mailbox(self, make_mailbox: MakeRedisMailbox, server: Server, query: str) -> RedisMailbox:
+        """Open a mailbox."""
+        return await make_mailbox(url=server.url + query)
 
-        async def make(**options: Any) -> RedisMailbox:
-            return await make_mailbox(url=f"{server.url}?decode_responses=True", **options)
-
-        return make
+    @pytest.fixture
+    async def other_mailbox(self, make_mailbox: MakeRedisMailbox, server: Server, query: str) -> RedisMailbox:
+        """Open another one in the same server."""
+        return await make_mailbox(url=server.url + query)
 
 
 async def test_an_event_reaches_another_worker(make_mailbox: MakeRedisMailbox) -> None:
@@ -51,7 +54,7 @@ async def test_an_event_reaches_another_worker(make_mailbox: MakeRedisMailbox) -
     first = await waiting
     assert EXPORT == first.event
     await receiver.deliver(EXPORT)
-    assert not (await waiter.wait(KEY, first.id)).only
+    assert EXPORT == (await waiter.wait(KEY, first.id)).event
 
 
 async def test_tenants_are_apart(make_mailbox: MakeRedisMailbox, server: Server) -> None:
