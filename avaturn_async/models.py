@@ -56,7 +56,7 @@ _RGB = re.compile(r"#[0-9a-fA-F]{6}")
 _RGBA = re.compile(r"#[0-9a-fA-F]{8}")
 _JPEG = b"\xff\xd8\xff"
 
-#: Marks a field that has a default for those who write it, and that JSON must have all the same.
+#: Marks a field that has a default in Python although JSON must have it.
 REQUIRED = {"required": True}
 
 
@@ -168,12 +168,12 @@ def _matches(pattern: re.Pattern[str], said: str) -> Any:
     return check
 
 
-def _equals(expected: str) -> Any:
+def _constant(expected: str) -> Any:
     def check(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         if value != expected:
             raise ValueError(f"{_where(instance, attribute)} must be {expected!r}, not {value!r:.80}")
 
-    return check
+    return attrs.field(default=expected, validator=check, metadata=REQUIRED)
 
 
 def _strings(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -306,7 +306,7 @@ class NewUserResponse:
 class CreateSessionConfig:
     """Open the creation flow."""
 
-    type: Literal["create"] = attrs.field(default="create", validator=_equals("create"))
+    type: Literal["create"] = _constant("create")
     extra: Mapping[str, Any] = _extra()
 
 
@@ -314,9 +314,7 @@ class CreateSessionConfig:
 class CreateOrEditExistingSessionConfig:
     """Open the dashboard if the user has avatars, else the creation flow."""
 
-    type: Literal["create_or_edit_existing"] = attrs.field(
-        default="create_or_edit_existing", validator=_equals("create_or_edit_existing")
-    )
+    type: Literal["create_or_edit_existing"] = _constant("create_or_edit_existing")
     extra: Mapping[str, Any] = _extra()
 
 
@@ -325,7 +323,7 @@ class EditExistingSessionConfig:
     """Open the editor for one avatar."""
 
     avatar_id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
-    type: Literal["edit_existing"] = attrs.field(default="edit_existing", validator=_equals("edit_existing"))
+    type: Literal["edit_existing"] = _constant("edit_existing")
     extra: Mapping[str, Any] = _extra()
 
 
@@ -434,7 +432,7 @@ class AvatarReadyWebhook:
         converter=attrs.converters.optional(_scan_status),
         validator=_optional(_is_a(ScanStatus, "a str")),
     )
-    event: Literal["avatar.ready"] = attrs.field(default="avatar.ready", validator=_equals("avatar.ready"))
+    event: Literal["avatar.ready"] = _constant("avatar.ready")
     extra: Mapping[str, Any] = _extra()
 
 
@@ -447,7 +445,7 @@ class RenderReadyWebhook:
     user_id: str = attrs.field(validator=_text)
     status: RenderStatus = attrs.field(converter=_render_status, validator=_is_a(RenderStatus, "a str"))
     render_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
-    event: Literal["render.ready"] = attrs.field(default="render.ready", validator=_equals("render.ready"))
+    event: Literal["render.ready"] = _constant("render.ready")
     extra: Mapping[str, Any] = _extra()
 
 
@@ -459,7 +457,7 @@ class ExportReadyWebhook:
     user_id: str = attrs.field(validator=_text)
     status: RenderStatus = attrs.field(converter=_render_status, validator=_is_a(RenderStatus, "a str"))
     export_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
-    event: Literal["export.ready"] = attrs.field(default="export.ready", validator=_equals("export.ready"))
+    event: Literal["export.ready"] = _constant("export.ready")
     extra: Mapping[str, Any] = _extra()
 
 

@@ -1,45 +1,81 @@
-"""Keep secrets out of whatever prints values: tracebacks, logs, reprs."""
+"""Keep secrets out of everything that prints values: tracebacks with locals, logs, reprs.
+
+The classes are subclasses of str and bytes that behave like their bases except for `repr`, and except that a slice is
+masked too: traceback printers cut long values before they call `repr`.
+"""
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, SupportsIndex, final
 
-__all__ = ["MaskedBytes", "Secret", "SignedUrl", "origin_of", "without_query"]
-
-MASK = "'***'"
+__all__ = ["MaskedBytes", "Secret", "SecretUrl", "SignedUrl", "mask_links", "origin_of", "without_query"]
 
 
 @final
 class Secret(str):
-    """A str whose repr is masked, so that a traceback printer that shows locals shows ``'***'``."""
+    """A str whose repr is ``'***'``."""
 
     __slots__ = ()
 
+    def __getitem__(self, key: SupportsIndex | slice) -> Secret:
+        return Secret(super().__getitem__(key))
+
     def __repr__(self) -> str:
-        return MASK
+        return "'***'"
 
 
 @final
 class SignedUrl(str):
-    """A url whose repr shows neither query nor fragment nor userinfo, the parts of a signed link that give access."""
+    """A url whose repr shows no query, fragment or userinfo: the parts of a signed link that give access."""
 
     __slots__ = ()
+
+    def __getitem__(self, key: SupportsIndex | slice) -> SignedUrl:
+        return SignedUrl(super().__getitem__(key))
 
     def __repr__(self) -> str:
         return repr(without_query(self))
 
 
 @final
+class SecretUrl(str):
+    """A url whose repr shows scheme and host alone, for links whose path gives access too."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: SupportsIndex | slice) -> SecretUrl:
+        return SecretUrl(super().__getitem__(key))
+
+    def __repr__(self) -> str:
+        return repr(origin_of(self))
+
+
+@final
 class MaskedBytes(bytes):
-    """A body whose repr tells its size alone: it may hold signed links or photos."""
+    """A body whose repr is its size: it may hold signed links or photos."""
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return MaskedBytes(found) if isinstance(found, bytes) else found
 
     def __repr__(self) -> str:
         return f"<{len(self)} bytes>"
 
 
+def mask_links(value: Any) -> Any:
+    """Return JSON values with each string that has a query or userinfo turned into a `SignedUrl`."""
+    if isinstance(value, str):
+        return SignedUrl(value) if "?" in value or "@" in value else value
+    if isinstance(value, dict):
+        return {mask_links(key): mask_links(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [mask_links(item) for item in value]
+    return value
+
+
 def without_query(url: str) -> str:
-    """Return `url` without its query, fragment and userinfo: the parts of a temporary link that give access."""
-    head = url.split("#", 1)[0].split("?", 1)[0]
+    """Return `url` without query, fragment and userinfo."""
+    head = url.partition("#")[0].partition("?")[0]
     scheme, separator, rest = head.partition("://")
     if not separator:
         return head
@@ -48,7 +84,6 @@ def without_query(url: str) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Return the scheme and host of `url` and an ellipsis, where its path gives access too."""
-    shown = without_query(url)
-    scheme, separator, rest = shown.partition("://")
+    """Return scheme and host of `url` and an ellipsis."""
+    scheme, separator, rest = without_query(url).partition("://")
     return f"{scheme}://{rest.split('/', 1)[0]}/..." if separator else "..."

@@ -8,11 +8,16 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
 from avaturn_async import AvaturnClient, PollPolicy
 from avaturn_async.emulator import Emulator, Timing
 
 pytest_plugins = ["pytester"]
+
+# No wall-clock assertions: what is slow here may be a busy machine.
+settings.register_profile("avaturn", deadline=None)
+settings.load_profile("avaturn")
 
 AT_ONCE = Timing(scan=0, export=0, render=0)
 QUICK = PollPolicy(first=0.02, factor=1.5, cap=0.25, first_with_webhooks=0.25)

@@ -1,78 +1,132 @@
-"""Turn JSON into models and back."""
+"""Parse JSON, and turn it into models and back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Literal, TypeVar, cast, get_origin, get_type_hints
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 from uuid import UUID
 
 import attrs
-from cattrs import AttributeValidationNote, BaseValidationError, Converter, IterableValidationNote
-from cattrs.cols import list_structure_factory
-from cattrs.errors import CattrsError
-from cattrs.gen import make_dict_structure_fn
 
 from .. import models
 from ..errors import ResponseFormatError
+from ..redact import MaskedBytes
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 try:
     import orjson
 except ImportError:  # pragma: no cover - the extra `speedups` is installed wherever the tests run
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["dumps", "load", "loads", "structure", "unstructure"]
+__all__ = ["MAX_DEPTH", "MismatchError", "dumps", "load", "parse_json", "structure", "unstructure"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+#: Objects and arrays within each other; neither the API nor its webhooks come near.
+MAX_DEPTH = 32
 
 _ABSENT = object()
 
 
+class MismatchError(ValueError):
+    """JSON that does not have the shape of a model; the message quotes nothing of it.
+
+    Attributes:
+        where: path to the value, such as ``$.assets.clothing.id``.
+    """
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}")
+        self.where = where
+
+
 def load(body: bytes, kind: type[T]) -> T:
-    """Parse `body` as JSON of the model `kind`; a ResponseFormatError says what was wrong, and where."""
-    return structure(loads(body), kind)
+    """Parse the body of a response as JSON of a model.
 
-
-def loads(body: bytes) -> Any:
-    """Parse `body` as JSON, or raise ResponseFormatError."""
-    problem = "is not JSON"
+    Raises:
+        ResponseFormatError: it is no JSON, or not of that model.
+    """
+    where = "$"
     try:
-        # orjson refuses subclasses of bytes, but takes a view of one.
-        return json.loads(body, parse_constant=_no_number) if orjson is None else orjson.loads(memoryview(body))
+        return structure(parse_json(body), kind)
+    except MismatchError as error:
+        where, problem = error.where, f"does not follow the contract at {error}"
+    except ValueError as error:
+        problem = f"is not JSON: {error}"
+    raise ResponseFormatError(f"the response {problem}", where=where)
+
+
+def parse_json(body: bytes | str) -> Any:
+    """Parse JSON (RFC 8259), with or without orjson by the same rules.
+
+    Raises:
+        ValueError: it is not UTF-8 or not JSON, has a number beyond a float's range, a lone surrogate, or more than
+            `MAX_DEPTH` levels. The message quotes nothing of it.
+    """
+    body = MaskedBytes(body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body)
+    try:
+        return _parse(body)
     except RecursionError:
-        problem = "is nested too deeply"
-    except ValueError:
-        pass
-    raise ResponseFormatError(f"the answer {problem}: it begins with {body[:60]!r}")
+        problem = f"nested more than {MAX_DEPTH} levels deep"
+    except UnicodeError:
+        problem = "invalid UTF-8, or a lone surrogate"
+    except ValueError as error:
+        problem = str(error)
+    raise ValueError(problem)  # here, where neither context nor locals hold any of the content
 
 
-def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
+def _parse(body: bytes) -> Any:
+    # orjson refuses subclasses of bytes, but takes a view of one.
+    value = _parse_without_orjson(body) if orjson is None else orjson.loads(memoryview(body))
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_depth(value)
+    return value
+
+
+def _parse_without_orjson(body: bytes) -> Any:
+    value = json.loads(str(body, "utf-8"), parse_constant=_refuse_constant, parse_float=_finite_float)
+    if b"\\u" in body:
+        json.dumps(value, ensure_ascii=False).encode()  # fails on lone surrogates, as orjson does
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite_float(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("a number is out of range")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [child for each in containers for child in (each.values() if isinstance(each, dict) else each)]
+        if not containers:
+            return
+    raise RecursionError
 
 
 def dumps(value: Any) -> bytes:
-    """Serialize a model, or plain JSON values, compactly and without nulls in models."""
+    """Serialize a model or plain JSON values, compactly and, in models, without nulls."""
     plain = unstructure(value) if attrs.has(type(value)) else value
     return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode()
 
 
-def structure(value: Any, kind: type[T]) -> T:
-    """Make a model of plain JSON values; a ResponseFormatError names the path of what was wrong."""
-    try:
-        made: T = _hook(cast("Hashable", kind))(value, kind)
-        return made
-    except (CattrsError, KeyError, ValueError, TypeError, AttributeError):
-        pass
-    try:  # once more, slower, to learn where
-        return _converter(detailed=True).structure(value, kind)
-    except Exception as error:  # noqa: BLE001 - whatever a hook raised, it is told as our type
-        where, problem = _locate(error)
-    raise ResponseFormatError(f"the answer does not follow the contract at {where}: {problem}", where=where)
-
-
 def unstructure(model: Any) -> dict[str, Any]:
-    """Return the JSON object of a model: no nulls, and what was kept in `extra` put back."""
+    """Return the JSON object of a model: without nulls, and with `extra` put back."""
     plain = {
         field.name: _plain(value)
         for field in attrs.fields(type(model))
@@ -94,46 +148,97 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@lru_cache
-def _hook(kind: Any) -> Callable[[Any, Any], Any]:
-    return _converter(detailed=False).get_structure_hook(kind)
+def structure(value: Any, kind: type[T]) -> T:
+    """Make a model, or a list of models, of parsed JSON.
+
+    Unknown fields are kept in `extra`. So are optional fields of an unexpected type, so that a model that is read,
+    changed and written loses nothing. Items of a list that can't be read are left out and logged, unless all of them
+    are.
+
+    Raises:
+        MismatchError: a required field is missing or of another type.
+    """
+    hook = _converter().get_structure_hook(kind)
+    try:
+        made: T = hook(value, kind)
+        return made
+    except Exception as error:  # noqa: BLE001 - cattrs raises whatever a hook or a class raises, in groups
+        where, problem = _explain(error)
+    del value  # tracebacks that print locals must not show it
+    raise MismatchError(where, problem)
 
 
-@lru_cache
-def _converter(*, detailed: bool) -> Converter:
-    converter = Converter(detailed_validation=detailed)
-    converter.register_structure_hook(str, _strict(str, "a string"))
-    converter.register_structure_hook(int, _strict(int, "a whole number"))
-    converter.register_structure_hook(float, _strict((int, float), "a number"))
-    converter.register_structure_hook(bool, lambda value, _: _strict_bool(value))
-    converter.register_structure_hook(UUID, lambda value, _: models.as_uuid(value, "the value"))
+class _TypeMismatchError(Exception):
+    """A value of another type than expected; the text is safe to show."""
+
+    def __init__(self, expected: str, value: Any) -> None:
+        names = {type(None): "null", dict: "an object", list: "an array", bool: "a boolean", str: "a string"}
+        got = "nothing" if value is _ABSENT else names.get(type(value), "a number")
+        super().__init__(f"expected {expected}, got {got}")
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """Return the path and the problem of the first failure in cattrs' tree of errors."""
+    from cattrs import transform_error
+
+    def problem_of(error: BaseException, _: type | None) -> str:
+        if isinstance(error, KeyError):
+            return "it is missing"
+        return str(error) if isinstance(error, _TypeMismatchError) else "its value is not allowed"
+
+    problem, _, where = transform_error(error, format_exception=problem_of)[0].rpartition(" @ ")
+    return where, problem
+
+
+@cache
+def _converter() -> Converter:
+    """Build the converter at first use: importing cattrs takes longer than importing the rest of the package."""
+    from cattrs import Converter
+
+    converter = Converter()
+    for kind, types, expected in [
+        (str, (str,), "a string"),
+        (int, (int,), "a whole number"),
+        (float, (int, float), "a number"),
+        (bool, (bool,), "true or false"),
+    ]:
+        converter.register_structure_hook(kind, _scalar(types, expected))
     converter.register_structure_hook_func(
-        lambda kind: kind == str | int, _strict((str, int), "a string or a whole number")
+        lambda kind: kind == str | int, _scalar((str, int), "a string or a whole number")
     )
-    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, Any], lambda value, _: value)
-    config = _session_config(converter)
-    converter.register_structure_hook_func(lambda kind: kind == models.SessionConfig, config)
-    converter.register_structure_hook_func(
-        lambda kind: kind == models.SessionConfig | None, lambda value, _: None if value is None else config(value, _)
-    )
-    converter.register_structure_hook_factory(_is_open_enum, _open_enum)
-    converter.register_structure_hook_factory(_is_array, lambda kind: _array(kind, converter))
-    converter.register_structure_hook_factory(attrs.has, lambda kind: _keep_extra(kind, converter))
+    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, Any], _scalar((dict,), "an object"))
+    converter.register_structure_hook(UUID, _uuid)
+    converter.register_structure_hook(models.SessionConfig, lambda value, _: _session_config(value, converter))
+    converter.register_structure_hook_func(_is_literal, _literal)
+    converter.register_structure_hook_func(_is_open_enum, _open_enum)
+    converter.register_structure_hook_factory(_is_array, lambda kind: _array_hook(kind, converter))
+    converter.register_structure_hook_factory(attrs.has, lambda kind: _model_hook(kind, converter))
     return converter
 
 
-def _strict(kind: type | tuple[type, ...], said: str) -> Callable[[Any, Any], Any]:
+def _scalar(types: tuple[Any, ...], expected: str) -> Callable[[Any, Any], Any]:
     def hook(value: Any, _: Any) -> Any:
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise TypeError(f"expected {said}, got {_summary(value)}")
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise _TypeMismatchError(expected, value)
         return value
 
     return hook
 
 
-def _strict_bool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"expected true or false, got {_summary(value)}")
+def _uuid(value: Any, _: Any) -> UUID:
+    try:
+        return models.as_uuid(value, "it")
+    except (TypeError, ValueError):
+        raise _TypeMismatchError("a UUID", value) from None
+
+
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
+def _literal(value: Any, kind: Any) -> Any:
+    if value not in get_args(kind):
+        raise _TypeMismatchError(" or ".join(map(repr, get_args(kind))), value)
     return value
 
 
@@ -141,96 +246,74 @@ def _is_open_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, models.OpenEnum)
 
 
-def _open_enum(kind: type[Any]) -> Callable[[Any, Any], Any]:
-    strict = _strict(str, "a string")
-    return lambda value, _: kind(strict(value, None))
+def _open_enum(value: Any, kind: type[Any]) -> Any:
+    if not isinstance(value, str):
+        raise _TypeMismatchError("a string", value)
+    return kind(value)
+
+
+def _session_config(value: Any, converter: Converter) -> models.SessionConfig:
+    kinds = {attrs.fields(kind).type.default: kind for kind in get_args(models.SessionConfig)}
+    kind = kinds.get(value.get("type")) if isinstance(value, dict) else None
+    if kind is None:
+        raise _TypeMismatchError(f"an object with a type of {', '.join(kinds)}", value)
+    config: models.SessionConfig = converter.structure(value, kind)
+    return config
 
 
 def _is_array(kind: Any) -> bool:
     return get_origin(kind) in (list, Sequence)
 
 
-def _array(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
-    structure_items = list_structure_factory(kind, converter)
+def _array_hook(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    from cattrs.cols import list_structure_factory
+
+    (item_kind,) = get_args(kind)
+    structure_all = list_structure_factory(kind, converter)
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, list):
-            raise TypeError(f"expected an array, got {_summary(value)}")
-        return structure_items(value, kind)
+            raise _TypeMismatchError("an array", value)
+        items = []
+        for index, item in enumerate(value if attrs.has(item_kind) else ()):
+            try:
+                items.append(converter.structure(item, item_kind))
+            except Exception as error:  # noqa: BLE001 - cattrs raises anything
+                where, problem = _explain(error)
+                logger.warning("left out item %d of a list of %s: %s: %s", index, item_kind.__name__, where, problem)
+        return items or structure_all(value, kind)
 
     return hook
 
 
-def _session_config(converter: Converter) -> Callable[[Any, Any], Any]:
-    kinds = {
-        "create": models.CreateSessionConfig,
-        "create_or_edit_existing": models.CreateOrEditExistingSessionConfig,
-        "edit_existing": models.EditExistingSessionConfig,
-    }
+def _model_hook(kind: type[attrs.AttrsInstance], converter: Converter) -> Callable[[Any, Any], Any]:
+    from cattrs.gen import make_dict_structure_fn
 
-    def hook(value: Any, _: Any) -> Any:
-        kind = kinds.get(str(value.get("type"))) if isinstance(value, dict) else None
-        if kind is None:
-            raise ValueError(f"expected an object with a type of {', '.join(kinds)}, got {_summary(value)}")
-        return converter.structure(value, kind)
-
-    return hook
-
-
-def _keep_extra(kind: type[attrs.AttrsInstance], converter: Converter) -> Callable[[Any, Any], Any]:
-    structure_known = make_dict_structure_fn(kind, converter)
-    names = {field.name for field in attrs.fields(kind)} - {"extra"}
-    required = [field.name for field in attrs.fields(kind) if field.metadata.get("required")]
+    make = make_dict_structure_fn(kind, converter)
+    fields = [field for field in attrs.fields(kind) if field.name != "extra"]
+    demanded = {field.name: _ABSENT for field in fields if field.metadata.get("required")}
+    optional = {field.name for field in fields if field.default is not attrs.NOTHING} - demanded.keys()
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
-            raise TypeError(f"expected an object, got {_summary(value)}")
-        known = {name: item for name, item in value.items() if name in names}
-        if len(known) < len(value):
-            known["extra"] = {name: item for name, item in value.items() if name not in names}
-        for name in required:
-            known.setdefault(name, _ABSENT)
-        return structure_known(known, kind)
+            raise _TypeMismatchError("an object", value)
+        extra = dict(value)
+        known = demanded | {field.name: extra.pop(field.name) for field in fields if field.name in extra}
+        try:
+            return make({**known, "extra": extra}, kind)
+        except Exception:
+            required = {name: item for name, item in known.items() if name not in optional}
+            unreadable = {name for name in known if name in optional and not can_make({**required, name: known[name]})}
+            if not unreadable:
+                raise
+        extra |= {name: known.pop(name) for name in unreadable}
+        return make({**known, "extra": extra}, kind)
 
-    def quick_hook(value: Any, _: Any) -> Any:
-        return kind(**value) if type(value) is dict and value.keys() <= names else hook(value, _)
+    def can_make(value: dict[str, Any]) -> bool:
+        try:
+            make(value, kind)
+        except Exception:  # noqa: BLE001 - cattrs raises anything
+            return False
+        return True
 
-    return quick_hook if _checks_itself(kind) and not required and not converter.detailed_validation else hook
-
-
-def _checks_itself(kind: type[attrs.AttrsInstance]) -> bool:
-    """Say whether a model takes JSON as it is: its fields' converters and validators do what hooks would do."""
-    types = get_type_hints(kind)
-    return all(
-        field.name == "extra" or (field.validator is not None and _is_simple(types[field.name]))
-        for field in attrs.fields(kind)
-    )
-
-
-def _is_simple(kind: Any) -> bool:
-    return kind in (UUID, str, str | None) or get_origin(kind) is Literal or _is_open_enum(kind)
-
-
-def _summary(value: Any) -> str:
-    if value is None or value is _ABSENT:
-        return "nothing" if value is _ABSENT else "null"
-    return {dict: "an object", list: "an array", bool: "a boolean", str: "a string"}.get(type(value), "a number")
-
-
-def _locate(error: BaseException) -> tuple[str, str]:
-    """Follow the first failure of cattrs' error tree down to its leaf; return its path and its problem."""
-    path = "$"
-    while isinstance(error, BaseValidationError):
-        error = error.exceptions[0]
-        path += "".join(_step(note) for note in getattr(error, "__notes__", ()))
-    if isinstance(error, KeyError):
-        return path, "it is missing"
-    return path, str(error) or type(error).__name__
-
-
-def _step(note: str) -> str:
-    if isinstance(note, AttributeValidationNote):
-        return f".{note.name}"
-    if isinstance(note, IterableValidationNote):
-        return f"[{note.index}]"
-    return ""
+    return hook

@@ -21,7 +21,6 @@ from ..errors import (
     PaymentRequiredError,
     PermissionDeniedError,
     RateLimitError,
-    ResponseFormatError,
     ServerError,
     UnprocessableError,
 )
@@ -119,36 +118,19 @@ def status_error(answer: Response, method: str, path: str) -> APIStatusError:
 
 
 def _explain(body: bytes) -> tuple[str | None, list[ValidationError]]:
-    """Return FastAPI's `detail` as a sentence, and its findings where it is a list of them."""
+    """Return FastAPI's `detail` as a sentence and, where it is a list of findings, those that can be read."""
     try:
-        parsed = codec.loads(body)
-    except ResponseFormatError:
+        parsed = codec.parse_json(body)
+    except ValueError:
         return None, []
     detail = parsed.get("detail") if isinstance(parsed, dict) else None
     if detail is None or isinstance(detail, str):
         return detail, []
-    findings = _findings(detail)
-    if findings:
-        return "; ".join(map(_sentence, findings)), findings
-    return _compact(detail), []
-
-
-def _compact(detail: Any) -> str | None:
     try:
-        return json.dumps(detail, ensure_ascii=False)
-    except RecursionError:  # it was parsed by a parser that goes deeper than this
-        return None
-
-
-def _findings(detail: Any) -> list[ValidationError]:
-    """Return the entries that have the right shape; the contract names no other."""
-    findings = []
-    for entry in detail if isinstance(detail, list) else ():
-        try:
-            findings.append(codec.structure(entry, ValidationError))
-        except ResponseFormatError:
-            continue
-    return findings
+        findings = codec.structure(detail, list[ValidationError])
+    except codec.MismatchError:
+        findings = []
+    return "; ".join(map(_sentence, findings)) or json.dumps(detail, ensure_ascii=False), findings
 
 
 def _sentence(finding: ValidationError) -> str:

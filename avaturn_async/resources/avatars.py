@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from ..errors import AvaturnError, NotFoundError, ResponseFormatError
+from ..errors import AvaturnError, NotFoundError
 from ..http import codec, endpoints
 from ..models import (
     AvatarListItem,
@@ -152,7 +152,7 @@ def _customization_of(wanted: object) -> ExternalAvatarCustomization:
     problem = ""
     try:
         return codec.structure(wanted, ExternalAvatarCustomization)
-    except ResponseFormatError as error:
+    except codec.MismatchError as error:
         problem = error.where
     raise ValueError(f"this resume token's customization is wrong at {problem}")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from ..errors import ResponseFormatError, WebhookError
+from ..errors import WebhookError
 from ..http import codec
 from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook
 from .quick_events import quick_event
@@ -50,8 +50,8 @@ def parse_event(body: bytes | str) -> Event | UnknownEvent:
         return event
     try:
         return _event_of(parse_strict(body))
-    except (ValueError, RecursionError, ResponseFormatError) as error:
-        problem = str(error).removeprefix("the answer does not follow the contract at ")
+    except (ValueError, RecursionError) as error:
+        problem = str(error)
     raise WebhookError(f"the webhook can't be read: {problem}")
 
 

@@ -381,10 +381,10 @@ def _obey() -> None:
 def _delivery_of(row: Any) -> Delivery | None:
     """Read a row; one that we did not write is as good as none."""
     try:
-        kept = codec.loads(row.encode() if isinstance(row, str) else row or b"null")
+        kept = codec.parse_json(row or b"null")
         event = parse_event(kept["event"])
         if isinstance(event, UnknownEvent):
             return None
         return Delivery(kept["id"], event, kept["authenticated"])
-    except (AvaturnError, LookupError, TypeError):
+    except (AvaturnError, LookupError, TypeError, ValueError):
         return None

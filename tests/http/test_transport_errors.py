@@ -169,22 +169,6 @@ async def test_any_body_makes_a_message(
         assert detail == error.detail
 
 
-async def test_a_detail_nested_too_deeply_to_be_written_is_left_out(
-    api: Responses, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Parsers and writers of JSON differ in how deep they go."""
-
-    def fail(*_: Any, **__: Any) -> str:
-        raise RecursionError
-
-    monkeypatch.setattr(json, "dumps", fail)
-    api.get(URL, status=500, body='{"detail": [[1]]}')
-    error = await raised(GET)
-    assert isinstance(error, APIStatusError)
-    assert error.detail is None
-    assert str(error).endswith('answered 500: {"detail": [[1]]}')
-
-
 async def test_a_status_without_a_name_has_a_message(api: Responses) -> None:
     """Some servers invent statuses."""
     assert "GET /api/v1/thing answered 599: no reason given" == str(await said(api, 599, ""))
