@@ -142,7 +142,7 @@ def test_marked(avaturn_emulator):
         ("--avaturn-timing=scan", "ERROR: --avaturn-timing=scan: it must be NAME=NUMBER,..."),
         ("--avaturn-timing=scan=soon", "ERROR: --avaturn-timing=scan=soon: it must be NAME=NUMBER,..."),
         ("--avaturn-timing=scan=null", "ERROR: --avaturn-timing=scan=null: scan must be a number of seconds, not None"),
-        ("--avaturn-faults=luck=1", "ERROR: --avaturn-faults=luck=1: *luck*"),
+        ("--avaturn-faults=luck=1", "ERROR: --avaturn-faults=luck=1: there is no 'luck', but *webhook_loss, *"),
         ("--avaturn-faults=slow=-1", "ERROR: --avaturn-faults=slow=-1: slow must be finite and not negative, not -1"),
     ],
 )
@@ -185,8 +185,11 @@ async def test_it(avaturn_client):
     suite.runpytest_inprocess().assert_outcomes(passed=1)
 
 
+NEEDED = '*avaturn_client needs pytest-asyncio 0.24 or newer: pip install "avaturn-async?testing?"*'
+
+
 def test_without_pytest_asyncio(pytester: pytest.Pytester) -> None:
-    """Sync tests have their Avaturn, and nothing else is promised."""
+    """Sync tests have their Avaturn; the client says what it needs."""
     pytester.makepyfile("""
 def test_sync(avaturn_emulator):
     assert avaturn_emulator.url.startswith("http://127.0.0.1:")
@@ -196,7 +199,30 @@ def test_async(avaturn_client):
 """)
     result = pytester.runpytest_subprocess("-p", "no:asyncio")
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*fixture 'avaturn_client' not found*"])
+    result.stdout.fnmatch_lines([NEEDED])
+
+
+def test_with_a_pytest_asyncio_of_old(pytester: pytest.Pytester) -> None:
+    """Before 0.24 its fixtures take no loop_scope: all tests run but those that request the client."""
+    pytester.makepyfile(
+        pytest_asyncio="""
+import pytest
+
+def fixture(**options):
+    return pytest.fixture(**options)
+""",
+        test_app="""
+def test_of_an_app_without_avaturn():
+    pass
+
+def test_async(avaturn_client):
+    pass
+""",
+    )
+    pytester.syspathinsert()
+    result = pytester.runpytest_subprocess("-p", "no:asyncio", "-p", "pytest_asyncio")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines([NEEDED])
 
 
 def test_it_costs_nothing_when_it_is_not_used(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +235,7 @@ HEAVY = {"aiohttp", "attrs", "cattrs", "tenacity", "yarl", "PIL", "avaturn_async
 def test_it():
     assert set() == HEAVY & set(sys.modules)
     ours = {name for name in sys.modules if name.startswith("avaturn_async")}
-    plugin = {"testing", "testing.pytest_plugin", "testing.pytest_async_fixtures", "_version"}
+    plugin = {"testing", "testing.pytest_plugin", "_version"}
     assert {"avaturn_async", *(f"avaturn_async.{name}" for name in plugin)} == ours
 """)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
