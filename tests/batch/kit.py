@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import struct
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,7 +24,6 @@ async def avatars(
 ) -> AsyncIterator[tuple[Emulator, AvaturnClient, list[UUID]]]:
     """Run an emulator with so many avatars that can be exported, and a client that polls quickly."""
     emulator = Emulator(seed=seed, timing=timing, model_variety=4, body="T1")
-    emulator._journal.requests = deque()  # all of them
     async with emulator as avaturn:
         async with AvaturnClient(avaturn.token, base_url=avaturn.url, **{"polling": QUICK, **options}) as client:
             user = await client.users.create()
@@ -35,6 +33,11 @@ async def avatars(
                 made.append(await avaturn.complete_session(session.id))
             await avaturn.settled()
             yield avaturn, client, made
+
+
+async def failed_exports(client: AvaturnClient, ids: list[UUID]) -> list[UUID]:
+    """Return the avatars whose export has failed, as the API reports them."""
+    return [avatar_id for avatar_id in ids if (await client.exports.create(avatar_id)).status == "failed"]
 
 
 async def run_batch(client: AvaturnClient, ids: Any, folder: Path, **options: Any) -> list[BatchOutcome]:

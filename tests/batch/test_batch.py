@@ -24,7 +24,7 @@ from avaturn_async import (
 from avaturn_async.batch.export_batch import ExportBatch
 from avaturn_async.emulator import Faults, Timing
 
-from .kit import QUICK, Instant, avatars, exported, is_right
+from .kit import QUICK, Instant, avatars, exported, failed_exports, is_right
 
 
 def new_batch(exports: Any, ids: Any, **options: Any) -> ExportBatch:
@@ -111,7 +111,7 @@ async def test_jobs_that_fail_are_told_once_each() -> None:
         avaturn.faults = Faults(job_failures=0.5)
         async with client.exports.batch(ids, max_pending=8) as batch:
             report = await batch.run()
-        failed = [avatar_id for avatar_id in ids if avaturn._world.avatar(avatar_id).export.status == "failed"]  # type: ignore[union-attr]
+        failed = await failed_exports(client, ids)
     assert failed
     assert failed == [outcome.avatar_id for outcome in report.failed]
     assert {JobFailedError} == {type(outcome.error) for outcome in report.failed}

@@ -9,11 +9,10 @@ from uuid import UUID
 import pytest
 
 from avaturn_async import BatchProgress, BatchReport, JobFailedError, PollPolicy, RetryPolicy
-from avaturn_async.emulator import Emulator, Faults, Timing
-from avaturn_async.emulator.journal import RequestRecord
+from avaturn_async.emulator import Emulator, Faults, RequestRecord, Timing
 from tests.chaos.kit import SEED, scaled
 
-from .kit import avatars, is_right
+from .kit import avatars, failed_exports, is_right
 
 ATTEMPTS = 7
 RETRY = RetryPolicy(attempts=ATTEMPTS, base=0.05, cap=0.5)
@@ -41,10 +40,9 @@ async def test_what_can_succeed_does(count: int, tmp_path: Path) -> None:
         async with client.exports.batch(ids, download_to=tmp_path, on_progress=expiry) as batch:
             report = await batch.run()
         avaturn.faults = Faults()
-        doomed = [avatar_id for avatar_id in ids if _failed(avaturn, avatar_id)]
-        check(report, ids, doomed, tmp_path)
         for requests in _by_avatar(avaturn).values():
             assert _exports(requests) <= _allowed(requests)
+        check(report, ids, await failed_exports(client, ids), tmp_path)
 
 
 class Expiry:
@@ -68,11 +66,6 @@ def check(report: BatchReport, ids: list[UUID], doomed: list[UUID], folder: Path
     assert all(map(is_right, report.succeeded))
     assert {f"{outcome.avatar_id}.glb" for outcome in report.succeeded} == {path.name for path in folder.iterdir()}
     assert doomed
-
-
-def _failed(avaturn: Emulator, avatar_id: UUID) -> bool:
-    export = avaturn._world.avatar(avatar_id).export
-    return export is not None and export.status == "failed"
 
 
 def _by_avatar(avaturn: Emulator) -> dict[str, list[RequestRecord]]:
