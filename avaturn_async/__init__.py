@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .batch.export_batch import BatchOutcome, ExportBatch
-    from .batch.progress import BatchProgress
-    from .batch.report import BatchReport
+    from .batch.export_batch import ExportBatch
+    from .batch.report import BatchOutcome, BatchProgress, BatchReport
     from .client import AvaturnClient
     from .config import CLIENT_DEFAULT, ClientDefault, PollPolicy, RateLimit, RetryPolicy, Timeouts
     from .errors import (
@@ -111,9 +110,8 @@ __all__ = [
 # fmt: on
 
 _HOMES = {
-    "batch.export_batch": "BatchOutcome ExportBatch",
-    "batch.progress": "BatchProgress",
-    "batch.report": "BatchReport",
+    "batch.export_batch": "ExportBatch",
+    "batch.report": "BatchOutcome BatchProgress BatchReport",
     "client": "AvaturnClient",
     "config": "CLIENT_DEFAULT ClientDefault PollPolicy RateLimit RetryPolicy Timeouts",
     "errors": (

@@ -6,9 +6,22 @@ masked too: traceback printers cut long values before they call `repr`.
 
 from __future__ import annotations
 
+import re
 from typing import Any, SupportsIndex, final
 
-__all__ = ["MaskedBytes", "Secret", "SecretUrl", "SignedUrl", "mask_links", "origin_of", "without_query"]
+__all__ = [
+    "MaskedBytes",
+    "Secret",
+    "SecretUrl",
+    "SignedUrl",
+    "mask_links",
+    "origin_of",
+    "without_queries",
+    "without_query",
+]
+
+_USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
+_QUERY = re.compile(r"""(/[^\s?#"'<>]*)[?#][^\s"'<>]+""")
 
 
 @final
@@ -81,6 +94,11 @@ def without_query(url: str) -> str:
         return head
     authority, slash, path = rest.partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def without_queries(text: str) -> str:
+    """Return a message without the query, fragment and userinfo of any url or path that it quotes."""
+    return _QUERY.sub(r"\1", _USERINFO.sub("", text))
 
 
 def origin_of(url: str) -> str:

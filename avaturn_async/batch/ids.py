@@ -1,9 +1,10 @@
-"""The input of a batch: read as there is room, each avatar once."""
+"""The input of a batch, read lazily."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sized
+import reprlib
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import TypeAlias
 from uuid import UUID
 
@@ -11,106 +12,71 @@ import attrs
 
 from ..models import as_uuid
 
-__all__ = ["AvatarIds", "Intake", "Malformed"]
+__all__ = ["AvatarIds", "IdSource", "InvalidId"]
 
 AvatarIds: TypeAlias = Iterable[str | UUID] | AsyncIterable[str | UUID]
 
 
 @attrs.frozen
-class Malformed:
-    """Something in the input that is no avatar id."""
+class InvalidId:
+    """An item of the input that is not an avatar id."""
 
     text: str
     error: Exception
 
 
-class Intake:
-    """The ids of a batch, for any number of readers.
+class IdSource:
+    """Reads avatar ids from an iterable or async iterable, for one reader.
 
-    An async generator is closed by `aclose`. A plain iterable is read on the loop, so it should not block.
+    A plain iterable is read on the event loop, so it must not block.
     """
 
     def __init__(self, avatar_ids: AvatarIds) -> None:
         if isinstance(avatar_ids, str | bytes):
             raise TypeError("avatar_ids must be an iterable of ids, not a single one")
-        self._ids = aiter(avatar_ids) if isinstance(avatar_ids, AsyncIterable) else _each(iter(avatar_ids))
-        self._length = len(avatar_ids) if isinstance(avatar_ids, Sized) else None
-        self._repeated = 0
-        self._taken = 0
-        self._seen = _Seen()
-        self._turn = asyncio.Lock()
+        self._async_ids = aiter(avatar_ids) if isinstance(avatar_ids, AsyncIterable) else None
+        self._ids = iter(()) if isinstance(avatar_ids, AsyncIterable) else iter(avatar_ids)
+        self._length = _length_of(avatar_ids)
+        self._count = 0
         self._ended = False
 
     @property
     def total(self) -> int | None:
-        """How many avatars there are, without the duplicates met so far, or None where the input has no length."""
-        return None if self._length is None else self._length - self._repeated
+        """How many items there are, as far as known: an input may grow after its length was taken."""
+        if self._ended:
+            return self._count
+        return None if self._length is None else max(self._length, self._count)
 
-    async def take(self) -> tuple[int, UUID | Malformed] | None:
-        """Return the next avatar that did not come before, with its number, or None at the end."""
-        async with self._turn:
-            while not self._ended:
-                found = await self._read()
-                if found is None:
-                    break
-                if isinstance(found, UUID) and not self._seen.add(found):
-                    self._repeated += 1
-                    await asyncio.sleep(0)  # a million duplicates must not hold the loop
-                    continue
-                self._taken += 1
-                return self._taken, found
+    async def read(self) -> UUID | InvalidId | None:
+        """Return the next item, or None at the end. What the input raises is raised."""
+        try:
+            if self._async_ids is not None:
+                given = await anext(self._async_ids)
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # the input swallowed the cancellation
+                    raise asyncio.CancelledError
+            else:
+                given = next(self._ids)
+        except (StopIteration, StopAsyncIteration):
+            self._ended = True
             return None
+        self._count += 1
+        try:
+            return as_uuid(given, "avatar_id")
+        except TypeError as error:
+            return InvalidId(reprlib.repr(given), ValueError(str(error)))
+        except ValueError as error:
+            return InvalidId(str(given), error.with_traceback(None))
 
     async def aclose(self) -> None:
-        """Close the input, so that a generator's own cleanup runs now."""
-        if isinstance(self._ids, AsyncGenerator):
-            await self._ids.aclose()
-
-    async def _read(self) -> UUID | Malformed | None:
-        try:
-            given = await anext(self._ids)
-        except StopAsyncIteration:
-            self._ended = True
-            return None
-        except BaseException:
-            self._ended = True
-            raise
-        return _id_of(given)
+        """Close an async generator, so that its cleanup runs now rather than at its finalization."""
+        if isinstance(self._async_ids, AsyncGenerator):
+            await self._async_ids.aclose()
 
 
-class _Seen:
-    """The ids that came, in some 20 bytes each; a set takes up to 150."""
-
-    __slots__ = ("_buckets",)
-
-    BUCKETS = 1024
-
-    def __init__(self) -> None:
-        self._buckets: list[bytearray | None] = [None] * self.BUCKETS
-
-    def add(self, avatar_id: UUID) -> bool:
-        """Take in an id, and say whether it is new."""
-        number, key = hash(avatar_id.int) % self.BUCKETS, avatar_id.bytes
-        bucket = self._buckets[number]
-        if bucket is None:
-            bucket = self._buckets[number] = bytearray()
-        found = bucket.find(key)
-        while found % len(key) and found >= 0:  # across the border of two
-            found = bucket.find(key, found + 1)
-        if found < 0:
-            bucket += key
-        return found < 0
-
-
-def _id_of(given: object) -> UUID | Malformed:
+def _length_of(avatar_ids: object) -> int | None:
+    """Return ``len()`` where there is one. It serves the progress only, so what it raises is ignored."""
     try:
-        return as_uuid(given, "avatar_id")  # type: ignore[arg-type]
-    except TypeError as error:
-        return Malformed(f"{given!r:.80}", ValueError(str(error)))
-    except ValueError as error:
-        return Malformed(str(given), error.with_traceback(None))
-
-
-async def _each(ids: Iterable[str | UUID]) -> AsyncGenerator[str | UUID, None]:
-    for given in ids:
-        yield given
+        return len(avatar_ids)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001 - a Django QuerySet refuses to be counted on the loop, for example
+        return None

@@ -1,25 +1,33 @@
-"""The two stages of each avatar in a batch: wait for its export, fetch its file."""
+"""The work of a batch: one task for each item, from the input to its outcome."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import stat
+from functools import partial
+from hashlib import file_digest
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from ..downloads.glb import whole_model
+from ..downloads.downloader import Download
+from ..downloads.names import check_name
 from ..errors import (
     AuthenticationError,
     AvaturnError,
     ClientClosedError,
+    DownloadError,
     PaymentRequiredError,
     PermissionDeniedError,
     WaitTimeoutError,
 )
 from ..http.tasks import run_in_thread
-from ..pending.results import Download
-from .report import BatchOutcome
+from .ids import IdSource, InvalidId
+from .report import BatchOutcome, BatchProgress, ProgressMeter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from uuid import UUID
 
@@ -27,201 +35,310 @@ if TYPE_CHECKING:
     from ..pending.export import PendingExport
     from ..pending.results import Export
     from .journal import Entry, Journal, State
-    from .progress import Meter
 
-__all__ = ["Exporter", "Item", "Stages"]
+__all__ = ["CircuitBreaker", "Exporter", "Pipeline", "make_folder"]
 
-#: So many 403 without a success between are about the token; fewer may be about avatars of somebody else.
-_REFUSALS = 10
-#: Ends of a wait after which the remote job still goes on.
-_UNDECIDED = (WaitTimeoutError, ClientClosedError)
+#: Consecutive 403s after which the token lacks permission; fewer may concern avatars of another project.
+_MAX_FORBIDDEN = 10
+#: Seconds between two calls of on_progress.
+_PROGRESS_INTERVAL = 0.1
 
 
 class Exporter(Protocol):
-    """What a batch asks of ``client.exports``."""
+    """The part of ``client.exports`` that a batch uses."""
 
     async def create(self, avatar_id: str | UUID) -> PendingExport:
         """Start an export."""
 
     def resume(self, token: str) -> PendingExport:
-        """Go on with one."""
+        """Return the pending export of a resume token."""
 
 
 @attrs.define(eq=False)
-class Item:
-    """One avatar on its way.
-
-    Attributes:
-        avatar_id: the avatar.
-        known: what earlier runs left in the journal.
-        attempts: how often the export was asked for.
-        export: the finished export.
-        under_way: whether the meter counts it as pending.
-    """
+class _Item:
+    """One avatar under way, and the semaphore that it holds until its outcome is taken."""
 
     avatar_id: UUID
-    known: Entry | None = None
+    slot: asyncio.Semaphore
     attempts: int = 0
     export: Export | None = None
-    under_way: bool = False
+
+    def outcome(self, **found: Any) -> BatchOutcome:
+        return BatchOutcome(avatar_id=self.avatar_id, export=self.export, attempts=self.attempts, **found)
 
 
-class Stages:
-    """Take one avatar after another through both stages, and give each its outcome. No failure is raised.
+@attrs.frozen(eq=False)
+class _Finished:
+    """An outcome that nobody has taken yet."""
+
+    number: int
+    outcome: BatchOutcome
+    slot: asyncio.Semaphore
+    shared: asyncio.Future[BatchOutcome] | None = None
+
+
+class Pipeline:
+    """Processes the items of a batch, each in a task of its own. No failure of an item is raised.
+
+    An item holds one of `max_pending` slots from before it is read until its export is finished, then one of
+    `max_downloads` while it is downloaded, and keeps its slot until its outcome is taken. Slow downloads and a slow
+    consumer hold the input back, so that memory is bounded by what is under way.
 
     Args:
-        exports: starts and resumes exports.
-        folder: where files go; None for exports alone.
-        journal: what earlier runs did, and where this one tells the next.
+        exports: creates and resumes exports.
+        ids: the input.
+        folder: where files go; None to export without downloading.
+        name: returns the name of an avatar's file below the folder.
+        journal: remembers for later runs what was done; already open.
         timeout: seconds that each export is awaited.
-        meter: counts what is under way.
+        on_progress: called with the progress every 0.1 s and at the end.
     """
 
     def __init__(
         self,
         exports: Exporter,
+        ids: IdSource,
         *,
         folder: Path | None,
+        name: Callable[[UUID], str] | None,
+        max_pending: int,
+        max_downloads: int,
         journal: Journal | None,
         timeout: float | ClientDefault | None,
-        meter: Meter,
+        on_progress: Callable[[BatchProgress], object] | None,
     ) -> None:
         self._exports = exports
+        self._ids = ids
         self._folder = folder
+        self._name = name
+        self._pending = asyncio.Semaphore(max_pending)
+        self._downloads = asyncio.Semaphore(max_downloads)
         self._journal = journal
         self._timeout = timeout
-        self._meter = meter
-        self._access = _Access()
+        self._on_progress = on_progress
+        self._meter = ProgressMeter(max_pending)
+        self._breaker = CircuitBreaker()
+        self._outcomes: asyncio.Queue[_Finished | None] = asyncio.Queue()
+        self._under_way: dict[UUID | str, asyncio.Future[BatchOutcome]] = {}
+        self._names: dict[str, UUID] = {}
 
-    async def export(self, avatar_id: UUID) -> Item | BatchOutcome:
-        """Export an avatar, and return what is to be downloaded, or the outcome."""
-        item = await self._item(avatar_id)
-        if (outcome := await self._earlier(item)) is not None:
-            return outcome
-        if (refused := self._access.refused()) is not None:
-            return self._outcome(item, error=refused)
+    async def run(self) -> None:
+        """Read the input to its end and process it. What the input or `on_progress` raises is raised."""
+        number = 0
         try:
-            await self._await_export(item)
-        except Exception as error:  # noqa: BLE001 - one failure never stops the others
-            return await self._failed(item, error)
-        return item if self._folder is not None else await self._done(item, None)
+            async with asyncio.TaskGroup() as group:
+                progress = group.create_task(self._report_progress())
+                async with asyncio.TaskGroup() as items:
+                    await self._pending.acquire()
+                    while (given := await self._ids.read()) is not None:
+                        items.create_task(self._work(number, given))
+                        number += 1
+                        await self._pending.acquire()
+                progress.cancel()
+            if self._on_progress is not None:
+                self._on_progress(self._meter.snapshot(self._ids.total))
+        finally:
+            self._outcomes.put_nowait(None)
 
-    async def download(self, item: Item) -> BatchOutcome:
-        """Fetch the file of a finished export."""
+    async def take(self) -> tuple[int, BatchOutcome] | None:
+        """Return the next outcome and its position in the input, or None after the last."""
+        finished = await self._outcomes.get()
+        if finished is None:
+            self._outcomes.put_nowait(None)  # for the next call
+            return None
+        finished.slot.release()
+        avatar_id = finished.outcome.avatar_id
+        if finished.shared is not None and self._under_way.get(avatar_id) is finished.shared:
+            del self._under_way[avatar_id]
+        return finished.number, finished.outcome
+
+    async def _report_progress(self) -> None:
+        while self._on_progress is not None:
+            self._on_progress(self._meter.snapshot(self._ids.total))
+            await asyncio.sleep(_PROGRESS_INTERVAL)
+
+    async def _work(self, number: int, given: UUID | InvalidId) -> None:
+        """Process one item of the input, or share the outcome of an equal one that is under way."""
+        slot, shared = self._pending, None
+        if isinstance(given, InvalidId):
+            outcome = BatchOutcome(avatar_id=given.text, error=given.error, attempts=0)
+        elif (shared := self._under_way.get(given)) is None:
+            shared = self._under_way[given] = asyncio.get_running_loop().create_future()
+            item = _Item(given, slot)
+            outcome = await self._process(item)
+            slot = item.slot
+            shared.set_result(outcome)
+        else:
+            outcome = await asyncio.shield(shared)
+            if outcome.error is not None:
+                outcome = attrs.evolve(outcome, error=_failure(outcome.error))
+        self._meter.item_ended(ok=outcome.ok)
+        self._outcomes.put_nowait(_Finished(number, outcome, slot, shared))
+
+    async def _process(self, item: _Item) -> BatchOutcome:
+        """Export an avatar, fetch its file and return the outcome."""
+        name, known = None, None
         try:
-            return await self._done(item, await self._fetch(item))
-        except Exception as error:  # noqa: BLE001 - one failure never stops the others
-            return await self._failed(item, error)
+            name = self._claim_name(item.avatar_id)
+            if self._journal is not None and (known := await self._journal.read(item.avatar_id)) is not None:
+                item.attempts = known.attempts
+                if (outcome := await self._finished_earlier(item, known, name)) is not None:
+                    return outcome
+            self._breaker.check()
+            self._meter.export_started()
+            try:
+                return await self._export(item, known, name)
+            finally:
+                self._meter.export_ended()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - one failure never stops the others
+            return item.outcome(error=_failure(error))
+        finally:
+            if name is not None and self._names.get(name) == item.avatar_id:
+                del self._names[name]
 
-    async def _item(self, avatar_id: UUID) -> Item:
-        known = None if self._journal is None else await self._journal.read(avatar_id)
-        return Item(avatar_id, known, 0 if known is None else known.attempts)
+    async def _export(self, item: _Item, known: Entry | None, name: str) -> BatchOutcome:
+        """Create or resume the export, await it and fetch its file; record in the journal how that ended."""
+        try:
+            pending = await self._start(item, known)
+            item.export = await pending.wait(timeout=self._timeout)
+            if self._folder is None:
+                await self._record(item, "done")
+                return item.outcome()
+            await self._downloads.acquire()
+            item.slot = self._downloads
+            self._pending.release()
+            download = await self._fetch(item.export, name)
+        except (Exception, asyncio.CancelledError) as caught:  # noqa: BLE001 - one failure never stops the others
+            error = _failure(caught)
+            self._breaker.record_failure(error)
+            # These two errors leave the remote job running: the next run awaits it further.
+            token = error.resume_token if isinstance(error, WaitTimeoutError | ClientClosedError) else None
+            text = f"{type(error).__name__}: {error}"
+            await self._record(item, "failed" if token is None else "pending", resume_token=token, error=text)
+            return item.outcome(error=error)
+        await self._record(item, "done", file=name, size=download.size, sha256=download.sha256)
+        return item.outcome(download=download)
 
-    async def _earlier(self, item: Item) -> BatchOutcome | None:
-        """Return the outcome of what an earlier run did: a whole file, or where no files are wanted an export."""
-        known, download = item.known, None
-        if self._journal is None:
-            return None
-        if self._folder is not None:
-            download = await run_in_thread(_whole_file, self._path(item), known)
-        if download is None and (self._folder is not None or known is None or known.state != "done"):
-            return None
-        if known is not None and known.state == "done":
-            return self._outcome(item, download=download)
-        return await self._done(item, download)
-
-    async def _await_export(self, item: Item) -> None:
-        self._meter.began()
-        item.under_way = True
-        pending = await self._start(item)
-        item.export = await pending.wait(timeout=self._timeout)
-
-    async def _start(self, item: Item) -> PendingExport:
-        known = item.known
+    async def _start(self, item: _Item, known: Entry | None) -> PendingExport:
         if known is not None and known.state == "pending" and known.resume_token is not None:
-            return self._exports.resume(known.resume_token)
+            try:
+                pending = self._exports.resume(known.resume_token)
+            except (ValueError, AvaturnError):
+                pass  # a damaged entry: creating an export is idempotent
+            else:
+                if pending.avatar_id == item.avatar_id:
+                    return pending
         item.attempts += 1
         pending = await self._exports.create(item.avatar_id)
-        self._access.granted()
+        self._breaker.record_success()
         if not pending.done():
-            await self._note(item, "pending", resume_token=pending.resume_token)
+            await self._record(item, "pending", resume_token=pending.resume_token)
         return pending
 
-    async def _fetch(self, item: Item) -> Download:
-        assert item.export is not None  # noqa: S101 - the first stage ended well
-        so_far = 0
+    async def _fetch(self, export: Export, name: str) -> Download:
+        counted = 0
 
-        def count(now: int, _: int | None) -> None:
-            nonlocal so_far
-            self._meter.bytes += now - so_far
-            so_far = now
+        def count(received: int, _: int | None) -> None:
+            nonlocal counted
+            self._meter.bytes += received - counted
+            counted = received
 
-        return await item.export.download(self._path(item), overwrite=True, progress=count)
+        assert self._folder is not None  # noqa: S101 - files are fetched into a folder only
+        path = self._folder / name
+        if "/" in name:
+            await make_folder(path.parent)
+        return await export.download(path, overwrite=True, progress=count)
 
-    async def _done(self, item: Item, download: Download | None) -> BatchOutcome:
-        found = {}
-        if download is not None:
-            found = {"file": download.path.name, "size": download.size, "sha256": download.sha256}
-        await self._note(item, "done", **found)
-        return self._outcome(item, download=download)
+    def _claim_name(self, avatar_id: UUID) -> str:
+        """Return the checked name of the avatar's file, which no other avatar under way has."""
+        if self._name is None:
+            return f"{avatar_id}.glb"
+        name = check_name(self._name(avatar_id))
+        owner = self._names.setdefault(name, avatar_id)
+        if owner != avatar_id:
+            raise ValueError(f"the name {name!r} of avatar {avatar_id} is also that of avatar {owner}")
+        return name
 
-    async def _failed(self, item: Item, error: Exception) -> BatchOutcome:
-        self._access.note(error)
-        token = error.resume_token if isinstance(error, _UNDECIDED) else None
-        text = f"{type(error).__name__}: {error}"
-        await self._note(item, "failed" if token is None else "pending", resume_token=token, error=text)
-        # A report keeps thousands of these; the frames of those that are to be expected are of no use.
-        return self._outcome(item, error=error.with_traceback(None) if isinstance(error, AvaturnError) else error)
+    async def _finished_earlier(self, item: _Item, known: Entry, name: str) -> BatchOutcome | None:
+        """Return the outcome of an item that an earlier run finished, or None."""
+        if known.state != "done":
+            return None
+        if self._folder is None:
+            return item.outcome()
+        if known.file != name or known.size is None:
+            return None
+        path = self._folder / name
+        if not await run_in_thread(_is_file, path, known.size, known.sha256):
+            return None
+        return item.outcome(download=Download(path, known.size, known.sha256 or ""))
 
-    def _outcome(self, item: Item, **found: Any) -> BatchOutcome:
-        if item.under_way:
-            self._meter.ended()
-        return BatchOutcome(avatar_id=item.avatar_id, export=item.export, attempts=item.attempts, **found)
-
-    async def _note(self, item: Item, state: State, **found: Any) -> None:
+    async def _record(self, item: _Item, state: State, **fields: Any) -> None:
         if self._journal is not None:
-            await self._journal.write(item.avatar_id, state, item.attempts, **found)
-
-    def _path(self, item: Item) -> Path:
-        assert self._folder is not None  # noqa: S101 - asked only where files are wanted
-        return self._folder / f"{item.avatar_id}.glb"
+            await self._journal.write(item.avatar_id, state, item.attempts, **fields)
 
 
-class _Access:
-    """Whether the API would refuse whatever else a batch asks of it."""
+class CircuitBreaker:
+    """Stops a batch from sending requests once the API would refuse all of them."""
 
     def __init__(self) -> None:
         self._refusal: AvaturnError | None = None
-        self._in_a_row = 0
+        self._forbidden = 0
 
-    def refused(self) -> AvaturnError | None:
-        """Return the error that the next request would meet, or None."""
-        return None if self._refusal is None else self._refusal.copy()
+    def check(self) -> None:
+        """Raise the error that the next request would meet, if that is known."""
+        if self._refusal is not None:
+            raise self._refusal.copy()
 
-    def granted(self) -> None:
-        """Take note of a request that went well."""
-        self._in_a_row = 0
+    def record_success(self) -> None:
+        """Note a request that succeeded."""
+        self._forbidden = 0
 
-    def note(self, error: Exception) -> None:
-        """Take note of one that did not."""
+    def record_failure(self, error: Exception) -> None:
+        """Note a failure: a 401 or 402, or ten 403s without a success between them, concern every avatar."""
         if isinstance(error, PermissionDeniedError):
-            self._in_a_row += 1
-        if isinstance(error, AuthenticationError | PaymentRequiredError) or self._in_a_row >= _REFUSALS:
-            self._refusal = self._refusal or _of_nobody(error)
+            self._forbidden += 1
+        if self._refusal is None and (
+            isinstance(error, AuthenticationError | PaymentRequiredError)
+            or (isinstance(error, PermissionDeniedError) and self._forbidden >= _MAX_FORBIDDEN)
+        ):
+            self._refusal = error.copy()
+            self._refusal.avatar_id = self._refusal.resume_token = None
 
 
-def _of_nobody(error: Exception) -> AvaturnError | None:
-    """Return a copy of an error that is everyone's, without what it says of one avatar."""
-    if not isinstance(error, AvaturnError):
-        return None
-    copy = error.copy()
-    copy.resume_token = copy.avatar_id = None
-    return copy
+async def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, unless it exists.
+
+    Raises:
+        DownloadError: it can't be created.
+    """
+    try:
+        await run_in_thread(partial(folder.mkdir, parents=True, exist_ok=True))
+        return
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    raise DownloadError(f"the folder {folder} can't be created: {reason}", path=str(folder))
 
 
-def _whole_file(path: Path, known: Entry | None) -> Download | None:
-    """Return the model that has its final name already, if it is whole and the one that is known."""
-    found = whole_model(path)
-    if found is None or (known is not None and known.sha256 not in (None, found[1])):
-        return None
-    return Download(path, *found)
+def _is_file(path: Path, size: int, sha256: str | None) -> bool:
+    """Say whether `path` is a regular file of this size, and of this SHA-256 if one is given."""
+    try:
+        # O_NONBLOCK: opening a FIFO would wait for a writer.
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(fd, "rb") as file:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+                return False
+            return sha256 is None or file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def _failure(error: Exception | asyncio.CancelledError) -> Exception:
+    """Return an exception for an outcome, or raise a cancellation that is meant for this task."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise error
+        return AvaturnError("it was cancelled, but not by the batch: a sink or a session may have cancelled itself")
+    # A report may hold thousands: expected errors are kept without their frames.
+    return error.copy() if isinstance(error, AvaturnError) else error

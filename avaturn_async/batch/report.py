@@ -1,32 +1,39 @@
-"""How the exports of a batch ended."""
+"""What a batch tells its caller: outcomes, the report and progress."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
+
+from ..redact import without_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-    from ..pending.results import Download, Export
+    from ..downloads.downloader import Download
+    from ..pending.results import Export
 
-__all__ = ["BatchOutcome", "BatchReport", "percentiles"]
+__all__ = ["BatchOutcome", "BatchProgress", "BatchReport", "ProgressMeter", "percentiles"]
+
+Cell: TypeAlias = "str | int | float | bool | None"
 
 _SHARES = (50, 95, 99)
 
 
 @attrs.frozen(kw_only=True)
 class BatchOutcome:
-    """How the export of one avatar ended.
+    """How one item of a batch ended.
 
     Attributes:
-        avatar_id: the avatar; where the input was no UUID, its text.
-        export: the export, or None where it failed or an earlier run had done it.
-        download: the file, or None where it failed or none was asked for.
-        error: what went wrong, or None.
-        attempts: how often the export was asked for, over all runs with one journal; 0 where it never was.
+        avatar_id: the avatar; the text of the item if it was not a UUID.
+        export: the export, or None if it failed or an earlier run had finished it.
+        download: the file ; None if it failed or none was asked for.
+        error: why it failed, or None.
+        attempts: how often the export was created, over all runs with one journal; 0 if it never was.
     """
 
     avatar_id: UUID | str
@@ -37,8 +44,30 @@ class BatchOutcome:
 
     @property
     def ok(self) -> bool:
-        """Say whether it ended well."""
+        """Whether it succeeded."""
         return self.error is None
+
+    def row(self) -> dict[str, Cell]:
+        """Return the outcome as a flat row for a table, with the same columns for every outcome.
+
+        The columns are ``avatar_id``, ``ok``, ``attempts``, ``resolved_by``, ``waited`` (seconds), ``polls``, ``file``
+        (the path, or the name in the sink), ``size`` (bytes), ``sha256``, ``error`` (its class) and ``message``. The
+        temporary url is left out.
+        """
+        export, saved, error = self.export, self.download, self.error
+        return {
+            "avatar_id": str(self.avatar_id),
+            "ok": self.ok,
+            "attempts": self.attempts,
+            "resolved_by": export.resolved_by if export else None,
+            "waited": round(export.waited, 3) if export else None,
+            "polls": export.polls if export else None,
+            "file": str(getattr(saved, "path", None) or getattr(saved, "name", "")) if saved else None,
+            "size": saved.size if saved else None,
+            "sha256": saved.sha256 if saved else None,
+            "error": type(error).__name__ if error else None,
+            "message": without_queries(str(error)) if error else None,
+        }
 
 
 @attrs.frozen(kw_only=True)
@@ -46,13 +75,13 @@ class BatchReport:
     """How a batch ended.
 
     Attributes:
-        outcomes: one for each avatar, in the order of the input.
+        outcomes: one for each item, in input order.
         elapsed: seconds that the run took.
-        percentiles: seconds from the creation of an export to its end at the 50th, 95th and 99th percentile; empty
-            where this run has none that ended well.
+        percentiles: seconds from the creation of an export to its end at the 50th, 95th and 99th percentile; empty if
+            this run finished no export.
     """
 
-    outcomes: list[BatchOutcome] = attrs.field(repr=lambda outcomes: f"<{len(outcomes)} of them>")
+    outcomes: list[BatchOutcome] = attrs.field(repr=lambda outcomes: f"<{len(outcomes)} outcomes>")
     elapsed: float
     percentiles: dict[int, float]
 
@@ -66,8 +95,93 @@ class BatchReport:
         """The outcomes with an error."""
         return [outcome for outcome in self.outcomes if not outcome.ok]
 
+    def rows(self) -> list[dict[str, Cell]]:
+        """Return `BatchOutcome.row` of each outcome, in input order, for ``csv.DictWriter`` or a data frame."""
+        return [outcome.row() for outcome in self.outcomes]
+
 
 def percentiles(waited: Iterable[float]) -> dict[int, float]:
-    """Return seconds by percentile, of the nearest rank; nothing where there are none."""
+    """Return seconds by percentile (nearest rank), or an empty dict for no values."""
     ranked = sorted(waited)
     return {share: ranked[-(-share * len(ranked) // 100) - 1] for share in _SHARES} if ranked else {}
+
+
+@attrs.frozen(kw_only=True)
+class BatchProgress:
+    """How far a batch is.
+
+    Attributes:
+        total: items in the input, or None while an input without a length has not ended.
+        done: items that succeeded, in this run or an earlier one.
+        failed: items that failed.
+        pending: exports under way, from their creation until their file is complete.
+        bytes: downloaded so far.
+        rate: exports finished per second, over the last ``2 * max_pending`` of them; None until one has finished.
+        eta: estimated seconds until the end at that rate; None until twice the time that the first export took.
+    """
+
+    total: int | None
+    done: int
+    failed: int
+    pending: int
+    bytes: int
+    rate: float | None
+    eta: float | None
+
+
+class ProgressMeter:
+    """Counts what a batch does.
+
+    The rate covers twice as many exports as run concurrently: they tend to finish in waves, and less than a whole wave
+    says nothing. Items that an earlier run finished count as done, but not towards the rate.
+
+    Args:
+        max_pending: the largest number of concurrent exports.
+    """
+
+    def __init__(self, max_pending: int) -> None:
+        self.done = self.failed = self.pending = self.bytes = 0
+        self._marks: deque[float] = deque(maxlen=2 * max_pending + 1)
+        self._started: float | None = None
+        self._first_took: float | None = None
+
+    def export_started(self) -> None:
+        """Count an export as under way."""
+        self.pending += 1
+        if self._started is None:
+            self._started = asyncio.get_running_loop().time()
+            self._marks.append(self._started)
+
+    def export_ended(self) -> None:
+        """Count an export as finished, well or not."""
+        self.pending -= 1
+        now = asyncio.get_running_loop().time()
+        self._marks.append(now)
+        if self._first_took is None:
+            self._first_took = now - self._marks[0]
+
+    def item_ended(self, *, ok: bool) -> None:
+        """Count an outcome."""
+        self.done += ok
+        self.failed += not ok
+
+    def snapshot(self, total: int | None) -> BatchProgress:
+        """Return the progress out of `total` items."""
+        now = asyncio.get_running_loop().time()
+        rate = eta = None
+        if len(self._marks) > 1 and now > self._marks[0]:
+            rate = (len(self._marks) - 1) / (now - self._marks[0])
+        left = None if total is None else max(0, total - self.done - self.failed)
+        if left == 0:
+            eta = 0.0
+        elif left is not None and rate is not None and self._started is not None and self._first_took is not None:
+            eta = left / rate if now - self._started >= 2 * self._first_took else None
+        return BatchProgress(
+            total=total,
+            done=self.done,
+            failed=self.failed,
+            pending=self.pending,
+            bytes=self.bytes,
+            rate=rate,
+            eta=eta,
+        )

@@ -70,7 +70,11 @@ def batch(
 
 
 def read_ids(source: Path) -> list[str]:
-    """Read the lines of a file, or of stdin for ``-``, but for empty ones and comments."""
+    """Read the ids in a file, or stdin for ``-``, each once: one a line, without empty lines and comments."""
     content = sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()
     lines = (line.strip() for line in content.decode("utf-8-sig", "replace").splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    unique: dict[str, str] = {}
+    for line in lines:
+        if line and not line.startswith("#"):
+            unique.setdefault(line.casefold(), line)
+    return list(unique.values())

@@ -15,7 +15,7 @@ from .tables import console_on
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..batch.progress import BatchProgress
+    from ..batch.report import BatchProgress
     from .output import Output
 
     Told = Callable[[BatchProgress], object]

@@ -18,7 +18,7 @@ from .running import DONE, FAILED, failure, off_loop, tell_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..batch.export_batch import BatchOutcome
+    from ..batch.report import BatchOutcome
     from .batch import Load
     from .connecting import Access, Hooks
     from .output import Output

@@ -1,13 +1,14 @@
 """A local Avaturn on a real socket: all operations of the contract, photo upload, downloads, webhooks, and faults.
 
-It shares no code with the client, so that each is a check on the other. Images need Pillow, from the extra `emulator`.
+It shares no code with the client, so that each is a check on the other. Images need Pillow, of the extra `emulator`.
 """
 
 from .catalogue import Asset, Catalogue
-from .request_log import RequestRecord
+from .faults import Faults
+from .hooks import Delivery
+from .journal import RequestRecord
 from .server import Emulator
-from .settings import Faults, Timing
 from .thread import EmulatorThread
-from .webhooks import Delivery
+from .timing import Timing
 
 __all__ = ["Asset", "Catalogue", "Delivery", "Emulator", "EmulatorThread", "Faults", "RequestRecord", "Timing"]

@@ -1,4 +1,4 @@
-"""Temporary urls. They are signed, so the emulator keeps no record of the ones it issued."""
+"""Temporary urls: signed, so that nothing needs to be remembered of those given out."""
 
 import hashlib
 import hmac
@@ -10,15 +10,14 @@ from uuid import UUID
 
 import attrs
 
-from .settings import Settings
-from .validation import ApiError
+from .controls import Controls
 
 __all__ = ["File", "Links"]
 
 
 @attrs.frozen
 class File:
-    """A downloadable file of one version of an avatar; the suffix of its name is its format."""
+    """Something to download, of one version of an avatar; its name ends as its format does."""
 
     avatar_id: UUID
     version: int
@@ -32,47 +31,47 @@ class File:
 
 
 class Links:
-    """Issue urls below `base`, and verify them."""
+    """Make the urls that the emulator hands out, all below `base`, and tell them from others."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, controls: Controls) -> None:
         self.base = ""
-        self._settings = settings
+        self._controls = controls
         self._key = secrets.token_bytes(32)
         self._file_key = secrets.token_bytes(32)
 
     def file(self, file: File) -> str:
-        """Return a new download url that expires after `Timing.url_ttl` seconds."""
-        expires = f"{time.time() + self._settings.timing.url_ttl:.6f}"
+        """Make a url for a download that lives for `Timing.url_ttl` seconds. No two are the same."""
+        expires = f"{time.time() + self._controls.timing.url_ttl:.6f}"
         signed = {"expires": expires, "nonce": secrets.token_hex(4), "scene": file.scene}
         query = {**signed, "signature": self._sign_file(file.path, signed)}
         return f"{self.base}{file.path}?{urlencode({name: value for name, value in query.items() if value})}"
 
     def allows(self, path: str, query: Mapping[str, str]) -> bool:
-        """Whether a download url was issued here and has not expired."""
+        """Say whether a download's url was made here and is alive."""
         signed = {name: query.get(name, "") for name in ("expires", "nonce", "scene")}
-        genuine = _same(query.get("signature", ""), self._sign_file(path, signed))
-        return genuine and time.time() < float(signed["expires"])
+        if not _same(query.get("signature", ""), self._sign_file(path, signed)):
+            return False
+        return time.time() < float(signed["expires"])
 
     def expire(self) -> None:
-        """Invalidate all download urls issued so far."""
+        """Kill all urls of downloads given out so far."""
         self._file_key = secrets.token_bytes(32)
 
-    def owned(self, kind: str, owner: UUID) -> str:
-        """Return the url below /uploads or /sessions (`kind`) of an avatar or a session."""
-        return f"{self.base}/{kind}/{owner}/{self._secret(owner)}"
+    def upload(self, avatar_id: UUID) -> str:
+        """Make the url that an avatar's photos are posted to."""
+        return f"{self.base}/uploads/{avatar_id}/{self.secret(avatar_id)}"
 
-    def owner(self, match: Mapping[str, str]) -> UUID:
-        """Return whose url was requested, given the `owner` and `secret` in its path; raise a 404 if it is forged."""
-        try:
-            owner = UUID(match["owner"])
-        except ValueError:
-            owner = None
-        if owner is None or not _same(match["secret"], self._secret(owner)):
-            raise ApiError(404, "Not Found")
-        return owner
+    def session(self, session_id: UUID) -> str:
+        """Make the url that opens a session."""
+        return f"{self.base}/sessions/{session_id}/{self.secret(session_id)}"
 
-    def _secret(self, owner: UUID) -> str:
+    def secret(self, owner: UUID) -> str:
+        """Return the part of an upload's or session's url that can't be guessed."""
         return hmac.new(self._key, owner.bytes, hashlib.sha256).hexdigest()[:43]
+
+    def knows(self, owner: UUID, secret: str) -> bool:
+        """Say whether an upload's or session's url was made here."""
+        return _same(secret, self.secret(owner))
 
     def _sign_file(self, path: str, query: Mapping[str, str]) -> str:
         text = f"{path}?{urlencode(query)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..batch.export_batch import ExportBatch
 from ..config import CLIENT_DEFAULT, ClientDefault
 from ..http import codec, endpoints
 from ..models import NewExportResponse, RenderStatus, as_uuid
@@ -17,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from ..batch.export_batch import AvatarIds, BatchProgress
-    from ..batch.journal import Journal
+    from ..batch.export_batch import ExportBatch
+    from ..batch.ids import AvatarIds
+    from ..batch.report import BatchProgress
     from ..pending.context import PendingContext
     from ..pending.results import Export
 
@@ -64,6 +64,7 @@ class Exports:
         avatar_ids: AvatarIds,
         *,
         download_to: str | os.PathLike[str] | None = None,
+        name: Callable[[UUID], str] | None = None,
         max_pending: int = 256,
         max_downloads: int = 8,
         journal: str | os.PathLike[str] | None = None,
@@ -72,39 +73,46 @@ class Exports:
     ) -> ExportBatch:
         """Return a batch of exports; ``async with`` it, then iterate over its outcomes or ``await batch.run()``.
 
-        One failure never stops the others. An id that comes twice is exported once, with one outcome; one that is no
-        UUID has a ValueError as its outcome.
+        Every item has one outcome, and one failure never stops the others; an item that is no UUID fails with a
+        ValueError. Items with the same id that are under way at the same time share one export and one download. An id
+        that comes again after its outcome was taken is processed again.
 
         Args:
-            avatar_ids: an iterable or async iterable, read lazily. What it raises ends the batch.
-            download_to: a folder, made if missing; models go to ``{avatar_id}.glb`` there. Without a journal, files
-                that are there are replaced; with one, a whole model that is there is taken for this export's.
-            max_pending: exports awaited at once.
-            max_downloads: downloads at once.
-            journal: a SQLite file; a later run with it skips what is done and resumes what was pending.
-            timeout: seconds that each export is awaited; left out, the client's ``wait_timeout``; None is for ever.
-            on_progress: called with a `BatchProgress`, some ten times a second at the most, and at the end. What it
-                raises ends the batch.
+            avatar_ids: an iterable or async iterable, read lazily. What it raises ends the batch and is raised.
+            download_to: a folder, created if missing, for the models. A file that is there is replaced, unless the
+                journal recorded it: by name and size, and by checksum if one was taken.
+            name: returns the path of an avatar's file below the folder, with ``/`` between its parts; the default is
+                ``{avatar_id}.glb``. It must be different for each avatar. An invalid one fails the item.
+            max_pending: exports awaited concurrently.
+            max_downloads: concurrent downloads.
+            journal: a SQLite file, by which a later run skips what is done and resumes what was pending. It holds
+                resume tokens, and is trusted input: keep it where other users can't write.
+            timeout: seconds that each export is awaited; the default is the client's ``wait_timeout``, and None waits
+                for ever.
+            on_progress: called with a `BatchProgress` every 0.1 s and at the end. What it raises ends the batch.
 
         Raises:
-            ConfigurationError: on entering; the journal is in use, of another base_url, or no journal.
-            DownloadError: on entering; the folder can't be made.
+            ConfigurationError: on entering; another batch uses the journal, or it is not one of this user and base_url.
+            DownloadError: on entering; the folder can't be created.
         """
+        from ..batch.export_batch import ExportBatch  # most clients need neither batches nor SQLite
+
+        opened = None
+        if journal is not None:
+            from ..batch.journal import Journal
+
+            opened = Journal(journal, self._context.transport.base_url)
         return ExportBatch(
             self,
             avatar_ids,
             download_to=download_to,
+            name=name,
             max_pending=max_pending,
             max_downloads=max_downloads,
-            journal=None if journal is None else self._journal(journal),
+            journal=opened,
             timeout=timeout,
             on_progress=on_progress,
         )
-
-    def _journal(self, path: str | os.PathLike[str]) -> Journal:
-        from ..batch.journal import Journal  # SQLite, which only a journal needs
-
-        return Journal(path, self._context.transport.base_url)
 
     def resume(self, token: str) -> PendingExport:
         """Return the pending export of a resume token; nothing is sent until it is awaited.

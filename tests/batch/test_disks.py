@@ -107,7 +107,7 @@ async def test_a_folder_that_can_not_be_made(tmp_path: Path) -> None:
     async with avatars(1) as (avaturn, client, ids):
         before = avaturn.counts.copy()
         for folder in (tmp_path / "file", tmp_path / "file" / "models"):
-            with pytest.raises(DownloadError, match="can't be made") as caught:
+            with pytest.raises(DownloadError, match="can't be created") as caught:
                 await run_batch(client, ids, tmp_path, download_to=folder)
             assert str(folder) == caught.value.path
         assert before == avaturn.counts

@@ -1,41 +1,55 @@
-"""Batches that end before their end: left, cancelled, or by an error of the caller's."""
+"""Batches that end early: left, cancelled or interrupted. No task stays, and the journal resumes."""
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from avaturn_async import BatchProgress
+from avaturn_async.batch.journal import Journal
 from avaturn_async.emulator import Timing
-from tests.pending.world import VirtualLoop, run
 
-from .kit import Instant, avatars, is_right, is_whole, run_batch
-from .test_batch import new_batch
+from .kit import FakeExports, avatars, exported, is_right, is_whole, new_batch, run_batch, run_virtual, turns, uuids
+
+eager = pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+FACTORIES = pytest.mark.parametrize("eagerly", [False, pytest.param(True, marks=eager)], ids=["lazy", "eager"])
+
+
+def use_eager_tasks() -> None:
+    """Have tasks of the running loop begin inside `create_task`."""
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
 
 
 class Unlucky(Exception):
-    """Something of the caller's own."""
+    """An error of the caller's."""
 
 
-async def test_leaving_early_leaves_nothing() -> None:
-    """However many outcomes were taken, no task stays and nobody waits for an export any more."""
-    async with avatars(20) as (_, client, ids):
-        for wanted in range(0, 20, 3):
+@FACTORIES
+async def test_leaving_early_leaves_nothing(eagerly: bool) -> None:
+    """However many outcomes were taken, no task of ours stays."""
+    async with avatars(20, timing=Timing(scan=0, export=0.05)) as (_, client, ids):
+        if eagerly:
+            use_eager_tasks()
+        for wanted in range(0, 20, 4):
+            before = asyncio.all_tasks()
             async with client.exports.batch(ids, max_pending=6) as batch:
                 for _ in range(wanted):
                     await anext(batch)
-            assert not [task for task in asyncio.all_tasks() if "ExportBatch" in repr(task)]
-            assert not client._context.armed
+            await turns()
+            assert not [task for task in asyncio.all_tasks() - before if "avaturn_async/" in repr(task.get_stack())]
 
 
-@pytest.mark.parametrize("steps", range(40))
-def test_a_cancellation_at_any_step_is_one(steps: int, caplog: pytest.LogCaptureFixture) -> None:
+@FACTORIES
+@pytest.mark.parametrize("steps", range(0, 60, 2))
+def test_a_cancellation_at_any_step_ends_the_batch(steps: int, eagerly: bool, caplog: pytest.LogCaptureFixture) -> None:
     """The consumer ends as cancelled, the input is closed, and no task or complaint is left."""
     closed = []
 
@@ -48,21 +62,65 @@ def test_a_cancellation_at_any_step_is_one(steps: int, caplog: pytest.LogCapture
             closed.append(True)
 
     async def consume() -> None:
-        async with new_batch(Instant(seconds=0.05), source(), max_pending=4) as batch:
+        async with new_batch(FakeExports(seconds=0.05), source(), max_pending=4) as batch:
             async for _ in batch:
                 pass
 
     async def story() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        task = loop.create_task(consume())
-        loop.after_steps(steps, task.cancel)
+        if eagerly:
+            use_eager_tasks()
+        task = asyncio.get_running_loop().create_task(consume())
+        await turns(steps)
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    run(story())
+    run_virtual(story())
     assert [] == caplog.records
-    assert not closed or [True] == closed
+    assert closed in ([], [True])
+
+
+@eager
+def test_eager_tasks_change_no_outcome() -> None:
+    """Also where exports end without suspending, so that a task is done when it is created."""
+
+    class Done:
+        resolved_by, waited, polls = "create", 0.0, 0
+
+        def __init__(self, avatar_id: UUID) -> None:
+            self.avatar_id = avatar_id
+
+        def done(self) -> bool:
+            return True
+
+        async def wait(self, *, timeout: object = None) -> Any:
+            return self
+
+    class Immediate(FakeExports):
+        async def create(self, avatar_id: Any) -> Any:
+            self.created.append(avatar_id)
+            return Done(avatar_id) if len(self.created) % 3 else await super().create(avatar_id)
+
+    async def story() -> None:
+        use_eager_tasks()
+        ids = list(uuids(50))
+        given = [ids[0], "junk", *ids, "junk"]
+        async with new_batch(Immediate(), given, max_pending=7, on_progress=lambda _: None) as batch:
+            report = await batch.run()
+        assert [ids[0], "junk", *ids, "junk"] == [outcome.avatar_id for outcome in report.outcomes]
+        assert 2 == len(report.failed)
+
+    run_virtual(story())
+
+
+async def test_another_task_that_awaits_an_outcome_is_told_of_the_end() -> None:
+    """Leaving the block does not leave it hanging."""
+    async with new_batch(FakeExports(seconds=3600), uuids(3)) as batch:
+        asking = [asyncio.create_task(batch.__anext__()) for _ in range(3)]
+        await turns()
+    for each in asking:
+        with pytest.raises(RuntimeError, match="left"):
+            await each
 
 
 @pytest.mark.parametrize("requests", [1, 4, 9, 14, 20, 30])
@@ -92,40 +150,8 @@ def _lives(thread: threading.Thread) -> bool:
     return thread.is_alive()
 
 
-def _broken(ids: list[UUID]) -> Iterator[UUID]:
-    yield from ids
-    raise Unlucky("no more")
-
-
-async def _broken_too(ids: list[UUID]) -> AsyncIterator[UUID]:
-    for avatar_id in ids:
-        yield avatar_id
-    raise Unlucky("no more")
-
-
-@pytest.mark.parametrize("source", [_broken, _broken_too])
-@pytest.mark.parametrize("good", [0, 3])
-async def test_an_input_that_raises_ends_the_batch(source: Any, good: int) -> None:
-    """With its own error, as often as it is asked, and with no task left."""
-    async with new_batch(Instant(seconds=3600), source([uuid4() for _ in range(good)])) as batch:
-        for _ in range(2):
-            with pytest.raises(Unlucky, match="no more"):
-                await anext(batch)
-        with pytest.raises(Unlucky):
-            await batch.run()
-
-
-async def test_an_input_that_raised_is_no_complaint_of_those_who_left(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever leaves before the error comes out does not meet it."""
-    async with new_batch(Instant(), _broken([uuid4()])) as batch:
-        assert (await anext(batch)).ok
-        while batch._work is not None and not batch._work.done():
-            await asyncio.sleep(0)
-    assert [] == caplog.records
-
-
 async def test_an_input_whose_cleanup_raises_still_closes_the_journal(tmp_path: Path) -> None:
-    """What the cleanup raised comes out of the block."""
+    """What the cleanup raised comes out of the block, and another batch can have the journal."""
 
     async def source() -> AsyncIterator[UUID]:
         try:
@@ -134,38 +160,28 @@ async def test_an_input_whose_cleanup_raises_still_closes_the_journal(tmp_path: 
         finally:
             raise Unlucky("cleanup")
 
-    from avaturn_async.batch.journal import Journal
-
-    journal = Journal(tmp_path / "journal.db", "u")
     with pytest.raises(Unlucky, match="cleanup"):
-        async with new_batch(Instant(), source(), journal=journal) as batch:
+        async with new_batch(FakeExports(), source(), journal=Journal(tmp_path / "journal.db", "u")) as batch:
             await anext(batch)
-    assert journal._database is None
-
-
-@pytest.mark.parametrize("failing_call", [1, 2])
-async def test_a_callback_that_raises_ends_the_batch(failing_call: int) -> None:
-    """on_progress is the caller's; so is its error, at the first call as at the last."""
-    calls = 0
-
-    def tell(_: BatchProgress) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == failing_call:
-            raise Unlucky("enough")
-
-    async with new_batch(Instant(), [uuid4()], on_progress=tell) as batch:
-        with pytest.raises(Unlucky, match="enough"):
-            await batch.run()
+    with closing(sqlite3.connect(tmp_path / "journal.db", timeout=0)) as database:
+        assert (1,) <= database.execute("SELECT count(*) FROM exports").fetchone()
 
 
 async def test_what_the_block_raises_comes_out_of_it() -> None:
-    """Whatever goes on meanwhile is cancelled."""
+    """What is under way is cancelled."""
 
     async def block() -> None:
-        async with new_batch(Instant(seconds=3600), [uuid4(), "junk"]) as batch:
+        async with new_batch(FakeExports(seconds=3600), [uuid4(), "junk"]) as batch:
             await anext(batch)
             raise Unlucky("the block")
 
     with pytest.raises(Unlucky, match="the block"):
         await block()
+
+
+async def test_nothing_is_sent_before_an_outcome_is_requested() -> None:
+    """A block that asks for none sends nothing."""
+    async with avatars(1) as (avaturn, client, ids):
+        async with client.exports.batch(ids):
+            await turns()
+        assert [] == exported(avaturn.requests)

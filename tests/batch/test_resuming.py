@@ -20,7 +20,7 @@ from avaturn_async import AvaturnClient, ConfigurationError, JobFailedError, Wai
 from avaturn_async.emulator import Emulator, Faults, Timing
 from tests.chaos.kit import FULL, SEED, scaled
 
-from .kit import avatars, downloaded, exported, is_right, is_whole, run_batch
+from .kit import Recorder, avatars, downloaded, exported, is_right, is_whole, run_batch
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,50 +58,109 @@ async def test_what_failed_is_tried_again(tmp_path: Path) -> None:
 
 
 async def test_what_was_pending_is_resumed(tmp_path: Path) -> None:
-    """After a timeout the job still goes on: a later run waits on, and does not start it again."""
+    """After a timeout the job still goes on: a later run awaits it, and does not create it again."""
     async with avatars(3, timing=Timing(scan=0, export=3600)) as (_, client, ids):
         late = await run_batch(client, ids, tmp_path, timeout=0.05)
         assert {WaitTimeoutError} == {type(each.error) for each in late}
-        tokens = {entry[2] for entry in entries(tmp_path)}
         assert {("pending", 1)} == {entry[:2] for entry in entries(tmp_path)}
-        resumed: list[str] = []
-        resume = client.exports.resume
-
-        def noted(token: str) -> Any:
-            resumed.append(token)
-            return resume(token)
-
-        batch = client.exports.batch(
-            ids, download_to=tmp_path / "models", journal=tmp_path / "journal.db", timeout=0.05
-        )
-        batch._stages._exports = type("Noted", (), {"create": client.exports.create, "resume": staticmethod(noted)})()
-        async with batch:
-            report = await batch.run()
-    assert tokens == set(resumed)
-    assert [1, 1, 1] == [each.attempts for each in report.outcomes]
+        tokens = {entry[2] for entry in entries(tmp_path)}
+        assert {each.error.resume_token for each in late if isinstance(each.error, WaitTimeoutError)} == tokens
+        again = await run_batch(client, ids, tmp_path, timeout=0.05)
+    assert {(WaitTimeoutError, 1)} == {(type(each.error), each.attempts) for each in again}
 
 
-async def test_whole_files_are_adopted_and_others_are_not(tmp_path: Path) -> None:
-    """A model that the journal does not know, or knows by its hash; not one that is cut, or another."""
-    async with avatars(5) as (avaturn, client, ids):
+@pytest.mark.parametrize(
+    "token",
+    ["junk", "{}", '{"v":99,"kind":"export"}', '{"v":1,"kind":"render","base_url":"URL","created":1}', "[" * 20_000],
+    ids=["junk", "empty", "version", "kind", "nested"],
+)
+async def test_a_bad_token_is_exported_afresh(token: str, tmp_path: Path) -> None:
+    """As if the journal knew nothing."""
+    async with avatars(2) as (avaturn, client, ids):
+        await run_batch(client, ids, tmp_path)
+        await asyncio.to_thread(change, tmp_path, token.replace("URL", avaturn.url))
+        outcomes = await run_batch(client, ids, tmp_path)
+    assert all(map(is_right, outcomes))
+    assert [2, 2] == [each.attempts for each in outcomes]
+
+
+async def test_a_token_of_another_avatar_is_not_used(tmp_path: Path) -> None:
+    """It would put that avatar's model under this one's name."""
+    async with avatars(2, timing=Timing(scan=0, export=3600)) as (avaturn, client, ids):
+        await run_batch(client, ids, tmp_path, timeout=0.05)
+        token = (await client.exports.create(ids[1])).resume_token
+        await asyncio.to_thread(change, tmp_path, token)
+        avaturn.timing = Timing(scan=0, export=0)
+        first = await run_batch(client, ids[:1], tmp_path, timeout=0.3)
+        assert [2] == [each.attempts for each in first]
+        assert ids[0] == exported(avaturn.requests)[-1]
+
+
+def change(folder: Path, token: str) -> None:
+    """Have all entries of a journal pending with a token."""
+    with closing(sqlite3.connect(folder / "journal.db", isolation_level=None)) as database:
+        database.execute("UPDATE exports SET state = 'pending', resume_token = ?", (token,))
+
+
+async def test_only_files_that_the_journal_recorded_are_adopted(tmp_path: Path) -> None:
+    """Of the recorded size; others are downloaded again and replaced: shorter, changed, moved, or found there."""
+    async with avatars(6) as (avaturn, client, ids):
         first = await run_batch(client, ids, tmp_path)
         paths = [each.download.path for each in first if each.download]
-        content = paths[0].read_bytes()
-        paths[0].write_bytes(content[:-1])
-        paths[1].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        paths[2].write_bytes(b"<html>")
+        contents = [path.read_bytes() for path in paths]
+        paths[0].write_bytes(contents[0][:-1])
+        paths[1].write_bytes(b"<html>")
+        paths[2].unlink()
         paths[3].unlink()
-        before = len(downloaded(avaturn))
+        paths[3].symlink_to(paths[4])
+        avaturn.requests.clear()
         second = await run_batch(client, ids, tmp_path)
-        assert set(ids[:4]) == set(downloaded(avaturn)[before:])
+        assert set(ids[:4]) == set(downloaded(avaturn.requests))
         assert [each.download for each in first] == [each.download for each in second]
-        assert [2, 2, 2, 2, 1] == [each.attempts for each in second]
+        assert [2, 2, 2, 2, 1, 1] == [each.attempts for each in second]
         (tmp_path / "journal.db").unlink()
+        avaturn.requests.clear()
         third = await run_batch(client, ids, tmp_path)
-        assert before + 4 == len(downloaded(avaturn))
+        assert sorted(ids) == sorted(downloaded(avaturn.requests))
     assert [each.download for each in first] == [each.download for each in third]
-    assert {0} == {each.attempts for each in third}
-    assert {("done", 0)} == {entry[:2] for entry in entries(tmp_path)}
+    assert contents == [path.read_bytes() for path in paths]
+    assert not any(path.is_symlink() for path in paths)
+
+
+async def test_a_planted_model_is_not_taken_for_an_export(tmp_path: Path) -> None:
+    """A whole model under the final name, which this journal did not record."""
+    async with avatars(2) as (avaturn, client, ids):
+        first = await run_batch(client, ids[:1], tmp_path)
+        assert first[0].download
+        planted = tmp_path / "models" / f"{ids[1]}.glb"
+        planted.write_bytes(first[0].download.path.read_bytes())
+        second = await run_batch(client, ids, tmp_path)
+        assert 2 == len(downloaded(avaturn.requests))
+    assert all(map(is_right, second))
+
+
+async def test_a_fifo_under_a_final_name_does_not_hang(tmp_path: Path) -> None:
+    """It is replaced by the model."""
+    async with avatars(2) as (_, client, ids):
+        first = await run_batch(client, ids, tmp_path)
+        assert first[0].download
+        path = first[0].download.path
+        path.unlink()
+        os.mkfifo(path)
+        os.mkfifo(tmp_path / "models" / f"{ids[1]}.glb.fifo")
+        outcomes = await run_batch(client, ids, tmp_path)
+    assert all(map(is_right, outcomes))
+
+
+async def test_files_are_recorded_by_their_names(tmp_path: Path) -> None:
+    """A run with other names downloads again."""
+    async with avatars(2) as (avaturn, client, ids):
+        await run_batch(client, ids, tmp_path)
+        renamed = await run_batch(client, ids, tmp_path, name=lambda avatar_id: f"to/{avatar_id}.glb")
+        assert 4 == len(downloaded(avaturn.requests))
+        assert all(map(is_right, renamed))
+        await run_batch(client, ids, tmp_path, name=lambda avatar_id: f"to/{avatar_id}.glb")
+        assert 4 == len(downloaded(avaturn.requests))
 
 
 async def test_a_journal_without_files(tmp_path: Path) -> None:
@@ -110,15 +169,15 @@ async def test_a_journal_without_files(tmp_path: Path) -> None:
         for _ in range(2):
             outcomes = await run_batch(client, ids, tmp_path, download_to=None)
             assert [True] * 3 == [each.ok for each in outcomes]
-        assert 3 == sum(Counter(set(exported(avaturn))).values())
-        asked = len(exported(avaturn))
+        assert set(ids) == set(exported(avaturn.requests))
+        asked = len(exported(avaturn.requests))
         outcomes = await run_batch(client, ids, tmp_path)
-        assert asked < len(exported(avaturn))
+        assert asked < len(exported(avaturn.requests))
     assert all(map(is_right, outcomes))
 
 
-async def test_a_journal_that_can_not_be_used_is_told_on_entering(tmp_path: Path) -> None:
-    """With its path, before anything is sent; a batch beside another is told the same."""
+async def test_a_journal_that_can_not_be_used_is_refused_on_entering(tmp_path: Path) -> None:
+    """With its path, before anything is sent."""
     async with avatars(1) as (avaturn, client, ids):
         async with client.exports.batch(ids, journal=tmp_path / "journal.db") as batch:
             with pytest.raises(ConfigurationError, match=r"journal\.db can't be used: another batch"):
@@ -130,8 +189,8 @@ async def test_a_journal_that_can_not_be_used_is_told_on_entering(tmp_path: Path
                     await run_batch(stranger, ids, tmp_path)
 
 
-async def _killed_run(avaturn: Emulator, folder: Path, moment: tuple[int, float]) -> None:
-    """Run the worker until so many outcomes are out and so many seconds have passed, and kill it there."""
+async def _interrupted_run(avaturn: Emulator, folder: Path, how: signal.Signals, moment: tuple[int, float]) -> str:
+    """Run the worker until so many outcomes are out and so many seconds have passed, and interrupt it there."""
     environment = {
         **os.environ,
         "AVATURN_BASE_URL": avaturn.url,
@@ -139,48 +198,70 @@ async def _killed_run(avaturn: Emulator, folder: Path, moment: tuple[int, float]
         "PYTHONPATH": str(ROOT),
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, Path(__file__).with_name("worker.py"), folder, env=environment, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        Path(__file__).with_name("worker.py"),
+        folder,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     outcomes, seconds = moment
     for _ in range(outcomes):
         if not await process.stdout.readline():
             break
-    await asyncio.sleep(seconds)  # which is the random moment itself, not a wait for something
+    await asyncio.sleep(seconds)  # the random moment itself, not a wait for something
     if process.returncode is None:
-        process.send_signal(signal.SIGKILL)
-    await process.communicate()
+        process.send_signal(how)
+    _, complaints = await process.communicate()
+    return complaints.decode()
 
 
-def _inodes(folder: Path) -> dict[UUID, tuple[int, int]]:
-    found = {UUID(path.stem): path.stat() for path in (folder / "models").glob("*.glb") if is_whole(path)}
-    return {avatar_id: (stat.st_ino, stat.st_mtime_ns) for avatar_id, stat in found.items()}
+def _recorded(folder: Path) -> dict[UUID, tuple[int, int]]:
+    """Return the inode and the time of each file that the journal has recorded."""
+    if not (folder / "journal.db").exists():
+        return {}
+    with closing(sqlite3.connect(folder / "journal.db")) as database:
+        try:
+            done = database.execute("SELECT file FROM exports WHERE state = 'done'").fetchall()
+        except sqlite3.OperationalError:  # killed before the tables were made
+            return {}
+    files = {name: (folder / "models" / name).stat() for (name,) in done}
+    return {UUID(Path(name).stem): (stat.st_ino, stat.st_mtime_ns) for name, stat in files.items()}
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
 @pytest.mark.parametrize(
-    ("count", "kills"), [(30, 3), pytest.param(scaled(500, 60), 10, marks=pytest.mark.chaos)], ids=["short", "ten"]
+    ("count", "interruptions"), [(30, 3), pytest.param(scaled(500, 60), 10, marks=pytest.mark.chaos)], ids=["3", "10"]
 )
-async def test_killed_at_random_moments(count: int, kills: int, tmp_path: Path) -> None:
-    """Killed (-9) again and again: every model is there once and whole, and whole ones are not downloaded again."""
+async def test_interrupted_at_random_moments(
+    count: int, interruptions: int, how: signal.Signals, tmp_path: Path
+) -> None:
+    """Again and again: in the end every model is there once and complete; recorded ones are not downloaded again."""
     rng = random.Random(SEED)
     print(f"seed {SEED}, full {FULL}")
     async with avatars(count, seed=SEED, timing=Timing(scan=0, export=0.2, jitter=0.2)) as (avaturn, client, ids):
+        recorder = Recorder(avaturn)
         (tmp_path / "ids").write_text("\n".join(map(str, ids)))
-        whole: dict[UUID, tuple[int, int]] = {}
-        fetched: dict[UUID, int] = {}
-        for _ in range(kills):
-            await _killed_run(avaturn, tmp_path, (rng.randrange(count // kills), rng.uniform(0, 0.3)))
+        recorded: dict[UUID, tuple[int, int]] = {}
+        fetched: Counter[UUID] = Counter()
+        for _ in range(interruptions):
+            moment = (rng.randrange(count // interruptions), rng.uniform(0, 0.3))
+            complaints = await _interrupted_run(avaturn, tmp_path, how, moment)
             assert all(map(is_whole, (tmp_path / "models").glob("*.glb")))
-            counts = Counter(downloaded(avaturn))
-            fetched = {avatar_id: counts[avatar_id] for avatar_id in _inodes(tmp_path)} | fetched
-            whole = _inodes(tmp_path) | whole
-        assert whole
+            assert not complaints or complaints.rstrip().endswith("KeyboardInterrupt"), complaints
+            counts = Counter(downloaded(recorder.requests))
+            found = await asyncio.to_thread(_recorded, tmp_path)
+            fetched = Counter({avatar_id: counts[avatar_id] for avatar_id in found} | fetched)
+            recorded = found | recorded
+        assert recorded
         outcomes = await run_batch(client, ids, tmp_path)
         assert ids == [each.avatar_id for each in outcomes]
         assert all(map(is_right, outcomes))
         assert {f"{avatar_id}.glb" for avatar_id in ids} == {path.name for path in (tmp_path / "models").iterdir()}
-        # neither replaced by a later run, nor asked for
-        assert whole == {avatar_id: stat for avatar_id, stat in _inodes(tmp_path).items() if avatar_id in whole}
-        counts = Counter(downloaded(avaturn))
+        now = await asyncio.to_thread(_recorded, tmp_path)
+        assert recorded == {avatar_id: now[avatar_id] for avatar_id in recorded}
+        counts = Counter(downloaded(recorder.requests))
         assert fetched == {avatar_id: counts[avatar_id] for avatar_id in fetched}

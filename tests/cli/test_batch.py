@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from avaturn_async import AvaturnClient, BatchProgress, ExternalAvatarCustomization, Photos, PollPolicy
-from avaturn_async.batch.export_batch import BatchOutcome
+from avaturn_async.batch.report import BatchOutcome
 from avaturn_async.cli.batch_progress import tracker
 from avaturn_async.cli.batching import TOLD, Tally, percentiles
 from avaturn_async.cli.output import Output
@@ -56,7 +56,7 @@ def test_all_done(emulated: EmulatorThread, avatars: list[str], ids: Path, tmp_p
     assert head.startswith(f"{COUNT} done, 0 failed, in ")
     assert size.endswith(" in models")
     assert "by percentile: " in waits
-    assert f"exports: {COUNT} of {COUNT + 1}, 0 failed, 0 under way" in done.stderr
+    assert f"exports: {COUNT} of {COUNT}, 0 failed, 0 under way" in done.stderr
 
 
 def test_records(emulated: EmulatorThread, avatars: list[str], ids: Path, tmp_path: Path) -> None:
