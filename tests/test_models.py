@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from avaturn_async import models
-from avaturn_async.emulator.contract import contract
+from avaturn_async.emulator.pages import contract
 from avaturn_async.models import (
     AssetSlot,
     AssetSlots,

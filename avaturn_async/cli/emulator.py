@@ -1,15 +1,38 @@
 """``avaturn emulator``."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .options import Json, examples
 from .output import Output
-from .running import run
+from .running import refuse, run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..emulator import Emulator
 
 __all__ = ["add_to"]
+
+BANNER = """\
+The Avaturn emulator is running at {url} until Ctrl-C. In another terminal:
+
+export AVATURN_BASE_URL={url}
+export AVATURN_API_TOKEN={token}
+
+To get an avatar and its model:
+
+avaturn users create            # prints a USER
+avaturn sessions create USER    # prints a link: finish the session there
+avaturn export AVATAR           # the id that the page shows
+
+Or with an avatar from photos, any three JPEGs:
+
+echo '{{"assets": {{}}, "body": "body_0"}}' > outfit.json
+avaturn avatars create USER FRONT.jpg LEFT.jpg RIGHT.jpg \\
+    --body-type female --customization outfit.json"""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,6 +41,7 @@ def add_to(app: typer.Typer) -> None:
         "avaturn emulator",
         "avaturn emulator --webhook-url http://127.0.0.1:8481/avaturn/SECRET --webhook-loss 0.3",
         "avaturn emulator --export-seconds 20 --server-errors 0.05 --resets 0.02 --seed 7",
+        "avaturn emulator --host 0.0.0.0 --public-url http://avaturn:8480",
     )
     app.command(epilog=lines)(emulator)
 
@@ -30,45 +54,81 @@ class Body(StrEnum):
 
 
 def share(what: str) -> Any:
-    """Make an option for a probability."""
+    """Return an option for a probability."""
     return typer.Option(min=0, max=1, metavar="0..1", help=f"How often {what}.")
 
 
 def seconds(what: str) -> Any:
-    """Make an option for a duration."""
+    """Return an option for a duration."""
     return typer.Option(min=0, metavar="SECONDS", help=what)
 
 
 def emulator(
-    host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 is any that is free.")] = 8480,
-    token: Annotated[str | None, typer.Option(metavar="TOKEN", help="The token; else one from the seed.")] = None,
-    webhook_url: Annotated[str | None, typer.Option(metavar="URL", help="Where events are posted to.")] = None,
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="The address to listen at; 0.0.0.0 for all networks.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 is any free port.")] = 8480,
+    public_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where clients reach it, if not there; other host names are refused."),
+    ] = None,
+    token: Annotated[str | None, typer.Option(metavar="TOKEN", show_default="random", help="The API token.")] = None,
+    webhook_url: Annotated[str | None, typer.Option(metavar="URL", help="Where events are posted.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="What ids, models and faults are drawn from.")] = 0,
     body: Annotated[Body, typer.Option(help="T2 has expressions, T1 has none.")] = Body.T2,
-    model_size: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="The least size of models.")] = None,
+    model_size: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="The minimum size of models.")] = None,
     scan_seconds: Annotated[float, seconds("From the photos to the avatar.")] = 0.2,
     export_seconds: Annotated[float, seconds("From the first request to the model.")] = 0.5,
     render_seconds: Annotated[float, seconds("From the request to the image.")] = 0.3,
-    url_seconds: Annotated[float, seconds("The life of a download's url.")] = 900,
+    url_seconds: Annotated[float, seconds("The lifetime of a download url.")] = 900,
     webhook_loss: Annotated[float, share("an event is never sent")] = 0,
     webhook_duplicates: Annotated[float, share("an event is sent twice")] = 0,
-    webhook_delay: Annotated[float, seconds("An event is up to this much late.")] = 0,
-    webhook_early: Annotated[float, share("an event comes before the answer to the request")] = 0,
+    webhook_delay: Annotated[float, seconds("An event is sent up to this much late.")] = 0,
+    webhook_early: Annotated[float, share("an event is sent before the response to the request")] = 0,
     webhook_reorder: Annotated[float, share("an event is held back until after a later one")] = 0,
     rate_limited: Annotated[float, share("a call is answered 429")] = 0,
     server_errors: Annotated[float, share("a request is answered 500, 502, 503 or 504")] = 0,
     resets: Annotated[float, share("a request's connection is reset")] = 0,
-    broken_downloads: Annotated[float, share("a download's connection breaks off")] = 0,
+    broken_downloads: Annotated[float, share("a download's connection breaks")] = 0,
     slow: Annotated[float, seconds("A request waits up to this much.")] = 0,
-    job_failures: Annotated[float, share("a scan, an export or a render fails")] = 0,
+    job_failures: Annotated[float, share("a scan, export or render fails")] = 0,
     json: Json = False,
 ) -> None:
     """Run a local Avaturn until Ctrl-C.
 
-    It prints what clients need to use it instead of the real one.
+    Print the environment for clients that use it instead of the real one, and how to get an avatar.
     """
     options = locals()
-    from .emulating import emulate
+    try:
+        avaturn = _emulator(options)
+    except ValueError as error:
+        refuse(error)
+    run(_serve(avaturn, Output(as_json=json)))
 
-    run(emulate(options, Output(as_json=json)))
+
+def _emulator(options: "Mapping[str, Any]") -> "Emulator":
+    import secrets
+
+    import attrs
+
+    from ..emulator import Emulator, Faults, Timing
+
+    timing = {name: options[f"{name}_seconds"] for name in ("scan", "export", "render")}
+    faults = {field.name: options[field.name] for field in attrs.fields(Faults) if field.name in options}
+    unchanged = ("host", "port", "public_url", "webhook_url", "seed", "model_size")
+    return Emulator(
+        **{name: options[name] for name in unchanged},
+        token=options["token"] or f"emulator-{secrets.token_hex(16)}",
+        body=options["body"].value,
+        timing=Timing(**timing, url_ttl=options["url_seconds"]),
+        faults=Faults(**faults),
+    )
+
+
+async def _serve(emulator: "Emulator", output: Output) -> int:
+    import asyncio
+
+    async with emulator as avaturn:
+        output.emit({"url": avaturn.url, "token": avaturn.token, "webhook_url": avaturn.webhook_url})
+        output.line(BANNER.format(url=avaturn.url, token=avaturn.token))
+        return await asyncio.Event().wait()

@@ -4,32 +4,30 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import attrs
 from aiohttp import web
 
-from .controls import Controls
+from .files import can_draw
 from .jobs import Jobs
-from .library import can_draw
 from .links import Links
-from .problems import ProblemError
-from .records import Avatar
-from .shapes import CUSTOMIZATION, EXPORT, LISTING, RENDER, SESSION, USER
-from .validation import Check, parse, require, uuid
-from .world import World
+from .settings import Settings
+from .state import State
+from .validation import CUSTOMIZATION, EXPORT, LISTING, RENDER, SESSION, USER, ApiError, Check, parse, require, uuid
 
 __all__ = ["Api"]
 
 
+@attrs.frozen
 class Api:
-    """Handlers of what needs the token, named as the contract's operations."""
+    """Handlers of the operations, named after the contract's operationIds."""
 
-    def __init__(self, world: World, jobs: Jobs, links: Links, controls: Controls) -> None:
-        self._world = world
-        self._jobs = jobs
-        self._links = links
-        self._controls = controls
+    state: State
+    settings: Settings
+    links: Links
+    jobs: Jobs
 
     def routes(self) -> list[web.RouteDef]:
-        """Return a route for each operation, named by its id."""
+        """Return a route for each operation, named by its operationId."""
         table = [
             ("POST", "users/new", self.create_user),
             ("DELETE", "users/{user_id:(?!new$)[^{}/]+}", self.delete_user),
@@ -45,75 +43,77 @@ class Api:
         return [web.route(method, f"/api/v1/{path}", call, name=call.__name__) for method, path, call in table]
 
     async def create_user(self, request: web.Request) -> web.Response:
-        """Make a user."""
-        return web.json_response({"id": self._world.new_user()})
+        """Create a user."""
+        return web.json_response({"id": self.state.create_user()})
 
     async def delete_user(self, request: web.Request) -> web.Response:
         """Delete a user."""
-        self._world.delete_user(request.match_info["user_id"])
+        self.state.delete_user(request.match_info["user_id"])
         return web.json_response(None)
 
     async def list_user_avatars(self, request: web.Request) -> web.Response:
         """List a user's avatars."""
         everything = _query(request, LISTING).get("include_not_ready") == "true"
-        avatars = self._world.avatars_of(request.match_info["user_id"])
-        return web.json_response([_listed(avatar) for avatar in avatars if everything or avatar.status == "ready"])
+        avatars = self.state.avatars_of(request.match_info["user_id"])
+        return web.json_response(
+            [
+                {"id": str(avatar.id), "status": avatar.status}
+                for avatar in avatars
+                if everything or avatar.status == "ready"
+            ]
+        )
 
     async def delete_user_avatar(self, request: web.Request) -> web.Response:
         """Delete an avatar."""
-        self._world.delete_avatar(request.match_info["user_id"], _path_id(request, "avatar_id"))
+        self.state.delete_avatar(request.match_info["user_id"], _path_id(request, "avatar_id"))
         return web.json_response(None)
 
     async def create_session(self, request: web.Request) -> web.Response:
-        """Make a session."""
+        """Create a session."""
         body = await _json(request, SESSION)
         config = body.get("config", {"type": "create_or_edit_existing"})
-        session = self._world.new_session(body["user_id"], config)
-        return web.json_response(
-            {"id": str(session.id), "url": self._links.session(session.id), "custom_upload_url": None}
-        )
+        session = self.state.create_session(body["user_id"], config)
+        url = self.links.owned("sessions", session.id)
+        return web.json_response({"id": str(session.id), "url": url, "custom_upload_url": None})
 
     async def create_avatar(self, request: web.Request) -> web.Response:
-        """Make an avatar that waits for its photos."""
+        """Create an avatar that awaits its photos."""
         body = await _json(request, USER)
-        avatar = self._world.new_avatar(body["user_id"])
-        return web.json_response({"avatar_id": str(avatar.id), "upload_url": self._links.upload(avatar.id)})
+        avatar = self.state.create_avatar(body["user_id"])
+        url = self.links.owned("uploads", avatar.id)
+        return web.json_response({"avatar_id": str(avatar.id), "upload_url": url})
 
     async def get_customization(self, request: web.Request) -> web.Response:
         """Read a customization."""
-        avatar = self._world.avatar(_path_id(request, "id"))
+        avatar = self.state.avatar(_path_id(request, "id"))
         if avatar.customization is None:
-            raise ProblemError(404, f"Avatar {avatar.id} has no customization yet")
+            raise ApiError(404, f"Avatar {avatar.id} has no customization yet")
         return web.json_response(avatar.customization)
 
     async def set_customization(self, request: web.Request) -> web.Response:
         """Set a customization."""
         avatar_id = _path_id(request, "id")
         body = await _json(request, CUSTOMIZATION)
-        self._world.customize(self._world.scanned(avatar_id), body)
+        self.state.customize(self.state.scanned(avatar_id), body)
         return web.json_response(None, status=202)
 
     async def render_user_avatar(self, request: web.Request) -> web.Response:
         """Start a render."""
         query = _query(request, RENDER)
         if not await asyncio.to_thread(can_draw):
-            raise ProblemError(501, 'The emulator draws with Pillow: pip install "avaturn-async[emulator]"')
-        render = self._world.new_render(UUID(query["avatar_id"]), query["scene"], query.get("format", "jpg"))
-        await self._jobs.start(render)
+            raise ApiError(501, 'The emulator draws with Pillow: pip install "avaturn-async[emulator]"')
+        render = self.state.create_render(UUID(query["avatar_id"]), query["scene"], query.get("format", "jpg"))
+        await self.jobs.start(render)
         return web.json_response({"id": str(render.id), "status": "pending", "render_url": None})
 
     async def create_export(self, request: web.Request) -> web.Response:
-        """Start an export, or tell how it stands."""
+        """Start an export, or read its state."""
         avatar_id = UUID(_query(request, EXPORT)["avatar_id"])
-        export, new = self._world.export(avatar_id, restart=self._controls.faults.restart_failed)
-        answer = {"status": export.status, "url": export.url(self._links)}
+        export, new = self.state.export(avatar_id, restart=self.settings.faults.restart_failed)
+        response = web.json_response({"status": export.status, "url": export.url(self.links)})
         if new:
-            await self._jobs.start(export)
-        return web.json_response(answer)
-
-
-def _listed(avatar: Avatar) -> dict[str, str]:
-    return {"id": str(avatar.id), "status": avatar.status}
+            await self.jobs.start(export)
+        return response
 
 
 def _path_id(request: web.Request, name: str) -> UUID:
@@ -121,7 +121,7 @@ def _path_id(request: web.Request, name: str) -> UUID:
 
 
 def _query(request: web.Request, check: Check) -> dict[str, Any]:
-    # A parameter given more than once is a list, which no check accepts.
+    # A repeated parameter becomes a list, which no check accepts.
     query = {name: values[0] if len(values := request.query.getall(name)) == 1 else values for name in request.query}
     return require(query, check, ("query",))  # type: ignore[no-any-return]
 

@@ -1,96 +1,112 @@
-"""The temporary urls of models and images, served as object stores do."""
+"""The download urls of models and images, served as object stores do."""
 
+import re
+from collections.abc import Mapping
 from uuid import UUID
 
+import attrs
 from aiohttp import hdrs, web
 
-from .controls import Controls
-from .faults import Dice
-from .library import Blob, Library
+from .files import Blob, Files
 from .links import File, Links
-from .problems import ProblemError
-from .ranges import UnsatisfiableError, span
-from .world import World
+from .settings import Settings
+from .state import State
+from .validation import ApiError
 
-__all__ = ["Downloads"]
+__all__ = ["Downloads", "UnsatisfiableError", "parse_range"]
 
 CHUNK = 256 * 1024
+
+# int() refuses more than 4,300 digits.
+RANGE = re.compile(r"bytes=(\d{0,4000})-(\d{0,4000})", re.ASCII | re.IGNORECASE)
 
 REFUSAL = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{}</Code><Message>{}</Message></Error>'
 
 
+@attrs.frozen
 class Downloads:
-    """Stream files, whole or a range of them, to who has a url that is alive."""
+    """Stream files, whole or in part, to requests whose url is valid."""
 
-    def __init__(self, world: World, links: Links, library: Library, controls: Controls, dice: Dice) -> None:
-        self._world = world
-        self._links = links
-        self._library = library
-        self._controls = controls
-        self._dice = dice
+    state: State
+    settings: Settings
+    links: Links
+    files: Files
 
     def routes(self) -> list[web.RouteDef]:
         """Return the route of download urls, for GET and HEAD."""
         return [web.get("/files/{avatar_id}/{version}/{name}", self.download_file, name="download_file")]
 
     async def download_file(self, request: web.Request) -> web.StreamResponse:
-        """Serve a file: 200, 206 or 416; 403 for a url that is forged or dead, 404 once its avatar is deleted."""
+        """Serve a file: 200, 206 or 416; 403 for a forged or expired url, 404 once the avatar is deleted."""
         if hdrs.AUTHORIZATION in request.headers:
             return _refusal(400, "InvalidArgument", "Only one auth mechanism allowed")
-        if not self._links.allows(request.path, request.query):
+        if not self.links.allows(request.path, request.query):
             return _refusal(403, "AccessDenied", "Request has expired, or its signature does not match")
-        file = _file(request)
+        match = request.match_info  # genuine, as the signature covers the path
+        file = File(UUID(match["avatar_id"]), int(match["version"]), match["name"], request.query.get("scene", ""))
         try:
-            self._world.avatar(file.avatar_id)
-        except ProblemError:
+            self.state.avatar(file.avatar_id)
+        except ApiError:
             return _refusal(404, "NoSuchKey", "The specified key does not exist.")
-        return await self._serve(request, await self._library.open(file))
+        return await self._serve(request, await self.files.open(file))
 
     async def _serve(self, request: web.Request, blob: Blob) -> web.StreamResponse:
         headers = {hdrs.ETAG: blob.etag, hdrs.CONTENT_TYPE: blob.type, hdrs.ACCEPT_RANGES: "bytes"}
-        length = len(blob.data)
+        size = len(blob.data)
         if request.method == hdrs.METH_HEAD:
-            return web.Response(headers={**headers, hdrs.CONTENT_LENGTH: str(length)})
+            return web.Response(headers={**headers, hdrs.CONTENT_LENGTH: str(size)})
         try:
-            part = span(request.headers, length=length, etag=blob.etag)
+            part = parse_range(request.headers, size=size, etag=blob.etag)
         except UnsatisfiableError:
             refusal = _refusal(416, "InvalidRange", "The requested range is not satisfiable")
-            refusal.headers[hdrs.CONTENT_RANGE] = f"bytes */{length}"
+            refusal.headers[hdrs.CONTENT_RANGE] = f"bytes */{size}"
             return refusal
         if part is None:
-            return await self._stream(request, web.StreamResponse(headers=headers), blob.data)
-        headers[hdrs.CONTENT_RANGE] = f"bytes {part.start}-{part.stop - 1}/{length}"
+            return await self._stream(request, web.StreamResponse(headers=headers), memoryview(blob.data))
+        headers[hdrs.CONTENT_RANGE] = f"bytes {part.start}-{part.stop - 1}/{size}"
         body = memoryview(blob.data)[part.start : part.stop]
         return await self._stream(request, web.StreamResponse(status=206, headers=headers), body)
 
-    async def _stream(
-        self, request: web.Request, response: web.StreamResponse, body: bytes | memoryview
-    ) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, response: web.StreamResponse, body: memoryview) -> web.StreamResponse:
         response.content_length = len(body)
-        end = self._break(len(body))
-        view = memoryview(body)[:end]
+        broken = self.settings.happens("broken_downloads")
+        end = int(self.settings.up_to("broken_downloads", len(body)))
+        if broken:
+            body = body[:end]
         try:
             await response.prepare(request)
-            for start in range(0, len(view), CHUNK):
-                await response.write(view[start : start + CHUNK])
+            for start in range(0, len(body), CHUNK):
+                await response.write(body[start : start + CHUNK])
         except ConnectionError:
-            return response  # whoever asked has left
-        if end is not None and request.transport is not None:
-            # What was written still arrives; nothing is missing but the end.
-            request.transport.close()
+            return response  # the client has left
+        if broken and request.transport is not None:
+            request.transport.close()  # after what was written so far
         return response
 
-    def _break(self, length: int) -> int | None:
-        faults = self._controls.faults
-        broken = self._dice.happens("broken_downloads", faults.broken_downloads)
-        where = int(self._dice.upto("broken_downloads", length))
-        return where if broken else None
+
+class UnsatisfiableError(Exception):
+    """A range contains no byte of the file."""
 
 
-def _file(request: web.Request) -> File:
-    # The signature has vouched for the path.
-    match = request.match_info
-    return File(UUID(match["avatar_id"]), int(match["version"]), match["name"], request.query.get("scene", ""))
+def parse_range(headers: Mapping[str, str], *, size: int, etag: str) -> range | None:
+    """Return the positions that a GET asks for (RFC 9110, section 14), or None for the whole file.
+
+    A range is ignored if it is malformed, one of several, or bound by If-Range to another ETag. Raises
+    `UnsatisfiableError` if the answer is a 416.
+    """
+    match = RANGE.fullmatch(headers.get("Range", "").replace(" ", ""))
+    if match is None or headers.get("If-Range", etag) != etag:
+        return None
+    first, last = (int(digits) if digits else None for digits in match.groups())
+    if first is None:
+        if last is None:
+            return None
+        first, last = max(0, size - last), None  # the final `last` bytes
+    elif last is not None and last < first:
+        return None
+    if first >= size:
+        raise UnsatisfiableError
+    return range(first, size if last is None else min(last + 1, size))
 
 
 def _refusal(status: int, code: str, message: str) -> web.Response:

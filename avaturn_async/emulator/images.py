@@ -1,4 +1,4 @@
-"""Draw the emulator's pictures: renders of avatars, and photos of faces that an avatar could be made from."""
+"""The emulator's pictures: renders of avatars, and photos of faces to make avatars from."""
 
 import io
 import math
@@ -22,7 +22,7 @@ ENCODERS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 VIEWS = {"frontal": 0.0, "side-1": -0.55, "side-2": 0.55}
 RENDER_SIZE = (512, 512)
 PHOTO_SIZE = (480, 640)
-# Pictures are drawn this many times larger and scaled down, for smooth edges.
+# Pictures are drawn larger by this factor and scaled down, for smooth edges.
 OVERSAMPLING = 2
 
 WHITE: Color = (255, 255, 255)
@@ -30,10 +30,10 @@ BLACK: Color = (0, 0, 0)
 
 
 def render_image(*, seed: int, scene: str, format: Literal["jpg", "png", "webp"]) -> bytes:
-    """Draw the avatar of `seed` in a scene: from head to foot in a `full_body` one, else a bust.
+    """Draw the avatar of `seed` in a scene: the whole body if the scene's name contains `full_body`, else a bust.
 
-    A scene with `transparent` in its name has an alpha channel, except in a JPEG, where it is white. Raises
-    `ValueError` for another format.
+    A scene with `transparent` in its name has an alpha channel, or is white in a JPEG. Raises `ValueError` for
+    another format.
     """
     if format not in ENCODERS:
         raise ValueError(f"format must be one of {', '.join(ENCODERS)}, not {format!r}")
@@ -41,8 +41,6 @@ def render_image(*, seed: int, scene: str, format: Literal["jpg", "png", "webp"]
     image = _background(scene, RENDER_SIZE)
     pen = Pen(ImageDraw.Draw(image), (image.width / 2, 0.0), float(image.height))
     palette = choose(random.Random(seed))
-    if not transparent:
-        _scenery(pen, scene)
     if "full_body" in scene:
         _full_body(pen, palette)
     else:
@@ -61,7 +59,7 @@ def photo(*, seed: int, view: Literal["frontal", "side-1", "side-2"]) -> bytes:
 
 
 class Pen:
-    """Draws filled shapes in coordinates of its own: an origin, and the length of the unit in pixels."""
+    """Draw filled shapes in own coordinates, given their origin and the length of their unit in pixels."""
 
     def __init__(self, draw: ImageDraw.ImageDraw, origin: Point, unit: float) -> None:
         self._draw = draw
@@ -69,11 +67,11 @@ class Pen:
         self._unit = unit
 
     def at(self, x: float, y: float, unit: float) -> "Pen":
-        """Return a pen whose origin and unit are given in the units of this one."""
+        """Return a pen with another origin and unit, both given in this pen's units."""
         return Pen(self._draw, self._pixels((x, y)), unit * self._unit)
 
     def oval(self, x: float, y: float, width: float, height: float, color: Color) -> None:
-        """Fill an ellipse around a point, given its radii."""
+        """Fill an ellipse, given its centre and radii."""
         box = (self._pixels((x - width, y - height)), self._pixels((x + width, y + height)))
         self._draw.ellipse(box, fill=color)
 
@@ -82,7 +80,7 @@ class Pen:
         self._draw.polygon([self._pixels(point) for point in points], fill=color)
 
     def stroke(self, points: Sequence[Point], width: float, color: Color) -> None:
-        """Draw a line of some width with round ends and corners."""
+        """Draw a line with round ends and corners."""
         pixels = [self._pixels(point) for point in points]
         self._draw.line(pixels, fill=color, width=max(1, round(width * self._unit)), joint="curve")
         for x, y in points:
@@ -93,7 +91,7 @@ class Pen:
 
 
 def _background(scene: str, size: tuple[int, int]) -> Image.Image:
-    """Paint a gradient whose colours belong to the scene, or nothing for a transparent one."""
+    """Paint a gradient in colours derived from the scene's name, or nothing for a transparent scene."""
     width, height = (OVERSAMPLING * length for length in size)
     if "transparent" in scene:
         return Image.new("RGBA", (width, height), (*WHITE, 0))
@@ -101,33 +99,6 @@ def _background(scene: str, size: tuple[int, int]) -> Image.Image:
     top: Color = (150 + int(80 * dice.random()), 160 + int(70 * dice.random()), 180 + int(60 * dice.random()))
     ramp = Image.linear_gradient("L").resize((width, height))
     return ImageOps.colorize(ramp, top, mix(top, (70, 76, 92), 0.45)).convert("RGBA")
-
-
-def _scenery(pen: Pen, scene: str) -> None:
-    if "city" in scene:
-        _skyline(pen)
-    elif "forest" in scene:
-        _trees(pen)
-
-
-def _skyline(pen: Pen) -> None:
-    for index in range(9):
-        x, top = -0.52 + 0.12 * index, 0.32 + 0.09 * math.sin(3.1 * index)
-        pen.shape([(x, top), (x + 0.1, top), (x + 0.1, 0.9), (x, 0.9)], (104 + 6 * (index % 3), 112, 130))
-        for floor in range(5):
-            y = top + 0.05 + 0.09 * floor
-            pen.shape([(x + 0.02, y), (x + 0.08, y), (x + 0.08, y + 0.03), (x + 0.02, y + 0.03)], (214, 206, 160))
-    pen.shape([(-0.5, 0.9), (0.5, 0.9), (0.5, 1.0), (-0.5, 1.0)], (88, 90, 96))
-
-
-def _trees(pen: Pen) -> None:
-    pen.shape([(-0.5, 0.86), (0.5, 0.86), (0.5, 1.0), (-0.5, 1.0)], (92, 116, 70))
-    for index in range(8):
-        x, top = -0.48 + 0.137 * index, 0.3 + 0.06 * math.sin(2.3 * index)
-        pen.stroke([(x, 0.7), (x, 0.9)], 0.025, (92, 68, 48))
-        for tier in range(3):
-            y, width = top + 0.13 * tier, 0.05 + 0.02 * tier
-            pen.shape([(x, y), (x + width, y + 0.2), (x - width, y + 0.2)], (48 + 8 * tier, 92 + 10 * (index % 3), 60))
 
 
 def _bust(pen: Pen, palette: Palette, *, turn: float) -> None:
@@ -150,7 +121,7 @@ def _full_body(pen: Pen, palette: Palette) -> None:
 
 
 def _face(pen: Pen, palette: Palette, *, turn: float) -> None:
-    """Draw a head of radius 1 whose features are moved sideways by `turn`, -1 to 1."""
+    """Draw a head of radius 1, turned sideways by `turn` from -1 to 1."""
     shade = mix(palette.skin, BLACK, 0.18)
     pen.oval(-0.15 * turn, -0.2, 0.86, 0.92, palette.hair)
     for side in (-1, 1):

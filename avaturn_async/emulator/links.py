@@ -1,4 +1,4 @@
-"""Temporary urls: signed, so that nothing needs to be remembered of those given out."""
+"""Temporary urls. They are signed, so the emulator keeps no record of the ones it issued."""
 
 import hashlib
 import hmac
@@ -10,14 +10,15 @@ from uuid import UUID
 
 import attrs
 
-from .controls import Controls
+from .settings import Settings
+from .validation import ApiError
 
 __all__ = ["File", "Links"]
 
 
 @attrs.frozen
 class File:
-    """Something to download, of one version of an avatar; its name ends as its format does."""
+    """A downloadable file of one version of an avatar; the suffix of its name is its format."""
 
     avatar_id: UUID
     version: int
@@ -31,47 +32,47 @@ class File:
 
 
 class Links:
-    """Make the urls that the emulator hands out, all below `base`, and tell them from others."""
+    """Issue urls below `base`, and verify them."""
 
-    def __init__(self, controls: Controls) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.base = ""
-        self._controls = controls
+        self._settings = settings
         self._key = secrets.token_bytes(32)
         self._file_key = secrets.token_bytes(32)
 
     def file(self, file: File) -> str:
-        """Make a url for a download that lives for `Timing.url_ttl` seconds. No two are the same."""
-        expires = f"{time.time() + self._controls.timing.url_ttl:.6f}"
+        """Return a new download url that expires after `Timing.url_ttl` seconds."""
+        expires = f"{time.time() + self._settings.timing.url_ttl:.6f}"
         signed = {"expires": expires, "nonce": secrets.token_hex(4), "scene": file.scene}
         query = {**signed, "signature": self._sign_file(file.path, signed)}
         return f"{self.base}{file.path}?{urlencode({name: value for name, value in query.items() if value})}"
 
     def allows(self, path: str, query: Mapping[str, str]) -> bool:
-        """Say whether a download's url was made here and is alive."""
+        """Whether a download url was issued here and has not expired."""
         signed = {name: query.get(name, "") for name in ("expires", "nonce", "scene")}
-        if not _same(query.get("signature", ""), self._sign_file(path, signed)):
-            return False
-        return time.time() < float(signed["expires"])
+        genuine = _same(query.get("signature", ""), self._sign_file(path, signed))
+        return genuine and time.time() < float(signed["expires"])
 
     def expire(self) -> None:
-        """Kill all urls of downloads given out so far."""
+        """Invalidate all download urls issued so far."""
         self._file_key = secrets.token_bytes(32)
 
-    def upload(self, avatar_id: UUID) -> str:
-        """Make the url that an avatar's photos are posted to."""
-        return f"{self.base}/uploads/{avatar_id}/{self.secret(avatar_id)}"
+    def owned(self, kind: str, owner: UUID) -> str:
+        """Return the url below /uploads or /sessions (`kind`) of an avatar or a session."""
+        return f"{self.base}/{kind}/{owner}/{self._secret(owner)}"
 
-    def session(self, session_id: UUID) -> str:
-        """Make the url that opens a session."""
-        return f"{self.base}/sessions/{session_id}/{self.secret(session_id)}"
+    def owner(self, match: Mapping[str, str]) -> UUID:
+        """Return whose url was requested, given the `owner` and `secret` in its path; raise a 404 if it is forged."""
+        try:
+            owner = UUID(match["owner"])
+        except ValueError:
+            owner = None
+        if owner is None or not _same(match["secret"], self._secret(owner)):
+            raise ApiError(404, "Not Found")
+        return owner
 
-    def secret(self, owner: UUID) -> str:
-        """Return the part of an upload's or session's url that can't be guessed."""
+    def _secret(self, owner: UUID) -> str:
         return hmac.new(self._key, owner.bytes, hashlib.sha256).hexdigest()[:43]
-
-    def knows(self, owner: UUID, secret: str) -> bool:
-        """Say whether an upload's or session's url was made here."""
-        return _same(secret, self.secret(owner))
 
     def _sign_file(self, path: str, query: Mapping[str, str]) -> str:
         text = f"{path}?{urlencode(query)}"

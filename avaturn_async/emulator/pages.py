@@ -1,54 +1,79 @@
-"""What a browser may open: a session's page and the OpenAPI document."""
+"""What a browser can open: the page of a session, and the contract as an OpenAPI document."""
 
 import asyncio
-from uuid import UUID
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
 
+import attrs
 from aiohttp import web
 
-from .catalogue import Catalogue
-from .contract import served
+from .jobs import Jobs
 from .links import Links
-from .problems import ProblemError
-from .world import World
+from .state import State
 
-__all__ = ["DOCUMENT", "Pages"]
-
-DOCUMENT = "/openapi.json"
+__all__ = ["Pages", "contract", "served"]
 
 PAGE = """<!doctype html>
-<title>Avaturn emulator</title>
-<p>This is the emulator of avaturn-async, which has no editor.
-<p><code>await avaturn.complete_session("{}")</code> ends this session as a user would.
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Avaturn emulator</title>
+<body style="font: 1.1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem">
+<h1>Avaturn emulator</h1>
+{}
+</html>
 """
+OPENED = """<p>This page stands in for the Avaturn editor. Finishing the session {} the first outfit of the catalogue.
+<form method="post"><button style="font: inherit; padding: 0.4rem 1rem">Finish the session</button></form>
+"""
+FINISHED = "<p>The session is finished. Its avatar is <code>{}</code>."
 
 
+@cache
+def contract() -> dict[str, Any]:
+    """Return the contract that ships with the package. It must not be changed."""
+    document: dict[str, Any] = json.loads(resources.files(__package__).joinpath("openapi.json").read_bytes())
+    return document
+
+
+def served(url: str, bodies: Sequence[str]) -> dict[str, Any]:
+    """Return the contract of a server at `url` that knows these bodies alone."""
+    document = contract()
+    components = document["components"]
+    schemas = components["schemas"]
+    narrowed = {**schemas, "AvatarBody": {**schemas["AvatarBody"], "enum": [*bodies]}}
+    return {**document, "servers": [{"url": url}], "components": {**components, "schemas": narrowed}}
+
+
+@attrs.frozen
 class Pages:
-    """Handlers of the two."""
+    """Serve the pages."""
 
-    def __init__(self, world: World, links: Links, catalogue: Catalogue) -> None:
-        self._world = world
-        self._links = links
-        self._catalogue = catalogue
+    state: State
+    links: Links
+    jobs: Jobs
 
     def routes(self) -> list[web.RouteDef]:
-        """Return their routes."""
+        """Return the routes of the pages."""
         return [
-            web.get("/sessions/{session_id}/{secret}", self.open_session, name="open_session"),
-            web.get(DOCUMENT, self.document, name="document"),
+            web.get("/sessions/{owner}/{secret}", self.open_session, name="open_session"),
+            web.post("/sessions/{owner}/{secret}", self.finish_session, name="finish_session"),
+            web.get("/openapi.json", self.document, name="document"),
         ]
 
     async def open_session(self, request: web.Request) -> web.Response:
-        """Say that there is no editor."""
-        try:
-            session_id = UUID(request.match_info["session_id"])
-        except ValueError:
-            raise ProblemError(404, "Session not found") from None
-        if not self._links.knows(session_id, request.match_info["secret"]):
-            raise ProblemError(404, "Session not found")
-        session = self._world.session(session_id)
-        return web.Response(text=PAGE.format(session.id), content_type="text/html")
+        """Serve the page that stands in for the editor."""
+        session = self.state.session(self.links.owner(request.match_info))
+        edits = session.config["type"] == "edit_existing"
+        text = OPENED.format("dresses its avatar in" if edits else "creates an avatar that wears")
+        return web.Response(text=PAGE.format(text), content_type="text/html")
+
+    async def finish_session(self, request: web.Request) -> web.Response:
+        """End the session as its user would, and show the avatar's id."""
+        avatar_id = await self.jobs.complete_session(self.links.owner(request.match_info), None)
+        return web.Response(text=PAGE.format(FINISHED.format(avatar_id)), content_type="text/html")
 
     async def document(self, request: web.Request) -> web.Response:
         """Serve the contract."""
-        document = await asyncio.to_thread(served, self._links.base, self._catalogue.bodies)
+        document = await asyncio.to_thread(served, self.links.base, self.state.catalogue.bodies)
         return web.json_response(document)

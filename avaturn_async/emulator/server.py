@@ -1,33 +1,30 @@
-"""The emulator: its parts put together on a socket."""
+"""The emulator: its parts, put together on a socket."""
 
 import hashlib
-import ipaddress
 from collections import Counter, deque
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
-import attrs
 from aiohttp import web
 
-from .agenda import Agenda
 from .api import Api
 from .catalogue import Catalogue
-from .controls import Controls
 from .downloads import Downloads
-from .editor import Editor
-from .faults import Dice, Faults
-from .gate import Gate, problems
-from .hooks import Delivery, Hooks
+from .files import Files
 from .jobs import Jobs
-from .journal import Journal, RequestRecord
-from .library import Body, Library, Looks
 from .links import Links
+from .middleware import Middleware
 from .pages import Pages
-from .timing import Timing
+from .request_log import RequestLog, RequestRecord
+from .scheduler import Scheduler
+from .settings import Body, Faults, Settings, Timing
+from .state import State
 from .uploads import Uploads
-from .world import World
+from .validation import ApiError
+from .webhooks import Delivery, WebhookSender
 
 __all__ = ["Emulator"]
 
@@ -41,20 +38,20 @@ class Emulator:
     """A local Avaturn on a real socket, for as long as its `async with` block runs.
 
     Args:
-        host: The address to listen at.
-        port: The port to listen at; 0 for any that is free.
-        token: The only API token that is right; one made from the seed if left out.
-        webhook_url: Where events are posted to. It can be set later, as receivers tend to start after the emulator.
-        public_url: The start of all urls that are handed out, where clients reach the emulator at another address.
+        host: The address to listen at. Requests must name it, a loopback name or `public_url` in their Host header.
+        port: The port to listen at; 0 for any free one.
+        token: The only valid API token; by default one derived from the seed, so that tests are repeatable.
+        webhook_url: Where events are posted. It can be set later, as receivers tend to start after the emulator.
+        public_url: The start of all urls handed out, if clients reach the emulator at another address.
         seed: What identifiers, models, images and faults are drawn from.
         timing: How long things take.
         faults: What goes wrong.
         catalogue: The assets and bodies that customizations may name.
         body: The type of the models: T2 has expressions, T1 has none.
-        model_size: The least size of the models in bytes, up to 64 MiB; None for the natural half a megabyte.
-        model_variety: How many different models there are; None for one of its own for each version of each avatar.
+        model_size: The minimum size of models in bytes, up to 64 MiB; None for their natural half a megabyte.
+        model_variety: The number of different models; None for one of its own for each version of each avatar.
 
-    Entering raises `OSError` where the port is taken. The setters and `settled` may be used while it runs.
+    Entering raises `OSError` if the port is taken. An emulator can be entered again and keeps its users and avatars.
     """
 
     def __init__(
@@ -73,157 +70,179 @@ class Emulator:
         model_size: int | None = None,
         model_variety: int | None = None,
     ) -> None:
-        self._address = host, port
-        self._public_url = public_url
-        self._looks = Looks(seed=seed, body=body, model_size=model_size, model_variety=model_variety)
+        self._settings = Settings(
+            host=host,
+            port=port,
+            seed=seed,
+            body=body,
+            model_size=model_size,
+            model_variety=model_variety,
+            public_url=public_url,
+            webhook_url=webhook_url,
+            timing=Timing() if timing is None else timing,
+            faults=Faults() if faults is None else faults,
+        )
         self.token = token or f"emulator-{hashlib.sha256(f'token/{seed}'.encode()).hexdigest()[:32]}"
         self.catalogue = catalogue or Catalogue()
         self.deliveries: deque[Delivery] = deque(maxlen=LOG)
-        """The last ten thousand webhooks, received, refused or lost."""
-        self._controls = Controls(
-            timing=Timing() if timing is None else timing,
-            faults=Faults() if faults is None else faults,
-            webhook_url=webhook_url,
-        )
-        self._dice = Dice(seed)
-        self._journal = Journal()
-        self._world = World(self._dice, self.catalogue)
-        self._links = Links(self._controls)
-        self._run: _Run | None = None
+        """The latest ten thousand webhooks: received, refused or lost."""
+        self._log = RequestLog()
+        self._state = State(self._settings, self.catalogue)
+        self._links = Links(self._settings)
+        # What exists only while the emulator runs, and belongs to its loop.
+        self._jobs: Jobs | None = None
+        self._stack = AsyncExitStack()
 
     def __repr__(self) -> str:
         return f"<Emulator {self._links.base or 'not started'}>"
 
     async def __aenter__(self) -> Self:
-        if self._run is not None:
-            raise RuntimeError("this emulator is running already")
+        if self._jobs is not None:
+            raise RuntimeError("this emulator is already running")
         async with AsyncExitStack() as stack:
-            agenda = Agenda()
-            hooks = Hooks(self._controls, self._dice, agenda, self.deliveries)
-            stack.push_async_callback(hooks.aclose)
-            stack.callback(agenda.clear)
-            jobs = Jobs(self._controls, self._dice, agenda, hooks, self._links)
-            address = await self._listen(jobs, stack)
-            self._links.base = (self._public_url or _url(address)).rstrip("/")
-            self._run = _Run(agenda, hooks, Editor(self._world, jobs), stack.pop_all())
+            scheduler = Scheduler()
+            webhooks = WebhookSender(self._settings, scheduler, self.deliveries)
+            stack.push_async_callback(webhooks.aclose)
+            stack.callback(scheduler.clear)
+            jobs = Jobs(self._state, self._settings, self._links, scheduler, webhooks)
+            runner = web.AppRunner(
+                self._application(jobs),
+                access_log=None,
+                shutdown_timeout=GRACE,
+                keepalive_timeout=KEEPALIVE,
+                auto_decompress=False,  # the contract has no Content-Encoding
+                handler_cancellation=True,  # else a handler whose client has left outlives the server
+            )
+            stack.push_async_callback(runner.cleanup)
+            await runner.setup()
+            await web.TCPSite(runner, self._settings.host, self._settings.port).start()
+            self._links.base = (self._settings.public_url or _url(runner.addresses[0])).rstrip("/")
+            self._jobs, self._stack = jobs, stack.pop_all()
         return self
+
+    def _application(self, jobs: Jobs) -> web.Application:
+        settings, state, links = self._settings, self._state, self._links
+        middleware = Middleware(settings, self.token)
+        app = web.Application(middlewares=[self._log.middleware, *middleware.chain()], client_max_size=MAX_JSON)
+        app.add_routes(Api(state, settings, links, jobs).routes())
+        app.add_routes(Uploads(state, settings, links, jobs).routes())
+        app.add_routes(Downloads(state, settings, links, Files(settings)).routes())
+        app.add_routes(Pages(state, links, jobs).routes())
+        return app
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        run, self._run = self._run, None
-        if run is not None:
-            await run.stack.aclose()
+        self._jobs = None
+        await self._stack.aclose()
 
     @property
     def url(self) -> str:
-        """The base url, without a slash at its end. Raises `RuntimeError` before the start."""
+        """The base url, without a trailing slash. Raises `RuntimeError` before the start."""
         if not self._links.base:
             raise RuntimeError("the emulator has no url until it has started: use `async with`")
         return self._links.base
 
     @property
     def webhook_url(self) -> str | None:
-        """Where events are posted to."""
-        return self._controls.webhook_url
+        """Where events are posted."""
+        return self._settings.webhook_url
 
     @webhook_url.setter
     def webhook_url(self, value: str | None) -> None:
-        self._controls.webhook_url = value
+        self._settings.webhook_url = value
 
     @property
     def timing(self) -> Timing:
         """How long things take, of those that start from now on."""
-        return self._controls.timing
+        return self._settings.timing
 
     @timing.setter
     def timing(self, value: Timing) -> None:
-        self._controls.timing = value
+        self._settings.timing = value
 
     @property
     def faults(self) -> Faults:
         """What goes wrong from now on."""
-        return self._controls.faults
+        return self._settings.faults
 
     @faults.setter
     def faults(self, value: Faults) -> None:
-        self._controls.faults = value
+        self._settings.faults = value
 
     @property
     def requests(self) -> deque[RequestRecord]:
-        """The last ten thousand requests, in the order in which they ended."""
-        return self._journal.requests
+        """The latest hundred thousand requests, in the order in which they ended."""
+        return self._log.requests
 
     @property
     def counts(self) -> Counter[str]:
-        """How often each operation was asked for, by operationId, answered or not."""
-        return self._journal.counts
+        """The number of requests of each operation, by operationId, answered or not."""
+        return self._log.counts
 
     async def complete_session(self, session_id: str | UUID, *, customization: dict[str, Any] | None = None) -> UUID:
-        """End a session as a user in the editor would, and return the avatar's id.
+        """End a session as its user would in the editor, and return the avatar's id.
 
-        A session to edit an avatar sets its customization. Any other makes an avatar, customized from the start, whose
-        scan takes its time and sends an `avatar.ready` with the session's id. Raise `LookupError` for an unknown
-        session and `ValueError` for a customization that the API would refuse.
+        A session that edits an avatar sets its customization. Any other creates a customized avatar, whose scan takes
+        its time and sends an `avatar.ready` with the session's id. Raises `LookupError` for an unknown session and
+        `ValueError` for a customization that the API would refuse.
         """
-        return await self._alive().editor.complete(UUID(str(session_id)), customization)
+        try:
+            return await self._running().complete_session(UUID(str(session_id)), customization)
+        except ApiError as error:
+            raise (LookupError if error.status == 404 else ValueError)(str(error)) from None
+
+    async def send(
+        self,
+        event: str | Mapping[str, Any],
+        *,
+        avatar_id: str | UUID | None = None,
+        render_id: str | UUID | None = None,
+        status: Literal["ready", "failed"] = "ready",
+    ) -> Delivery:
+        """Post an event to `webhook_url` now, unaffected by the faults, and return what became of it.
+
+        Nothing else changes: an export that is pending stays pending, whatever its event says. So an event can be sent
+        too early, twice, or for a job of somebody else.
+
+        Args:
+            event: A payload; or `avatar.ready`, `export.ready` or `render.ready` for one about the avatar's current
+                version, with a working url where the avatar exists.
+            avatar_id: The avatar of a named event; a random one by default.
+            render_id: The render of a named `render.ready`; a random one by default.
+            status: The status of a named event.
+
+        Raises `ValueError` for a payload that violates the contract and for another name, and `RuntimeError` without a
+        `webhook_url`. Payloads of events that the contract does not know are not checked.
+        """
+        jobs = self._running()
+        delivery = await jobs.webhooks.send(jobs.event(event, _uuid(avatar_id), _uuid(render_id), status))
+        if delivery is None:
+            raise RuntimeError("this emulator has no webhook_url to send events to")
+        return delivery
 
     async def settled(self) -> None:
-        """Return once no job is running and every event has been sent, late ones included."""
-        run = self._alive()
-        while not (run.agenda.empty and run.hooks.idle):
-            await run.agenda.emptied()
-            await run.hooks.sent()
+        """Return once no job is running and every event, late ones included, has been sent."""
+        jobs = self._running()
+        while not (jobs.scheduler.empty and jobs.webhooks.idle):
+            await jobs.scheduler.emptied()
+            await jobs.webhooks.sent()
 
     def expire_urls(self) -> None:
-        """Kill all urls of models and images given out so far; who asks again gets one that is alive."""
+        """Invalidate all urls of models and images handed out so far; the API hands out new ones."""
         self._links.expire()
 
-    def _alive(self) -> "_Run":
-        if self._run is None:
+    def _running(self) -> Jobs:
+        if self._jobs is None:
             raise RuntimeError("this emulator is not running: use `async with`")
-        return self._run
-
-    async def _listen(self, jobs: Jobs, stack: AsyncExitStack) -> Any:
-        app = self._application(jobs)
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            shutdown_timeout=GRACE,
-            keepalive_timeout=KEEPALIVE,
-            handler_cancellation=True,  # else one whose client is gone outlives the server
-        )
-        stack.push_async_callback(runner.cleanup)
-        await runner.setup()
-        await web.TCPSite(runner, *self._address).start()
-        return runner.addresses[0]
-
-    def _application(self, jobs: Jobs) -> web.Application:
-        world, links, controls, dice = self._world, self._links, self._controls, self._dice
-        gate = Gate(self.token, controls, dice)
-        app = web.Application(
-            middlewares=[self._journal.middleware, problems, gate.trouble, gate.authenticate],
-            client_max_size=MAX_JSON,
-        )
-        app.add_routes(Api(world, jobs, links, controls).routes())
-        app.add_routes(Uploads(world, jobs, links, controls).routes())
-        app.add_routes(Downloads(world, links, Library(self._looks), controls, dice).routes())
-        app.add_routes(Pages(world, links, self.catalogue).routes())
-        return app
+        return self._jobs
 
 
-@attrs.frozen
-class _Run:
-    """What there is only while the emulator runs, and belongs to its loop."""
-
-    agenda: Agenda
-    hooks: Hooks
-    editor: Editor
-    stack: AsyncExitStack
+def _uuid(value: str | UUID | None) -> UUID | None:
+    return None if value is None else UUID(str(value))
 
 
 def _url(address: Any) -> str:
-    host, port = ipaddress.ip_address(address[0]), address[1]
-    if host.is_unspecified:
-        host = ipaddress.ip_address("127.0.0.1" if host.version == 4 else "::1")
-    return f"http://{host}:{port}" if host.version == 4 else f"http://[{host}]:{port}"
+    host, port = address[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,27 +1,29 @@
-"""The emulator in a thread of its own, for tests and programs that have no event loop."""
+"""The emulator in a thread of its own, for tests and programs without an event loop."""
 
 import asyncio
 import threading
 from collections import Counter
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from .catalogue import Catalogue
-from .faults import Faults
-from .hooks import Delivery
-from .journal import RequestRecord
+from .request_log import RequestRecord
 from .server import Emulator
-from .timing import Timing
+from .settings import Faults, Timing
+from .webhooks import Delivery
 
 __all__ = ["EmulatorThread"]
 
+T = TypeVar("T")
+
 
 class EmulatorThread:
-    """Run an emulator that has not been started, in a thread; `with` it, or `start` and `stop`.
+    """Run an emulator that has not been started in a thread, by `with` or by `start` and `stop`.
 
-    Everything here may be used from any thread. What `Emulator` shows as it grows is shown as a copy.
+    All members can be used from any thread. Logs are returned as copies.
     """
 
     def __init__(self, emulator: Emulator | None = None) -> None:
@@ -43,9 +45,9 @@ class EmulatorThread:
         self.stop()
 
     def start(self) -> None:
-        """Start, and return once requests are answered. Raise `OSError` where the port is taken."""
+        """Start, and return once requests are answered. Raises `OSError` if the port is taken."""
         if self._thread is not None:
-            raise RuntimeError("this emulator is running already")
+            raise RuntimeError("this emulator is already running")
         started: Future[None] = Future()
         thread = threading.Thread(target=self._main, args=(started,), name="avaturn-emulator", daemon=True)
         thread.start()
@@ -56,8 +58,23 @@ class EmulatorThread:
             raise
         self._thread = thread
 
+    def _main(self, started: "Future[None]") -> None:
+        with asyncio.Runner() as runner:
+            try:
+                runner.run(self._serve(started))
+            except BaseException as error:
+                if started.done():
+                    raise
+                started.set_exception(error)
+
+    async def _serve(self, started: "Future[None]") -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        async with self._emulator:
+            started.set_result(None)
+            await self._stopping.wait()
+
     def stop(self) -> None:
-        """Stop, and return once nothing is left of it; does nothing where it does not run."""
+        """Stop, and return once the thread has ended. Does nothing if it is not running."""
         thread, self._thread = self._thread, None
         if thread is not None and self._loop is not None and self._stopping is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
@@ -65,12 +82,12 @@ class EmulatorThread:
 
     @property
     def url(self) -> str:
-        """The base url, without a slash at its end."""
+        """The base url, without a trailing slash."""
         return self._emulator.url
 
     @property
     def token(self) -> str:
-        """The only API token that is right."""
+        """The only valid API token."""
         return self._emulator.token
 
     @property
@@ -80,7 +97,7 @@ class EmulatorThread:
 
     @property
     def webhook_url(self) -> str | None:
-        """Where events are posted to."""
+        """Where events are posted."""
         return self._emulator.webhook_url
 
     @webhook_url.setter
@@ -107,54 +124,48 @@ class EmulatorThread:
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
-        """The last ten thousand requests, in the order in which they ended."""
+        """The latest hundred thousand requests, in the order in which they ended."""
         return tuple(self._emulator.requests)
 
     @property
     def counts(self) -> Counter[str]:
-        """How often each operation was asked for, by operationId, answered or not."""
+        """The number of requests of each operation, by operationId, answered or not."""
         return self._emulator.counts.copy()
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:
-        """The last ten thousand webhooks, received, refused or lost."""
+        """The latest ten thousand webhooks: received, refused or lost."""
         return tuple(self._emulator.deliveries)
 
     def complete_session(self, session_id: str | UUID, *, customization: dict[str, Any] | None = None) -> UUID:
-        """End a session as a user in the editor would, as `Emulator.complete_session` does."""
-        loop = self._alive()
-        call = self._emulator.complete_session(session_id, customization=customization)
-        return asyncio.run_coroutine_threadsafe(call, loop).result()
+        """End a session as its user would in the editor; see `Emulator.complete_session`."""
+        return self._call(self._emulator.complete_session(session_id, customization=customization))
+
+    def send(
+        self,
+        event: str | Mapping[str, Any],
+        *,
+        avatar_id: str | UUID | None = None,
+        render_id: str | UUID | None = None,
+        status: Literal["ready", "failed"] = "ready",
+    ) -> Delivery:
+        """Post an event to `webhook_url` now; see `Emulator.send`."""
+        return self._call(self._emulator.send(event, avatar_id=avatar_id, render_id=render_id, status=status))
 
     def settled(self, timeout: float | None = None) -> None:
         """Return once no job is running and every event has been sent; raise `TimeoutError` after `timeout` seconds."""
-        loop = self._alive()
-        future = asyncio.run_coroutine_threadsafe(self._emulator.settled(), loop)
-        try:
-            future.result(timeout)
-        finally:
-            future.cancel()
+        self._call(self._emulator.settled(), timeout)
 
     def expire_urls(self) -> None:
-        """Kill all urls of models and images given out so far."""
+        """Invalidate all urls of models and images handed out so far."""
         self._emulator.expire_urls()
 
-    def _alive(self) -> asyncio.AbstractEventLoop:
+    def _call(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         if self._thread is None or self._loop is None:
+            work.close()
             raise RuntimeError("this emulator is not running")
-        return self._loop
-
-    def _main(self, started: "Future[None]") -> None:
-        with asyncio.Runner() as runner:
-            try:
-                runner.run(self._serve(started))
-            except BaseException as error:
-                if started.done():
-                    raise
-                started.set_exception(error)
-
-    async def _serve(self, started: "Future[None]") -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        async with self._emulator:
-            started.set_result(None)
-            await self._stopping.wait()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout)
+        finally:
+            future.cancel()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from avaturn_async.cli.watching import refusal
+from avaturn_async.emulator import Emulator
 
 from .kit import AVATAR, SECRET, avaturn, interrupt, process, read_until, records
 
@@ -37,13 +38,19 @@ def first_record(running: subprocess.Popen[str]) -> dict[str, Any]:
     return records(running.stdout.readline())[0]
 
 
-def test_emulator_says_how_to_use_it(tmp_path: Path) -> None:
-    """Its two lines are all that commands need."""
+def test_the_banner_of_the_emulator_leads_to_a_model(tmp_path: Path) -> None:
+    """Its environment and commands, and a finished session, are all it takes."""
     with process("emulator", "--port", 0, cwd=tmp_path) as emulator:
         lines = [read_until(emulator.stdout, f"export {name}=") for name in ("AVATURN_BASE_URL", "AVATURN_API_TOKEN")]
         env = dict(line.removeprefix("export ").strip().split("=") for line in lines)
-        assert 0 == avaturn("users", "create", env=env).exit_code
+        read_until(emulator.stdout, "--body-type female")
+        user = avaturn("users", "create", env=env).stdout.strip()
+        link = avaturn("sessions", "create", user, env=env).stdout.strip()
+        with urllib.request.urlopen(link, b"") as page:
+            avatar = page.read().decode().partition("<code>")[2].partition("</code>")[0]
+        assert 0 == avaturn("export", avatar, "--out", tmp_path, env=env).exit_code
         assert (130, "", ["avaturn: interrupted"]) == interrupt(emulator)
+    assert [f"{avatar}.glb"] == [path.name for path in tmp_path.iterdir()]
 
 
 def test_emulator_with_options(tmp_path: Path) -> None:
@@ -54,6 +61,22 @@ def test_emulator_with_options(tmp_path: Path) -> None:
         assert ("mine", None) == (told["token"], told["webhook_url"])
         assert 1 == avaturn("avatars", "list", "me", "--token", "mine", "--base-url", told["url"]).exit_code
         assert 130 == interrupt(emulator)[0]
+
+
+def test_the_token_of_the_emulator_is_random(tmp_path: Path) -> None:
+    """It is not that of an emulator in a test, which is derived from the seed."""
+    with process("emulator", "--port", 0, "--json", "--public-url", "http://avaturn.test", cwd=tmp_path) as emulator:
+        told = first_record(emulator)
+        assert "http://avaturn.test" == told["url"]
+        assert told["token"].startswith("emulator-")
+        assert Emulator().token != told["token"]
+        interrupt(emulator)
+
+
+def test_an_emulator_that_can_not_be_made() -> None:
+    """One line names the option's field."""
+    done = avaturn("emulator", "--port", 0, "--webhook-url", "/hooks")
+    assert (2, "avaturn: webhook_url must be an absolute http or https url\n") == (done.exit_code, done.stderr)
 
 
 def test_emulator_at_a_taken_port(tmp_path: Path) -> None:

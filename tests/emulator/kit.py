@@ -1,6 +1,8 @@
 """A bare caller of the emulator's API and a receiver of its webhooks, with nothing of the client in them."""
 
 import asyncio
+import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -16,7 +18,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 def photos(**changes: Any) -> aiohttp.FormData:
-    """Make the form of a photo upload; a field given as None is left out."""
+    """Return the form of a photo upload; a field given as None is omitted."""
     fields = {"image-frontal": JPEG, "image-side-1": JPEG, "image-side-2": JPEG, "body-type": "male"}
     form = aiohttp.FormData(default_to_multipart=True)
     for name, value in (fields | {name.replace("_", "-"): value for name, value in changes.items()}).items():
@@ -28,7 +30,7 @@ def photos(**changes: Any) -> aiohttp.FormData:
 
 
 async def halted_photos(gate: asyncio.Event) -> AsyncIterator[bytes]:
-    """Send a photo upload, of which the second half waits at a gate; its boundary is `x`."""
+    """Send a photo upload with the boundary `x`, and its second half once a gate opens."""
     fields = ("image-frontal", "image-side-1", "image-side-2")
     parts = [f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + JPEG for name in fields]
     yield b"\r\n".join(parts)
@@ -36,8 +38,38 @@ async def halted_photos(gate: asyncio.Event) -> AsyncIterator[bytes]:
     yield b'\r\n--x\r\nContent-Disposition: form-data; name="body-type"\r\n\r\nmale\r\n--x--\r\n'
 
 
+async def large_photos(size: int) -> AsyncIterator[bytes]:
+    """Send a photo upload with the boundary `x` and three photos of this many bytes, in pieces."""
+    for name in ("image-frontal", "image-side-1", "image-side-2"):
+        yield f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + JPEG[:4]
+        for start in range(4, size, 64_000):
+            yield bytes(min(64_000, size - start))
+        yield b"\r\n"
+    yield b'--x\r\nContent-Disposition: form-data; name="body-type"\r\n\r\nmale\r\n--x--\r\n'
+
+
+def free_port() -> int:
+    """Return a port that is free."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+async def raw_request(emulator: Emulator, host: str | None, port: int | None = None) -> tuple[int, Any]:
+    """Create a user with this Host header, or by HTTP/1.0 without one, and return status and JSON."""
+    port = port or int(emulator.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    version = "HTTP/1.0" if host is None else f"HTTP/1.1\r\nHost: {host.format(port=port)}"
+    token = f"Authorization: Bearer {emulator.token}"
+    writer.write(f"POST /api/v1/users/new {version}\r\n{token}\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
 class Caller:
-    """Calls an emulator with its token, or for files and uploads without."""
+    """A caller of an emulator, with its token for operations, without for files and uploads."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
@@ -57,17 +89,17 @@ class Caller:
             return response.status, await response.json()
 
     async def call(self, method: str, path: str, **options: Any) -> Any:
-        """Call an operation that is to go well."""
+        """Call an operation that must succeed, and return its JSON."""
         status, body = await self.answer(method, path, **options)
         assert status in (200, 202), body
         return body
 
     async def new_user(self) -> str:
-        """Make a user."""
+        """Create a user."""
         return (await self.call("POST", "users/new"))["id"]
 
     async def new_avatar(self, user_id: str | None = None) -> dict[str, str]:
-        """Make a provisional avatar."""
+        """Create an avatar that awaits its photos."""
         return await self.call("POST", "avatars/new", json={"user_id": user_id or await self.new_user()})
 
     async def upload(self, url: str, **changes: Any) -> tuple[int, Any]:
@@ -76,20 +108,20 @@ class Caller:
             return response.status, await response.json()
 
     async def upload_behind(self, gate: asyncio.Event, url: str) -> int:
-        """Post photos, to the end when a gate opens, and return the status."""
+        """Post photos, the second half once a gate opens, and return the status."""
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         async with self.anonymous.post(url, data=halted_photos(gate), headers=headers) as response:
             return response.status
 
     async def scanned(self, user_id: str | None = None) -> str:
-        """Make an avatar whose scan is ready."""
+        """Create an avatar whose scan is ready."""
         avatar = await self.new_avatar(user_id)
         assert (await self.upload(avatar["upload_url"]))[0] == 200
         await self.emulator.settled()
         return avatar["avatar_id"]
 
     async def dressed(self, user_id: str | None = None) -> str:
-        """Make an avatar that can be exported."""
+        """Create an avatar that can be exported."""
         avatar_id = await self.scanned(user_id)
         await self.dress(avatar_id)
         return avatar_id
@@ -104,13 +136,13 @@ class Caller:
         return await self.call("POST", "exports/new", params={"avatar_id": avatar_id})
 
     async def exported(self, avatar_id: str) -> str:
-        """Export to the end and return the url."""
+        """Export, wait until it is ready, and return the url."""
         await self.export(avatar_id)
         await self.emulator.settled()
         return (await self.export(avatar_id))["url"]
 
     async def exported_by_polling(self, avatar_id: str) -> None:
-        """Export, and ask until it is ready, whatever becomes of the event."""
+        """Export, and poll until it is ready."""
         while (await self.export(avatar_id))["status"] != "ready":
             pass
 
@@ -126,7 +158,7 @@ class Caller:
 
 
 class Receiver:
-    """Remembers the webhooks that it receives, and answers with `status`."""
+    """A receiver that remembers its webhooks and answers with `status`."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []

@@ -1,53 +1,54 @@
 """The ten operations."""
 
 import re
+import sys
 from uuid import UUID
 
 import aiohttp
 import pytest
 
 from avaturn_async.emulator import Emulator, Faults
-from avaturn_async.emulator.contract import contract
+from avaturn_async.emulator.pages import contract
 
 from .kit import NEVER, NOBODY, Caller
 
 OPERATIONS = [
-    (method, path, operation)
+    pytest.param(method, path, operation["operationId"], id=operation["operationId"])
     for path, item in contract()["paths"].items()
     for method, operation in item.items()
     if method != "parameters"
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=lambda value: str(value)[:40])
-async def test_every_operation_of_the_contract_is_there(
-    emulator: Emulator, method: str, path: str, operation: dict[str, str]
+@pytest.mark.parametrize(("method", "path", "operation_id"), OPERATIONS)
+async def test_every_operation_of_the_contract_exists(
+    emulator: Emulator, method: str, path: str, operation_id: str
 ) -> None:
-    """Each path is routed, to the operation of that id, and guarded by the token."""
+    """Each path leads to its operation and requires the token."""
     async with aiohttp.request(method, emulator.url + path.replace("{", "").replace("}", "")) as response:
         assert response.status == 401
         assert response.headers["WWW-Authenticate"] == "Bearer"
         assert await response.json() == {"detail": "Invalid or missing token"}
-    assert emulator.counts == {operation["operationId"]: 1}
+    assert emulator.counts == {operation_id: 1}
 
 
 @pytest.mark.parametrize("given", ["", "Bearer", "Bearer wrong", "Basic {}", "bearer {}", "Bearer {}x", "Bearer \xff"])
-async def test_only_the_right_token_is_let_in(emulator: Emulator, given: str) -> None:
+async def test_only_the_token_is_accepted(emulator: Emulator, given: str) -> None:
     """Anything but the bearer token is a 401."""
     headers = {"Authorization": given.format(emulator.token)}
     async with aiohttp.request("POST", f"{emulator.url}/api/v1/users/new", headers=headers) as response:
         assert response.status == 401
 
 
-async def test_the_token_comes_from_the_seed() -> None:
-    """Two seeds have two tokens; one can be set."""
+def test_the_token_is_derived_from_the_seed_unless_given() -> None:
+    """It is not shown."""
     assert Emulator(seed=1).token == Emulator(seed=1).token != Emulator(seed=2).token
     assert Emulator(token="mine").token == "mine"
     assert "mine" not in repr(Emulator(token="mine"))
 
 
 async def test_users_are_opaque_strings(caller: Caller) -> None:
-    """A user's id is 32 characters of base32, and no two are the same."""
+    """A user's id is 32 characters of base32, and unique."""
     users = {await caller.new_user() for _ in range(10)}
     assert len(users) == 10
     assert all(re.fullmatch("[A-Z2-7]{32}", user) for user in users)
@@ -63,8 +64,8 @@ async def test_identifiers_come_from_the_seed() -> None:
     assert seen[0] == seen[1]
 
 
-async def test_a_deleted_user_is_gone_with_its_avatars(caller: Caller) -> None:
-    """After a delete the user and its avatars are 404."""
+async def test_deleting_a_user_deletes_its_avatars(caller: Caller) -> None:
+    """Both are answered 404 afterwards."""
     user = await caller.new_user()
     avatar_id = await caller.dressed(user)
     assert await caller.call("DELETE", f"users/{user}") is None
@@ -98,8 +99,8 @@ async def test_an_avatar_goes_from_pending_over_processing_to_ready(emulator: Em
     assert (await caller.call("GET", listing, params=everything))[0]["status"] == "processing"
 
 
-async def test_a_failed_scan_is_told_by_the_list(emulator: Emulator, caller: Caller) -> None:
-    """A scan that fails leaves an avatar that is failed, and can't be exported."""
+async def test_a_failed_scan_shows_in_the_list(emulator: Emulator, caller: Caller) -> None:
+    """The avatar of a failed scan is failed, and can't be exported."""
     emulator.faults = Faults(job_failures=1)
     user = await caller.new_user()
     avatar_id = await caller.scanned(user)
@@ -110,7 +111,7 @@ async def test_a_failed_scan_is_told_by_the_list(emulator: Emulator, caller: Cal
 
 
 async def test_a_customization_comes_back_with_nulls_and_unknown_fields(caller: Caller) -> None:
-    """What was left out is null, what nobody knows is kept."""
+    """Omitted fields are null, unknown fields are kept."""
     avatar_id = await caller.scanned()
     given = {"assets": {}, "body": "body_1", "metadata": {"a": "b"}, "skin_tone_correction": -5, "new": [1]}
     status, body = await caller.answer("PUT", f"avatars/{avatar_id}/customization", json=given)
@@ -120,8 +121,8 @@ async def test_a_customization_comes_back_with_nulls_and_unknown_fields(caller: 
     assert await caller.call("GET", f"avatars/{avatar_id}/customization") == expected
 
 
-async def test_an_undressed_avatar_has_no_customization_export_or_render(caller: Caller) -> None:
-    """What the contract leaves open is a 404 or a 409, until the customization is set."""
+async def test_an_avatar_without_a_customization_has_no_export_or_render(caller: Caller) -> None:
+    """What the contract leaves undefined is a 404 or a 409 until the customization is set."""
     avatar_id = await caller.scanned()
     assert (await caller.answer("GET", f"avatars/{avatar_id}/customization"))[0] == 404
     for path in ("exports/new", "renders/new"):
@@ -132,7 +133,7 @@ async def test_an_undressed_avatar_has_no_customization_export_or_render(caller:
     assert (await caller.export(avatar_id))["status"] == "pending"
 
 
-async def test_an_avatar_can_not_be_dressed_before_its_scan(caller: Caller) -> None:
+async def test_an_avatar_can_not_be_customized_before_its_scan(caller: Caller) -> None:
     """A customization of an avatar that is not ready is a 409."""
     avatar = await caller.new_avatar()
     path = f"avatars/{avatar['avatar_id']}/customization"
@@ -141,7 +142,7 @@ async def test_an_avatar_can_not_be_dressed_before_its_scan(caller: Caller) -> N
 
 
 async def test_an_export_is_started_once_for_a_version(emulator: Emulator, caller: Caller) -> None:
-    """Repeats tell how the one task stands; each gets a url of its own."""
+    """Repeats return the state of the one task."""
     avatar_id = await caller.dressed()
     emulator.timing = NEVER
     assert await caller.export(avatar_id) == {"status": "pending", "url": None}
@@ -149,8 +150,8 @@ async def test_an_export_is_started_once_for_a_version(emulator: Emulator, calle
     assert emulator.counts["create_export"] == 2
 
 
-async def test_every_repeat_has_a_url_of_its_own(caller: Caller) -> None:
-    """Urls are made anew, and lead to the same bytes."""
+async def test_every_repeat_returns_a_new_url(caller: Caller) -> None:
+    """The urls differ and lead to the same bytes."""
     avatar_id = await caller.dressed()
     urls = {await caller.exported(avatar_id), (await caller.export(avatar_id))["url"]}
     assert len(urls) == 2
@@ -160,7 +161,7 @@ async def test_every_repeat_has_a_url_of_its_own(caller: Caller) -> None:
 
 
 async def test_a_new_customization_makes_a_new_version(caller: Caller) -> None:
-    """A different customization is exported anew, the same one is not."""
+    """A different customization needs a new export, the same one does not."""
     avatar_id = await caller.dressed()
     first = await caller.exported(avatar_id)
     await caller.dress(avatar_id)
@@ -175,7 +176,7 @@ async def test_a_new_customization_makes_a_new_version(caller: Caller) -> None:
 async def test_a_failed_export_stays_failed_unless_it_is_restarted(
     emulator: Emulator, caller: Caller, restart: bool, expected: str
 ) -> None:
-    """What a repeat answers after a failure is a setting."""
+    """What a repeat returns after a failure is a setting."""
     avatar_id = await caller.dressed()
     emulator.faults = Faults(job_failures=1, restart_failed=restart)
     await caller.export(avatar_id)
@@ -183,19 +184,17 @@ async def test_a_failed_export_stays_failed_unless_it_is_restarted(
     assert await caller.export(avatar_id) == {"status": expected, "url": None}
 
 
-async def test_every_render_is_a_task_of_its_own(caller: Caller) -> None:
-    """Renders are pending and have their own ids."""
+async def test_every_render_is_a_new_task(caller: Caller) -> None:
+    """Renders are pending and have different ids."""
     avatar_id = await caller.dressed()
     first, second = await caller.render(avatar_id), await caller.render(avatar_id)
     assert first == {"id": first["id"], "status": "pending", "render_url": None}
     assert UUID(first["id"]) != UUID(second["id"])
 
 
-async def test_renders_without_pillow_say_what_to_install(
-    emulator: Emulator, caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The answer names the extra."""
-    monkeypatch.setattr("avaturn_async.emulator.api.can_draw", lambda: False)
+async def test_renders_without_pillow_say_what_to_install(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The response names the extra."""
+    monkeypatch.setitem(sys.modules, "PIL", None)
     status, body = await caller.answer("POST", "renders/new", params={"avatar_id": NOBODY, "scene": "s"})
     assert status == 501
     assert 'pip install "avaturn-async[emulator]"' in body["detail"]
@@ -206,14 +205,14 @@ async def test_renders_without_pillow_say_what_to_install(
     [("GET", "users/new", "POST"), ("DELETE", "users/new", "POST"), ("POST", "users/x", "DELETE")],
 )
 async def test_another_method_is_405(caller: Caller, method: str, path: str, allowed: str) -> None:
-    """A 405 says what is allowed."""
+    """A 405 names the allowed method."""
     async with caller.session.request(method, f"{caller.emulator.url}/api/v1/{path}") as response:
         assert (response.status, response.headers["Allow"]) == (405, allowed)
         assert await response.json() == {"detail": "Method Not Allowed"}
 
 
 async def test_another_path_is_404(caller: Caller) -> None:
-    """There is nothing else, token or not."""
+    """With and without the token."""
     assert await caller.answer("GET", "elsewhere") == (404, {"detail": "Not Found"})
     assert (await caller.fetch(f"{caller.emulator.url}/api/v1/elsewhere"))[0] == 404
 

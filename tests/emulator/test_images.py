@@ -1,4 +1,4 @@
-"""The pictures of the emulator are real images of the format asked for."""
+"""The emulator's pictures are real images of the requested format."""
 
 import io
 import subprocess
@@ -40,7 +40,7 @@ def _middle_of_black(image: Image.Image) -> float:
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize(("format", "name"), FORMATS)
 def test_render_is_an_image_of_its_format(scene: str, format: Format, name: str) -> None:
-    """Every scene is drawn in every format."""
+    """In every scene and format."""
     image = _opened(render_image(seed=1, scene=scene, format=format))
     assert (name, (512, 512)) == (image.format, image.size)
 
@@ -48,7 +48,7 @@ def test_render_is_an_image_of_its_format(scene: str, format: Format, name: str)
 @pytest.mark.parametrize("format", ["png", "webp"])
 @pytest.mark.parametrize("scene", ["common/transparent_full_body", "common/transparent"])
 def test_transparent_scene_has_no_background(format: Format, scene: str) -> None:
-    """A transparent scene has an alpha channel: nothing in the corner, a body in the middle."""
+    """Its alpha channel has nothing in the corner and a body in the middle."""
     image = _opened(render_image(seed=1, scene=scene, format=format))
     alpha = image.getchannel("A")
     assert "RGBA" == image.mode
@@ -56,14 +56,14 @@ def test_transparent_scene_has_no_background(format: Format, scene: str) -> None
 
 
 def test_transparent_scene_is_white_in_a_jpeg() -> None:
-    """A JPEG has no alpha channel and shows white instead."""
+    """A JPEG has no alpha channel."""
     image = _opened(render_image(seed=1, scene="common/transparent_full_body", format="jpg"))
     assert ("RGB", (255, 255, 255)) == (image.mode, image.getpixel((2, 2)))
 
 
 @pytest.mark.parametrize("format", ["png", "webp"])
 def test_other_scenes_are_opaque(format: Format) -> None:
-    """A scene with a background has no alpha channel."""
+    """They have no alpha channel."""
     assert "RGB" == _opened(render_image(seed=1, scene="common/preview", format=format)).mode
 
 
@@ -77,14 +77,14 @@ def test_render_is_a_function_of_its_arguments() -> None:
 
 
 def test_unknown_format_is_refused() -> None:
-    """A format that Avaturn does not render is a ValueError that names it."""
+    """The error names it."""
     with pytest.raises(ValueError, match="format must be one of jpg, png, webp, not 'gif'"):
         render_image(seed=1, scene="common/preview", format="gif")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_photo_is_a_jpeg_in_portrait_format(view: View) -> None:
-    """A photo is a whole JPEG of 480 by 640 pixels."""
+    """It has 480 by 640 pixels."""
     data = photo(seed=1, view=view)
     image = _opened(data)
     assert data.startswith(b"\xff\xd8\xff")
@@ -104,13 +104,13 @@ def test_side_photos_look_to_opposite_sides() -> None:
 
 
 def test_unknown_view_is_refused() -> None:
-    """A view that no scan takes is a ValueError that names it."""
+    """The error names it."""
     with pytest.raises(ValueError, match="view must be one of frontal, side-1, side-2, not 'back'"):
         photo(seed=1, view="back")  # type: ignore[arg-type]
 
 
 def test_without_pillow_the_import_says_what_to_install() -> None:
-    """The extra is named where Pillow is missing."""
+    """The error names the extra."""
     code = "import sys; sys.modules['PIL'] = None\nimport avaturn_async.emulator.images"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert 1 == done.returncode

@@ -1,24 +1,22 @@
-"""Starting, stopping, and what can be seen from outside."""
+"""Starting, stopping, and what an emulator shows of itself."""
 
 import asyncio
 import contextlib
 import socket
 import threading
-from importlib import resources
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from avaturn_async.emulator import Emulator, EmulatorThread, Faults, Timing
-from avaturn_async.emulator.agenda import Agenda
-from avaturn_async.emulator.contract import contract
+from avaturn_async.emulator.pages import contract
+from avaturn_async.emulator.scheduler import Scheduler
 
 from .kit import AT_ONCE, NEVER, NOBODY, Caller, Receiver
 
 
 async def test_the_document_is_the_contract_of_this_server(emulator: Emulator, caller: Caller) -> None:
-    """It names the emulator as server and its bodies as members, and is the contract else."""
+    """It differs in the server's url and the known bodies alone."""
     async with caller.anonymous.get(f"{emulator.url}/openapi.json") as response:
         document = await response.json()
     assert document["servers"] == [{"url": emulator.url}]
@@ -26,19 +24,8 @@ async def test_the_document_is_the_contract_of_this_server(emulator: Emulator, c
     assert document | {"servers": contract()["servers"]} == contract()
 
 
-def test_the_emulator_imports_nothing_of_the_client() -> None:
-    """Each is a check on the other."""
-    folder = Path(str(resources.files("avaturn_async.emulator")))
-    sources = {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.py")}
-    assert len(sources) > 10
-    assert not [path for path, text in sources.items() if "from .." in text and path.parent == folder]
-    assert not [
-        path for path, text in sources.items() if "import avaturn_async" in text or "from avaturn_async" in text
-    ]
-
-
 async def test_leaving_ends_everything() -> None:
-    """With jobs, requests and idle connections under way, no task stays and the port is free."""
+    """With jobs, requests and idle connections open, no task remains and the port is closed."""
     before = asyncio.all_tasks()
     async with Emulator(timing=AT_ONCE) as emulator, Caller(emulator) as caller, Receiver() as receiver:
         emulator.webhook_url = receiver.url
@@ -58,7 +45,7 @@ async def test_leaving_ends_everything() -> None:
 
 
 async def test_an_emulator_can_run_again() -> None:
-    """It remembers its users, but not the jobs that were under way."""
+    """It remembers its users, but not its unfinished jobs."""
     emulator = Emulator(timing=NEVER)
     with pytest.raises(RuntimeError, match="async with"):
         _ = emulator.url
@@ -73,7 +60,7 @@ async def test_an_emulator_can_run_again() -> None:
 
 
 async def test_a_port_that_is_taken_is_an_os_error(emulator: Emulator) -> None:
-    """The error passes on, and leaves nothing behind."""
+    """The error is raised, and leaves nothing behind."""
     port = int(emulator.url.rpartition(":")[2])
     with pytest.raises(OSError, match="address already in use"):
         async with Emulator(port=port):
@@ -90,7 +77,7 @@ async def test_a_port_that_is_taken_is_an_os_error(emulator: Emulator) -> None:
     ],
 )
 async def test_the_url_can_be_called(host: str, start: str) -> None:
-    """Also where all addresses are listened at."""
+    """Also if the emulator listens at all addresses."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(
@@ -104,14 +91,14 @@ async def test_the_url_can_be_called(host: str, start: str) -> None:
         await caller.new_user()
 
 
-async def test_urls_can_be_given_out_for_another_address(caller: Caller) -> None:
+async def test_urls_can_begin_with_another_address(caller: Caller) -> None:
     """Behind a proxy or in a container the emulator has another name."""
     async with Emulator(public_url="http://avaturn.test/") as emulator:
         assert emulator.url == "http://avaturn.test"
 
 
 async def test_requests_are_counted_and_logged(emulator: Emulator, caller: Caller) -> None:
-    """What is not an operation is logged without one."""
+    """Other requests are logged without an operation."""
     await caller.new_user()
     await caller.answer("POST", "exports/new", params={"avatar_id": NOBODY})
     await caller.fetch(f"{emulator.url}/elsewhere")
@@ -123,21 +110,20 @@ async def test_requests_are_counted_and_logged(emulator: Emulator, caller: Calle
     assert emulator.counts == {"create_user": 1, "create_export": 1}
 
 
-async def test_the_agenda_runs_in_order_of_time_then_of_entry() -> None:
-    """One that raises stops none after it."""
-    agenda, seen = Agenda(), []
+async def test_the_scheduler_calls_in_order_of_time() -> None:
+    """A call that raises stops none after it."""
+    scheduler, seen = Scheduler(), []
     asyncio.get_running_loop().set_exception_handler(lambda *_: seen.append("raised"))
-    agenda.after(0.02, lambda: seen.append("late"))
-    agenda.after(0, lambda: 1 / 0)
-    for number in range(3):
-        agenda.after(0.01, lambda number=number: seen.append(number))
-    await agenda.emptied()
-    assert seen == ["raised", 0, 1, 2, "late"]
-    assert agenda.empty
+    scheduler.after(0.02, lambda: seen.append("late"))
+    scheduler.after(0, lambda: 1 / 0)
+    scheduler.after(0.01, lambda: seen.append("early"))
+    await scheduler.emptied()
+    assert seen == ["raised", "early", "late"]
+    assert scheduler.empty
 
 
 async def test_jitter_makes_jobs_take_longer(caller: Caller, emulator: Emulator) -> None:
-    """With an hour of it, an export that takes no time is not ready."""
+    """With an hour of it, an export of no duration is not ready."""
     avatar_id = await caller.dressed()
     emulator.timing = Timing(export=0, jitter=3600)
     await caller.export(avatar_id)
@@ -145,7 +131,7 @@ async def test_jitter_makes_jobs_take_longer(caller: Caller, emulator: Emulator)
 
 
 def test_an_emulator_in_a_thread_can_be_used_without_a_loop() -> None:
-    """All of it can be seen and set, and nothing is left of it."""
+    """Everything can be read and set, and no thread remains."""
     threads = threading.active_count()
 
     async def open_session() -> str:
@@ -176,8 +162,8 @@ def test_an_emulator_in_a_thread_can_be_used_without_a_loop() -> None:
         emulator.settled()
 
 
-def test_a_thread_that_can_not_start_says_why() -> None:
-    """The error is raised where it was started, and the port that is taken can be tried again."""
+def test_a_thread_that_can_not_start_raises() -> None:
+    """`start` raises the error, and can be tried again."""
     with EmulatorThread() as first:
         second = EmulatorThread(Emulator(port=int(first.url.rpartition(":")[2])))
         with pytest.raises(OSError, match="address already in use"):
@@ -187,7 +173,7 @@ def test_a_thread_that_can_not_start_says_why() -> None:
 
 
 def test_settled_has_a_deadline_in_a_thread() -> None:
-    """A job that takes an hour is not waited for."""
+    """A job of an hour is not awaited longer."""
     with EmulatorThread(Emulator(timing=NEVER)) as emulator:
 
         async def start_a_scan() -> None:

@@ -1,5 +1,6 @@
-"""Wrong input, answered the FastAPI way."""
+"""Invalid requests, answered as FastAPI does."""
 
+import gzip
 import json
 from typing import Any
 
@@ -14,7 +15,7 @@ OUTFIT = {"assets": {}, "body": "body_0"}
 
 
 @pytest.mark.parametrize(
-    ("path", "query", "complaints"),
+    ("path", "query", "issues"),
     [
         ("exports/new", {}, [("avatar_id", "missing")]),
         ("exports/new", {"avatar_id": "x"}, [("avatar_id", "uuid_parsing")]),
@@ -27,16 +28,14 @@ OUTFIT = {"assets": {}, "body": "body_0"}
         ("renders/new", {"avatar_id": NOBODY, "scene": "a", "format": "gif"}, [("format", "enum")]),
     ],
 )
-async def test_wrong_queries(
-    caller: Caller, path: str, query: dict[str, Any], complaints: list[tuple[str, str]]
-) -> None:
-    """Each wrong parameter is named with the rule that it breaks."""
+async def test_wrong_queries(caller: Caller, path: str, query: dict[str, Any], issues: list[tuple[str, str]]) -> None:
+    """Each invalid parameter is named with the rule that it violates."""
     status, body = await caller.answer("POST", path, params=query)
     assert status == 422
-    assert [(complaint["loc"], complaint["type"]) for complaint in body["detail"]] == [
-        (["query", name], rule) for name, rule in complaints
+    assert [(issue["loc"], issue["type"]) for issue in body["detail"]] == [
+        (["query", name], rule) for name, rule in issues
     ]
-    assert all(complaint["msg"] for complaint in body["detail"])
+    assert all(issue["msg"] for issue in body["detail"])
 
 
 @pytest.mark.parametrize("value", ["True", "1", ""])
@@ -55,7 +54,7 @@ async def test_a_boolean_is_true_or_false(caller: Caller, value: str) -> None:
     ],
 )
 async def test_wrong_paths(caller: Caller, method: str, path: str, name: str) -> None:
-    """A path's identifier has to be a UUID."""
+    """The ids of avatars in paths must be UUIDs."""
     status, body = await caller.answer(method, path)
     assert (status, body["detail"][0]["loc"]) == (422, ["path", name])
 
@@ -63,33 +62,41 @@ async def test_wrong_paths(caller: Caller, method: str, path: str, name: str) ->
 @pytest.mark.parametrize(
     ("body", "rule"),
     [
-        (b"", "missing"),
-        (b"{", "json_invalid"),
-        (b"\xff", "json_invalid"),
-        (b'{"user_id": NaN}', "json_invalid"),
-        (b'{"user_id": 1e999}', "json_invalid"),
-        (b'{"user_id": ' + b"1" * 5000 + b"}", "json_invalid"),
-        (b"[" * 100_000, "json_invalid"),
-        (b"[" * 40 + b"]" * 40, "json_invalid"),
-        (b"[]", "model_attributes_type"),
-        (b'"x"', "model_attributes_type"),
+        pytest.param(b"", "missing", id="empty"),
+        pytest.param(b"{", "json_invalid", id="incomplete"),
+        pytest.param(b"\xff", "json_invalid", id="not-utf-8"),
+        pytest.param(b'{"user_id": NaN}', "json_invalid", id="nan"),
+        pytest.param(b'{"user_id": 1e999}', "json_invalid", id="infinity"),
+        pytest.param(b'{"user_id": ' + b"1" * 5000 + b"}", "json_invalid", id="many-digits"),
+        pytest.param(b"[" * 100_000, "json_invalid", id="bombs-the-stack"),
+        pytest.param(b'{"user_id": "x", "new": ' + b"[" * 40 + b"]" * 40 + b"}", "json_invalid", id="too-deep"),
+        pytest.param(b"[]", "model_attributes_type", id="array"),
+        pytest.param(b'"x"', "model_attributes_type", id="string"),
     ],
 )
-async def test_bodies_that_are_no_object(caller: Caller, body: bytes, rule: str) -> None:
-    """What is no JSON object is refused as a whole."""
+async def test_bodies_without_an_object(caller: Caller, body: bytes, rule: str) -> None:
+    """They are refused as a whole."""
     status, answer = await caller.answer("POST", "avatars/new", data=body, headers={"Content-Type": "application/json"})
     assert (status, answer["detail"][0]["loc"], answer["detail"][0]["type"]) == (422, ["body"], rule)
 
 
-async def test_json_has_to_be_called_so(caller: Caller) -> None:
-    """Another content type is not read."""
+async def test_json_needs_its_content_type(caller: Caller) -> None:
+    """A body of another type is not read."""
     headers = {"Content-Type": "text/plain"}
     status, _ = await caller.answer("POST", "avatars/new", data=b'{"user_id": "x"}', headers=headers)
     assert status == 422
 
 
-async def test_deep_fields_that_nobody_knows_are_let_through(caller: Caller) -> None:
-    """Up to a depth that can be answered."""
+async def test_encoded_bodies_are_not_decoded(caller: Caller) -> None:
+    """The contract has no Content-Encoding, and a wrong one breaks nothing."""
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    for body in (b'{"user_id": "x"}', gzip.compress(b'{"user_id": "x"}')):
+        status, _ = await caller.answer("POST", "avatars/new", data=body, headers=headers)
+        assert status in (404, 422)
+
+
+async def test_nested_unknown_fields_are_accepted(caller: Caller) -> None:
+    """Up to a bounded depth."""
     extra = json.loads("[" * 20 + "1.5" + "]" * 20)
     assert (await caller.answer("POST", "avatars/new", json={"user_id": "x", "new": extra}))[0] == 404
 
@@ -107,7 +114,7 @@ async def test_deep_fields_that_nobody_knows_are_let_through(caller: Caller) -> 
     ],
 )
 async def test_wrong_sessions(caller: Caller, body: dict[str, Any], loc: list[str]) -> None:
-    """The config is told apart by its type."""
+    """The type decides which config is expected."""
     status, answer = await caller.answer("POST", "sessions/new", json=body)
     assert (status, answer["detail"][0]["loc"]) == (422, ["body", *loc])
 
@@ -133,13 +140,13 @@ async def test_wrong_sessions(caller: Caller, body: dict[str, Any], loc: list[st
     ],
 )
 async def test_wrong_customizations(caller: Caller, change: dict[str, Any], loc: list[str]) -> None:
-    """The first complaint names the field."""
+    """The first error names the field."""
     status, answer = await caller.answer("PUT", DRESS, json=OUTFIT | change)
     assert (status, answer["detail"][0]["loc"]) == (422, ["body", *loc])
 
 
-async def test_everything_that_may_be_said_is_accepted(emulator: Emulator, caller: Caller) -> None:
-    """A customization with all fields goes through."""
+async def test_a_customization_with_all_fields_is_accepted(emulator: Emulator, caller: Caller) -> None:
+    """It comes back as it was sent."""
     avatar_id = await caller.scanned()
     outfit = emulator.catalogue.outfit()
     outfit["assets"]["hair_and_headwear"]["color"] = "#00Aa99"

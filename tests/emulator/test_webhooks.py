@@ -1,13 +1,13 @@
-"""Webhooks as the contract has them, and what can go wrong with them."""
+"""Webhooks of the contract, their faults, and events that are sent on demand."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from avaturn_async.emulator import Emulator, Faults, Timing, hooks
+from avaturn_async.emulator import Delivery, Emulator, EmulatorThread, Faults, Timing, webhooks
 
-from .kit import NEVER, Caller, Receiver
+from .kit import AT_ONCE, NEVER, NOBODY, Caller, Receiver
 
 
 def events(receiver: Receiver, name: str) -> list[dict[str, Any]]:
@@ -15,8 +15,10 @@ def events(receiver: Receiver, name: str) -> list[dict[str, Any]]:
     return [event for event in receiver.events if event["event"] == name]
 
 
-async def test_a_scan_an_export_and_a_render_are_told(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
-    """The payloads are the contract's; the urls in them work."""
+async def test_a_scan_an_export_and_a_render_send_events(
+    emulator: Emulator, caller: Caller, receiver: Receiver
+) -> None:
+    """The payloads are the contract's, and their urls work."""
     user = await caller.new_user()
     avatar_id = await caller.dressed(user)
     await caller.export(avatar_id)
@@ -34,7 +36,7 @@ async def test_a_scan_an_export_and_a_render_are_told(emulator: Emulator, caller
     assert all("Authorization" not in request.headers for request in receiver.requests)
 
 
-async def test_failures_are_told_without_urls(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
+async def test_failures_send_events_without_urls(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
     """The status is failed and the url null."""
     avatar_id = await caller.dressed()
     emulator.faults = Faults(job_failures=1)
@@ -46,10 +48,10 @@ async def test_failures_are_told_without_urls(emulator: Emulator, caller: Caller
     assert [event["status"] for event in events(receiver, "avatar.ready")] == ["ready", "failed"]
 
 
-async def test_every_version_is_told_under_the_avatars_id(
+async def test_every_version_sends_an_event_of_the_avatar(
     emulator: Emulator, caller: Caller, receiver: Receiver
 ) -> None:
-    """An export under way ends also when its version is no more the newest."""
+    """An unfinished export also ends if a newer version exists."""
     avatar_id = await caller.dressed()
     emulator.timing = Timing(export=0.05)
     await caller.export(avatar_id)
@@ -61,8 +63,8 @@ async def test_every_version_is_told_under_the_avatars_id(
     assert (await caller.fetch(old["export_url"]))[2] != (await caller.fetch(new["export_url"]))[2]
 
 
-async def test_what_is_deleted_is_not_told(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
-    """The jobs of a deleted avatar end in silence."""
+async def test_a_deleted_avatar_sends_no_events(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
+    """Its jobs end without one."""
     emulator.timing = Timing(scan=0.05)
     user = await caller.new_user()
     avatar = await caller.new_avatar(user)
@@ -73,10 +75,10 @@ async def test_what_is_deleted_is_not_told(emulator: Emulator, caller: Caller, r
 
 
 @pytest.mark.parametrize("status", [204, 302, 401, 500])
-async def test_events_are_sent_once_whatever_is_answered(
+async def test_events_are_sent_once_whatever_the_response(
     emulator: Emulator, caller: Caller, receiver: Receiver, status: int
 ) -> None:
-    """The contract documents no retries; the answer is in the log."""
+    """The contract documents no retries; the log has the response."""
     receiver.status = status
     await caller.scanned()
     assert len(receiver.events) == 1
@@ -85,8 +87,8 @@ async def test_events_are_sent_once_whatever_is_answered(
     assert delivery.at > 0
 
 
-async def test_a_receiver_that_is_not_there_is_in_the_log(emulator: Emulator, caller: Caller) -> None:
-    """Nothing else comes of it; the url, which may hold a secret, is not in the log."""
+async def test_a_missing_receiver_is_in_the_log(emulator: Emulator, caller: Caller) -> None:
+    """The url, which contains a secret, is not."""
     emulator.webhook_url = "http://127.0.0.1:1/secret"
     await caller.scanned()
     (delivery,) = emulator.deliveries
@@ -95,12 +97,12 @@ async def test_a_receiver_that_is_not_there_is_in_the_log(emulator: Emulator, ca
 
 
 async def test_without_a_url_nothing_is_sent(emulator: Emulator, caller: Caller) -> None:
-    """Neither is anything logged."""
+    """And nothing is logged."""
     await caller.scanned()
     assert not emulator.deliveries
 
 
-async def test_events_after_the_url_is_taken_away_are_dropped(
+async def test_events_after_the_url_is_removed_are_dropped(
     emulator: Emulator, caller: Caller, receiver: Receiver
 ) -> None:
     """Delayed ones too."""
@@ -113,7 +115,7 @@ async def test_events_after_the_url_is_taken_away_are_dropped(
 
 
 async def test_loss(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
-    """A lost event is only in the log."""
+    """A lost event is in the log alone."""
     emulator.faults = Faults(webhook_loss=1)
     await caller.scanned()
     assert receiver.events == []
@@ -121,7 +123,7 @@ async def test_loss(emulator: Emulator, caller: Caller, receiver: Receiver) -> N
 
 
 async def test_duplicates(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
-    """A doubled event arrives twice, the same."""
+    """A duplicate is identical."""
     emulator.faults = Faults(webhook_duplicates=1)
     await caller.scanned()
     first, second = receiver.events
@@ -129,7 +131,7 @@ async def test_duplicates(emulator: Emulator, caller: Caller, receiver: Receiver
 
 
 async def test_delay(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
-    """A delayed event is overtaken by what happened later."""
+    """A delayed event arrives after a later one."""
     avatar_id = await caller.dressed()
     receiver.events.clear()
     emulator.faults = Faults(webhook_delay=3600)
@@ -140,21 +142,21 @@ async def test_delay(emulator: Emulator, caller: Caller, receiver: Receiver) -> 
 
 
 async def test_a_delay_ends(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
-    """A delayed event arrives, and is waited for by `settled`."""
+    """A delayed event arrives, and `settled` awaits it."""
     emulator.faults = Faults(webhook_delay=0.01)
     await caller.scanned()
     assert len(receiver.events) == 1
 
 
 async def test_a_share_of_events_is_delayed(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
-    """With a share of none, no event is: this test would take an hour."""
+    """With a share of 0 no event is, or this test would take an hour."""
     emulator.faults = Faults(webhook_delay=3600, webhook_delayed=0)
     await caller.scanned()
     assert len(receiver.events) == 1
 
 
 async def test_early(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
-    """The event is received before the answer, which is pending all the same; a repeat is ready."""
+    """The event is received before the response, which is pending nevertheless; a repeat is ready."""
     avatar_id = await caller.dressed()
     emulator.timing, emulator.faults = NEVER, Faults(webhook_early=1)
     receiver.events.clear()
@@ -169,15 +171,15 @@ async def test_early(emulator: Emulator, caller: Caller, receiver: Receiver) -> 
 
 
 async def test_early_and_lost(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
-    """An event that is early can be lost as well."""
+    """An early event can be lost too."""
     emulator.faults = Faults(webhook_early=1, webhook_loss=1)
     await caller.scanned()
     assert (receiver.events, len(emulator.deliveries)) == ([], 1)
 
 
 async def test_reorder(emulator: Emulator, caller: Caller, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event that is held back comes after a later one."""
-    monkeypatch.setattr(hooks, "HOLD", 3600)
+    """An event that is held back arrives after a later one."""
+    monkeypatch.setattr(webhooks, "HOLD", 3600)
     avatar_id = await caller.dressed()
     receiver.events.clear()
     emulator.faults = Faults(webhook_reorder=1)
@@ -188,47 +190,43 @@ async def test_reorder(emulator: Emulator, caller: Caller, receiver: Receiver, m
     assert names == ["render.ready", "export.ready"]
 
 
-async def test_nothing_is_held_for_ever(
+async def test_no_event_is_held_back_for_ever(
     emulator: Emulator, caller: Caller, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a later event the one held back comes by itself."""
-    monkeypatch.setattr(hooks, "HOLD", 0.01)
+    """Without a later event it arrives by itself."""
+    monkeypatch.setattr(webhooks, "HOLD", 0.01)
     emulator.faults = Faults(webhook_reorder=1)
     await caller.scanned()
     assert len(receiver.events) == 1
 
 
-async def test_an_event_that_comes_as_the_last_sender_ends(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is sent, though no place was free a moment ago."""
-    monkeypatch.setattr(hooks, "CONNECTIONS", 1)
-    sending = emulator._run.hooks  # type: ignore[union-attr]
-    sent: list[int] = []
-
-    async def send(event: dict[str, int]) -> None:
-        sent.append(event["number"])
-        if len(sent) == 1:
-            asyncio.get_running_loop().call_soon(sending._enqueue, (2, {"number": 2}))
-
-    monkeypatch.setattr(sending, "_send", send)
-    sending._enqueue((1, {"number": 1}))
-    await emulator.settled()
-    assert [1, 2] == sent
+async def test_more_events_than_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All arrive, in order if one connection sends them."""
+    monkeypatch.setattr(webhooks, "CONNECTIONS", 1)
+    async with Emulator(timing=AT_ONCE) as emulator, Caller(emulator) as caller, Receiver() as receiver:
+        avatar_id = await caller.dressed()
+        emulator.webhook_url = receiver.url
+        renders = [await caller.render(avatar_id) for _ in range(30)]
+        await emulator.settled()
+        assert [event["id"] for event in receiver.events] == [render["id"] for render in renders]
 
 
-async def test_more_events_than_connections(
+async def test_events_beyond_the_backlog_are_dropped(
     emulator: Emulator, caller: Caller, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All arrive, in order where one connection sends them."""
-    monkeypatch.setattr(hooks, "CONNECTIONS", 1)
+    """The log has them with the reason."""
     avatar_id = await caller.dressed()
     receiver.events.clear()
-    renders = [await caller.render(avatar_id) for _ in range(30)]
+    emulator.deliveries.clear()
+    monkeypatch.setattr(webhooks, "BACKLOG", 0)
+    await caller.render(avatar_id)
     await emulator.settled()
-    assert [event["id"] for event in receiver.events] == [render["id"] for render in renders]
+    (delivery,) = emulator.deliveries
+    assert (receiver.events, delivery.error) == ([], "dropped: too many events wait to be sent")
 
 
 async def test_faults_come_from_the_seed() -> None:
-    """The same requests meet the same faults; another seed has others."""
+    """The same requests meet the same faults, with another seed others."""
     fates = []
     for seed in (1, 1, 2):
         faults = Faults(webhook_loss=0.3, webhook_duplicates=0.3, job_failures=0.3)
@@ -244,8 +242,8 @@ async def test_faults_come_from_the_seed() -> None:
     assert fates[0] == fates[1] != fates[2]
 
 
-async def test_a_receiver_that_hangs_holds_up_nothing(caller: Caller, emulator: Emulator) -> None:
-    """Leaving drops what was not received."""
+async def test_a_receiver_that_hangs_delays_nothing() -> None:
+    """Leaving drops events that were not received."""
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connected.set()
@@ -254,8 +252,86 @@ async def test_a_receiver_that_hangs_holds_up_nothing(caller: Caller, emulator: 
 
     connected = asyncio.Event()
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
-    async with server, Emulator(timing=Timing(scan=0)) as other, Caller(other) as own:
-        other.webhook_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        await own.upload((await own.new_avatar())["upload_url"])
+    async with server, Emulator(timing=Timing(scan=0)) as emulator, Caller(emulator) as caller:
+        emulator.webhook_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await caller.upload((await caller.new_avatar())["upload_url"])
         await connected.wait()
-    assert not other.deliveries
+    assert not emulator.deliveries
+
+
+async def test_an_event_can_be_sent_by_name(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
+    """It is about the avatar's current version, with a url that works, and changes no state."""
+    avatar_id, emulator.timing = await caller.dressed(), NEVER
+    receiver.events.clear()
+    await caller.export(avatar_id)
+    emulator.faults = Faults(webhook_loss=1, webhook_delay=3600)
+    delivery = await emulator.send("export.ready", avatar_id=avatar_id)
+    assert (delivery.event, delivery.status, delivery.error) == (receiver.events[0], 200, None)
+    assert delivery == emulator.deliveries[-1]
+    assert (delivery.event["avatar_id"], delivery.event["status"]) == (avatar_id, "ready")
+    assert (await caller.fetch(delivery.event["export_url"]))[0] == 200
+    assert await caller.export(avatar_id) == {"status": "pending", "url": None}
+    assert emulator.counts["create_export"] == 2
+
+
+async def test_every_named_event_is_valid(emulator: Emulator, receiver: Receiver) -> None:
+    """Also about an avatar that the emulator does not know, and about a failure."""
+    for name, link in (("avatar.ready", "session_id"), ("export.ready", "export_url"), ("render.ready", "render_url")):
+        for status in ("ready", "failed"):
+            event = (await emulator.send(name, avatar_id=NOBODY, status=status)).event
+            assert (event["event"], event["avatar_id"], event["status"]) == (name, NOBODY, status)
+            assert (event[link] is None) == (status == "failed" or name == "avatar.ready")
+            assert (await emulator.send(event)).event == event
+    assert len(receiver.events) == 12
+
+
+async def test_the_ids_of_a_named_event(emulator: Emulator, receiver: Receiver) -> None:
+    """They are given or random."""
+    event = (await emulator.send("render.ready", avatar_id=NOBODY, render_id=NOBODY)).event
+    assert (event["avatar_id"], event["id"]) == (NOBODY, NOBODY)
+    events = [(await emulator.send("export.ready")).event for _ in range(2)]
+    assert events[0]["avatar_id"] != events[1]["avatar_id"]
+
+
+async def test_an_unknown_event_is_sent_as_given(emulator: Emulator, receiver: Receiver) -> None:
+    """Avaturn may add events."""
+    event = {"event": "user.created", "new": [1]}
+    assert (await emulator.send(event)).event == event
+    assert receiver.events == [event]
+
+
+@pytest.mark.parametrize(
+    ("event", "options", "message"),
+    [
+        pytest.param({}, {}, "an event needs a name", id="no-name"),
+        pytest.param({"event": 1}, {}, "an event needs a name", id="name-is-no-text"),
+        pytest.param({"event": "export.ready"}, {}, "not a valid export.ready: avatar_id: Field required", id="no-id"),
+        pytest.param({"event": "avatar.ready", "avatar_id": "x"}, {}, "avatar_id: String should match", id="bad-id"),
+        pytest.param("export.done", {}, "'export.done' is not one of avatar.ready, export", id="unknown-name"),
+        pytest.param("export.ready", {"avatar_id": "x"}, "badly formed", id="bad-uuid"),
+        pytest.param("export.ready", {"render_id": NOBODY}, "render_id belongs to render.ready", id="render-id"),
+        pytest.param("export.ready", {"status": "done"}, "status must be 'ready' or 'failed'", id="bad-status"),
+    ],
+)
+async def test_invalid_events_are_not_sent(
+    emulator: Emulator, receiver: Receiver, event: Any, options: dict[str, Any], message: str
+) -> None:
+    """The error names what is wrong."""
+    with pytest.raises(ValueError, match=message):
+        await emulator.send(event, **options)
+    assert receiver.events == []
+
+
+async def test_an_event_needs_a_webhook_url(emulator: Emulator) -> None:
+    """Without one there is nowhere to send it."""
+    with pytest.raises(RuntimeError, match="webhook_url"):
+        await emulator.send("export.ready")
+
+
+def test_an_event_can_be_sent_from_another_thread() -> None:
+    """The outcome is returned, also where there is no receiver."""
+    with EmulatorThread(Emulator(webhook_url="http://127.0.0.1:1/secret")) as emulator:
+        delivery = emulator.send("export.ready", avatar_id=NOBODY)
+        assert isinstance(delivery, Delivery)
+        assert (delivery.status, delivery.error) == (None, "ClientConnectorError")
+        assert delivery == emulator.deliveries[-1]

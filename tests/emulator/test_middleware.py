@@ -1,74 +1,72 @@
-"""Faults of requests, and the settings that order them."""
+"""The Host check, and the faults of requests."""
 
 import asyncio
 import email.utils
 import time
-from typing import Any
 
 import aiohttp
 import pytest
 
-from avaturn_async.emulator import Emulator, Faults, Timing
-from avaturn_async.emulator.faults import Dice
+from avaturn_async.emulator import Emulator, Faults
 
-from .kit import Caller
+from .kit import Caller, free_port, raw_request
 
-
-@pytest.mark.parametrize(
-    ("kind", "options", "error"),
-    [
-        (Timing, {"scan": -1}, ValueError),
-        (Timing, {"export": float("nan")}, ValueError),
-        (Timing, {"render": float("inf")}, ValueError),
-        (Timing, {"url_ttl": "1"}, TypeError),
-        (Timing, {"upload": True}, TypeError),
-        (Faults, {"webhook_loss": 1.1}, ValueError),
-        (Faults, {"resets": -0.1}, ValueError),
-        (Faults, {"server_errors": "1"}, TypeError),
-        (Faults, {"job_failures": True}, TypeError),
-        (Faults, {"webhook_delay": -1}, ValueError),
-        (Faults, {"slow": None}, TypeError),
-        (Faults, {"retry_after": -1}, ValueError),
-        (Faults, {"retry_after": 0.5}, TypeError),
-        (Faults, {"retry_after_date": 1}, TypeError),
-        (Faults, {"restart_failed": "no"}, TypeError),
-        (Emulator, {"timing": 0}, TypeError),
-        (Emulator, {"seed": "0"}, TypeError),
-        (Emulator, {"body": "T3"}, ValueError),
-        (Emulator, {"model_size": 0}, ValueError),
-        (Emulator, {"model_size": 2**30}, ValueError),
-        (Emulator, {"model_variety": 0}, ValueError),
-        (Emulator, {"webhook_url": "/hooks"}, ValueError),
-        (Emulator, {"webhook_url": 1}, TypeError),
-    ],
-)
-def test_settings_refuse_what_makes_no_sense(kind: Any, options: dict[str, Any], error: type[Exception]) -> None:
-    """The message names the field."""
-    with pytest.raises(error, match=next(iter(options))):
-        kind(**options)
+OURS = ["127.0.0.1:{port}", "127.9.9.9", "localhost:{port}", "LOCALHOST.", "app.localhost:1", "[::1]:{port}"]
+FOREIGN = [
+    "evil.example",
+    "evil.example:{port}",
+    "127.0.0.1.evil.example",
+    "192.0.2.1",
+    "localhost@evil.example",
+    "[",
+    "",
+]
 
 
-def test_a_running_emulator_refuses_it_as_well() -> None:
-    """Assigning is checked like making."""
-    emulator = Emulator(webhook_url="http://localhost/x")
-    for name, value in (("timing", None), ("faults", None), ("webhook_url", "ftp://x")):
-        before = getattr(emulator, name)
-        with pytest.raises((TypeError, ValueError), match=name):
-            setattr(emulator, name, value)
-        assert getattr(emulator, name) == before
+@pytest.mark.parametrize("host", OURS)
+async def test_loopback_hosts_are_answered(emulator: Emulator, host: str) -> None:
+    """By any name or address of the loopback interface, with any port."""
+    assert (await raw_request(emulator, host))[0] == 200
 
 
-def test_the_streams_of_the_dice_do_not_touch_each_other() -> None:
-    """One kind's draws are the same, however often another was drawn."""
-    first, second = Dice(1), Dice(1)
-    second.happens("other", 0.5)
-    assert [first.upto("kind", 5) for _ in range(5)] == [second.upto("kind", 5) for _ in range(5)]
-    assert not any(first.happens("kind", 0) for _ in range(100))
-    assert all(first.happens("kind", 1) for _ in range(100))
+@pytest.mark.parametrize("host", FOREIGN)
+async def test_other_hosts_are_refused(emulator: Emulator, host: str) -> None:
+    """A web page whose domain resolves to this machine (DNS rebinding) reaches nothing."""
+    status, body = await raw_request(emulator, host)
+    assert (status, body) == (
+        421,
+        {"detail": "The Host header is neither a loopback name nor the emulator's host or public_url"},
+    )
+
+
+async def test_a_request_without_a_host_is_refused(emulator: Emulator) -> None:
+    """HTTP/1.0 has requests without one."""
+    assert (await raw_request(emulator, None))[0] == 421
+
+
+async def test_the_public_host_is_answered() -> None:
+    """Clients behind a proxy or in other containers use it."""
+    port = free_port()
+    async with Emulator(port=port, public_url="http://avaturn.test:8000") as emulator:
+        for host, status in (("Avaturn.Test", 200), ("127.0.0.1", 200), ("other.test", 421)):
+            assert (await raw_request(emulator, host, port))[0] == status
+
+
+async def test_an_emulator_at_all_addresses_answers_addresses() -> None:
+    """It does not know under which addresses it is reached, but a rebound name is never an address."""
+    async with Emulator(host="0.0.0.0") as emulator:
+        for host, status in (("192.0.2.1:80", 200), ("evil.example", 421)):
+            assert (await raw_request(emulator, host))[0] == status
+
+
+async def test_foreign_hosts_meet_no_faults(emulator: Emulator) -> None:
+    """They are refused first, and draw nothing."""
+    emulator.faults = Faults(server_errors=1)
+    assert (await raw_request(emulator, "evil.example"))[0] == 421
 
 
 async def test_rate_limits(emulator: Emulator, caller: Caller) -> None:
-    """Every call is a 429 that says when to come back, and does nothing."""
+    """A 429 has Retry-After in seconds."""
     emulator.faults = Faults(rate_limited=1, retry_after=7)
     async with caller.session.post(f"{emulator.url}/api/v1/users/new") as response:
         assert (response.status, response.headers["Retry-After"]) == (429, "7")
@@ -76,7 +74,7 @@ async def test_rate_limits(emulator: Emulator, caller: Caller) -> None:
 
 
 async def test_rate_limits_with_a_date(emulator: Emulator, caller: Caller) -> None:
-    """Retry-After may be an HTTP date, no earlier than the seconds have passed."""
+    """Retry-After may be an HTTP date, which is not before the seconds have passed."""
     emulator.faults = Faults(rate_limited=1, retry_after=100, retry_after_date=True)
     before = time.time()
     async with caller.session.post(f"{emulator.url}/api/v1/users/new") as response:
@@ -85,7 +83,7 @@ async def test_rate_limits_with_a_date(emulator: Emulator, caller: Caller) -> No
 
 
 async def test_uploads_and_downloads_are_not_rate_limited(emulator: Emulator, caller: Caller) -> None:
-    """They are not the API."""
+    """They are not part of the API."""
     url = await caller.exported(await caller.dressed())
     upload_url = (await caller.new_avatar())["upload_url"]
     emulator.faults = Faults(rate_limited=1)
@@ -94,7 +92,7 @@ async def test_uploads_and_downloads_are_not_rate_limited(emulator: Emulator, ca
 
 
 async def test_server_errors(emulator: Emulator, caller: Caller) -> None:
-    """All four kinds come up, some after the work was done, 503 never; gateways answer in HTML."""
+    """All four occur, and all but 503 also after the request took effect; gateways answer in HTML."""
     user = await caller.new_user()
     seen: dict[int, set[tuple[str, bool]]] = {}
     for _ in range(60):
@@ -115,7 +113,7 @@ async def test_server_errors(emulator: Emulator, caller: Caller) -> None:
 
 
 async def test_resets(emulator: Emulator, caller: Caller) -> None:
-    """The connection breaks without an answer, before the work or after it."""
+    """The connection breaks without a response, before or after the request took effect."""
     user = await caller.new_user()
     done = []
     for _ in range(20):
@@ -129,8 +127,8 @@ async def test_resets(emulator: Emulator, caller: Caller) -> None:
     assert 0 < done[-1] < 20
 
 
-async def test_faults_after_the_work_hide_its_problems(emulator: Emulator, caller: Caller) -> None:
-    """Also a request that would be refused meets the fault."""
+async def test_faults_hide_errors(emulator: Emulator, caller: Caller) -> None:
+    """A request that would be refused meets the fault too."""
     emulator.faults = Faults(server_errors=1)
     for _ in range(10):
         async with caller.anonymous.post(f"{emulator.url}/api/v1/users/new") as response:
@@ -142,7 +140,7 @@ async def test_faults_after_the_work_hide_its_problems(emulator: Emulator, calle
 
 
 async def test_downloads_meet_server_errors_and_resets(emulator: Emulator, caller: Caller) -> None:
-    """Whether early or late, no byte of the file is sent."""
+    """Early or late, no byte of the file is sent."""
     url = await caller.exported(await caller.dressed())
     emulator.faults = Faults(server_errors=1)
     assert all([(await caller.fetch(url))[0] >= 500 for _ in range(5)])
@@ -153,7 +151,7 @@ async def test_downloads_meet_server_errors_and_resets(emulator: Emulator, calle
 
 
 async def test_slow(emulator: Emulator, caller: Caller) -> None:
-    """A slow request has arrived, and is not looked at yet; it is overtaken."""
+    """A slow request has arrived and is overtaken by another."""
     emulator.faults = Faults(slow=3600)
     slow = asyncio.create_task(caller.new_user())
     while not emulator.counts["create_user"]:
@@ -166,7 +164,7 @@ async def test_slow(emulator: Emulator, caller: Caller) -> None:
         await slow
 
 
-async def test_the_document_is_never_hit(emulator: Emulator, caller: Caller) -> None:
-    """Whatever the faults, it can be read."""
+async def test_the_document_meets_no_faults(emulator: Emulator, caller: Caller) -> None:
+    """It can always be read."""
     emulator.faults = Faults(rate_limited=1, server_errors=1, resets=1, slow=3600)
     assert (await caller.fetch(f"{emulator.url}/openapi.json"))[0] == 200

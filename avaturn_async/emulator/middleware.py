@@ -1,0 +1,123 @@
+"""What happens to a request before its handler: errors as JSON, the Host check, faults, the token."""
+
+import asyncio
+import contextlib
+import hmac
+import ipaddress
+import math
+import re
+import socket
+import struct
+import time
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from .settings import Settings
+from .validation import ApiError
+
+__all__ = ["Middleware"]
+
+API = "/api/"
+HOST = re.compile(r"\[?([^][@/\\]*?)\]?\.?(?::\d*)?")
+NO_LINGER = struct.pack("ii", 1, 0)
+GATEWAY = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>\n"
+
+
+class Middleware:
+    """The middlewares of an emulator that expects `token`."""
+
+    def __init__(self, settings: Settings, token: str) -> None:
+        self._settings = settings
+        self._expected = f"Bearer {token}".encode()
+        self._everywhere = settings.host in ("", "0.0.0.0", "::")  # noqa: S104
+        public = settings.public_url and urlsplit(settings.public_url).hostname
+        self._names = {"localhost", settings.host.lower(), public}
+
+    def chain(self) -> list[Any]:
+        """Return the middlewares, the outermost first."""
+        return [self._answer_errors, self._check_host, self._inject_faults, self._check_token]
+
+    @web.middleware
+    async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer our errors, and aiohttp's own, as FastAPI does."""
+        try:
+            return await handler(request)
+        except ApiError as error:
+            return web.json_response({"detail": error.detail}, status=error.status, headers=error.headers)
+        except web.HTTPException as error:
+            headers = {hdrs.ALLOW: error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else None
+            return web.json_response({"detail": error.reason}, status=error.status, headers=headers)
+
+    @web.middleware
+    async def _check_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse other names: a web page whose domain resolves to this machine could call it (DNS rebinding)."""
+        if not self._is_ours(request):
+            raise ApiError(421, "The Host header is neither a loopback name nor the emulator's host or public_url")
+        return await handler(request)
+
+    def _is_ours(self, request: web.Request) -> bool:
+        match = HOST.fullmatch(request.headers.get(hdrs.HOST, "").lower())
+        name = match[1] if match else ""
+        if name in self._names or name.endswith(".localhost"):
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        local = request.transport and request.transport.get_extra_info("sockname")
+        return address.is_loopback or self._everywhere or bool(local and local[0] == name)
+
+    @web.middleware
+    async def _inject_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Delay, refuse, reset or fail requests as the faults demand."""
+        if request.match_info.route.name == "document":
+            return await handler(request)
+        settings, faults = self._settings, self._settings.faults
+        if delay := settings.up_to("slow", faults.slow):
+            await asyncio.sleep(delay)
+        if settings.happens("rate_limited") and request.path.startswith(API):
+            after = str(faults.retry_after)
+            if faults.retry_after_date:
+                after = formatdate(math.ceil(time.time()) + faults.retry_after, usegmt=True)
+            raise ApiError(429, "Too Many Requests", {hdrs.RETRY_AFTER: after})
+        if settings.happens("resets"):
+            if settings.stream("resets").random() < 0.5:
+                await _carry_out(request, handler)
+            if request.transport is not None:
+                # Without lingering, the client gets a RST instead of an end of stream.
+                request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+                request.transport.abort()
+            return web.Response(status=500)  # reaches nobody
+        if settings.happens("server_errors"):
+            return await self._fail(request, handler)
+        return await handler(request)
+
+    async def _fail(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        stream = self._settings.stream("server_errors")
+        status, late = stream.choice((500, 502, 503, 504)), stream.random() < 0.5
+        if late and status != 503:
+            await _carry_out(request, handler)
+        if status in (502, 504):  # gateways answer in HTML
+            title = f"{status} {'Bad Gateway' if status == 502 else 'Gateway Time-out'}"
+            return web.Response(status=status, text=GATEWAY.format(title), content_type="text/html")
+        raise ApiError(status, "Internal Server Error" if status == 500 else "Service Unavailable")
+
+    @web.middleware
+    async def _check_token(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer 401 to API calls without the token."""
+        if request.path.startswith(API) and request.match_info.http_exception is None:
+            given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
+            if not hmac.compare_digest(given, self._expected):
+                raise ApiError(401, "Invalid or missing token", {hdrs.WWW_AUTHENTICATE: "Bearer"})
+        return await handler(request)
+
+
+async def _carry_out(request: web.Request, handler: Handler) -> None:
+    """Handle a request whose response will be lost; a download is skipped, as its response is all there is to it."""
+    if not request.path.startswith("/files/"):
+        with contextlib.suppress(ApiError, web.HTTPException):
+            await handler(request)

@@ -1,0 +1,164 @@
+"""Settings of the emulator: durations, faults, and the seeded draws that decide when a fault happens."""
+
+import random
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+import attrs
+from attrs import validators as v
+
+from .glb import MAX_SIZE
+
+__all__ = ["Body", "Faults", "Settings", "Timing"]
+
+Body = Literal["T1", "T2"]
+
+MAX_SECONDS = 365 * 24 * 60 * 60
+
+
+def _number(most: int, kind: str) -> Any:
+    def check(instance: Any, attribute: "attrs.Attribute[float]", value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{attribute.name} must be {kind}, not {value!r}")
+        if not 0 <= value <= most:  # refuses NaN too
+            raise ValueError(f"{attribute.name} must be {kind} from 0 to {most}, not {value!r}")
+
+    return check
+
+
+def _seconds(default: float = 0.0) -> Any:
+    return attrs.field(default=default, validator=_number(MAX_SECONDS, "a number of seconds"))
+
+
+def _probability(default: float = 0.0) -> Any:
+    return attrs.field(default=default, validator=_number(1, "a probability"))
+
+
+def _switch() -> Any:
+    return attrs.field(default=False, validator=v.instance_of(bool))
+
+
+@attrs.frozen(kw_only=True)
+class Timing:
+    """Durations in seconds, from 0 to a year.
+
+    A `Timing` assigned to a running emulator applies to whatever starts afterwards. Raises `TypeError` or
+    `ValueError`, naming the field, for a value that is not such a duration.
+    """
+
+    scan: float = _seconds(0.2)
+    """From the last byte of the photos, or the end of an editor session, to the avatar."""
+
+    export: float = _seconds(0.5)
+    """From the first `POST exports/new` of a version to its model."""
+
+    render: float = _seconds(0.3)
+    """From `POST renders/new` to the image."""
+
+    upload: float = _seconds()
+    """From the last byte of the photos to the response."""
+
+    url_ttl: float = _seconds(900.0)
+    """Lifetime of a download url; with 0, urls have expired when they are issued."""
+
+    jitter: float = _seconds()
+    """Maximum of a random extra duration, drawn for each scan, export and render."""
+
+
+@attrs.frozen(kw_only=True)
+class Faults:
+    """What goes wrong: probabilities from 0 to 1, or seconds where the field says so.
+
+    Each fault draws from a random stream of its own, derived from the emulator's seed: the same requests in the same
+    order meet the same faults. The OpenAPI document is exempt. Raises `TypeError` or `ValueError`, naming the field,
+    for a value out of range.
+    """
+
+    webhook_loss: float = _probability()
+    """An event is never sent."""
+
+    webhook_duplicates: float = _probability()
+    """An event is sent twice."""
+
+    webhook_delay: float = _seconds()
+    """An event is sent up to this many seconds late."""
+
+    webhook_delayed: float = _probability(1.0)
+    """The share of events that `webhook_delay` applies to."""
+
+    webhook_early: float = _probability()
+    """A job ends immediately, and its event is delivered before the response that still says pending."""
+
+    webhook_reorder: float = _probability()
+    """An event is held back until a later one was received, or for half a second."""
+
+    rate_limited: float = _probability()
+    """An API call is answered 429 with Retry-After and has no effect."""
+
+    retry_after: int = attrs.field(default=1, validator=[v.instance_of(int), _number(MAX_SECONDS, "a whole number")])
+    """Retry-After of a 429, in whole seconds."""
+
+    retry_after_date: bool = _switch()
+    """Send Retry-After as an HTTP date."""
+
+    server_errors: float = _probability()
+    """A request is answered 500, 502, 503 or 504; half of them, except 503, take effect nevertheless."""
+
+    resets: float = _probability()
+    """A connection is reset, half of the time after the request took effect; for a download always before."""
+
+    broken_downloads: float = _probability()
+    """A download's connection is closed at a random byte; the bytes before it arrive."""
+
+    slow: float = _seconds()
+    """A request waits up to this many seconds before it is processed."""
+
+    job_failures: float = _probability()
+    """A scan, export or render ends as failed."""
+
+    restart_failed: bool = _switch()
+    """Exporting a version again after its export failed starts a new task; otherwise it stays failed."""
+
+
+def _http_url(instance: Any, attribute: "attrs.Attribute[str | None]", value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise TypeError(f"{attribute.name} must be a str or None, not a {type(value).__name__}")
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        # The value is not quoted: a webhook url contains the receiver's secret.
+        raise ValueError(f"{attribute.name} must be an absolute http or https url")
+
+
+@attrs.define(kw_only=True)
+class Settings:
+    """The settings that all parts of an emulator share and read when they need them. Assignments are validated."""
+
+    host: str = attrs.field(validator=v.instance_of(str))
+    port: int = attrs.field(validator=[v.instance_of(int), v.ge(0), v.le(65_535)])
+    seed: int = attrs.field(validator=v.instance_of(int))
+    body: Body = attrs.field(validator=v.in_(get_args(Body)))
+    model_size: int | None = attrs.field(validator=v.optional([v.instance_of(int), v.ge(1), v.le(MAX_SIZE)]))
+    model_variety: int | None = attrs.field(validator=v.optional([v.instance_of(int), v.ge(1)]))
+    public_url: str | None = attrs.field(validator=_http_url)
+    webhook_url: str | None = attrs.field(validator=_http_url, repr=False)
+    timing: Timing = attrs.field(validator=v.instance_of(Timing))
+    faults: Faults = attrs.field(validator=v.instance_of(Faults))
+    _streams: dict[str, random.Random] = attrs.field(factory=dict, init=False, repr=False)
+
+    def stream(self, kind: str) -> random.Random:
+        """Return the random stream of one kind of question, derived from the seed."""
+        stream = self._streams.get(kind)
+        if stream is None:
+            stream = self._streams[kind] = random.Random(f"{self.seed}/{kind}")
+        return stream
+
+    def happens(self, fault: str) -> bool:
+        """Draw whether a fault happens. Probabilities of 0 and 1 take a draw too, so that later draws stay the same."""
+        probability: float = getattr(self.faults, fault)
+        return self.stream(fault).random() < probability
+
+    def up_to(self, kind: str, most: float) -> float:
+        """Draw a number from 0 to `most`."""
+        return self.stream(kind).random() * most

@@ -1,0 +1,208 @@
+"""The users, avatars, sessions and jobs that an emulator remembers."""
+
+import base64
+from collections import OrderedDict
+from typing import Any, Literal
+from uuid import UUID
+
+import attrs
+
+from .catalogue import Catalogue
+from .links import File, Links
+from .settings import Settings
+from .validation import SLOTS, ApiError
+
+__all__ = ["Avatar", "Job", "Session", "State", "export_of", "render_of", "scan_of"]
+
+MAX_SESSIONS = 10_000
+
+
+@attrs.define(eq=False)
+class Session:
+    """A link that opens the editor, with `config` as the request had it."""
+
+    id: UUID
+    user_id: str
+    config: dict[str, Any]
+
+
+@attrs.define(eq=False)
+class Avatar:
+    """An avatar and its current version, which has at most one export."""
+
+    id: UUID
+    user_id: str
+    session_id: UUID | None = None
+    status: Literal["pending", "processing", "ready", "failed"] = "pending"
+    customization: dict[str, Any] | None = None
+    version: int = 0
+    export: "Job | None" = None
+    deleted: bool = False
+
+
+@attrs.define(eq=False)
+class Job:
+    """A scan, export or render of one version of an avatar; `id` is a render's."""
+
+    kind: Literal["scan", "export", "render"]
+    avatar: Avatar
+    file: File | None = None
+    id: UUID | None = None
+    status: Literal["pending", "ready", "failed"] = "pending"
+
+    def finish(self, *, failed: bool) -> None:
+        """End the job; an avatar takes the status of its scan."""
+        self.status = "failed" if failed else "ready"
+        if self.kind == "scan":
+            self.avatar.status = self.status
+
+    def url(self, links: Links) -> str | None:
+        """Return a new url of the model or image, or None unless the job is ready."""
+        return links.file(self.file) if self.file and self.status == "ready" else None
+
+    def event(self, links: Links) -> dict[str, Any]:
+        """Return the webhook payload of a job that has ended."""
+        event = {"avatar_id": str(self.avatar.id), "user_id": self.avatar.user_id, "status": self.status}
+        if self.kind == "scan":
+            session_id = self.avatar.session_id
+            return {"event": "avatar.ready", **event, "session_id": session_id and str(session_id)}
+        if self.kind == "export":
+            return {"event": "export.ready", **event, "export_url": self.url(links)}
+        return {"event": "render.ready", **event, "id": str(self.id), "render_url": self.url(links)}
+
+
+def scan_of(avatar: Avatar) -> Job:
+    """Return the scan of an avatar's photos."""
+    return Job("scan", avatar)
+
+
+def export_of(avatar: Avatar) -> Job:
+    """Return an export of an avatar's current version."""
+    return Job("export", avatar, File(avatar.id, avatar.version, "avatar.glb"))
+
+
+def render_of(avatar: Avatar, render_id: UUID, scene: str = "common/preview", format: str = "jpg") -> Job:
+    """Return a render of an avatar's current version."""
+    return Job("render", avatar, File(avatar.id, avatar.version, f"{render_id}.{format}", scene), render_id)
+
+
+class State:
+    """The state behind the API. Methods raise the `ApiError` that the API answers."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self._ids = settings.stream("ids")
+        self._users: dict[str, dict[UUID, Avatar]] = {}
+        self._avatars: dict[UUID, Avatar] = {}
+        self._sessions: OrderedDict[UUID, Session] = OrderedDict()
+
+    def create_user(self) -> str:
+        """Create a user and return its id."""
+        user_id = base64.b32encode(self._ids.randbytes(20)).decode()
+        self._users[user_id] = {}
+        return user_id
+
+    def delete_user(self, user_id: str) -> None:
+        """Delete a user with all avatars."""
+        for avatar in self.avatars_of(user_id):
+            self._delete(avatar)
+        del self._users[user_id]
+
+    def avatars_of(self, user_id: str) -> list[Avatar]:
+        """Return a user's avatars, oldest first."""
+        return list(self._user(user_id).values())
+
+    def create_avatar(self, user_id: str, session_id: UUID | None = None) -> Avatar:
+        """Create an avatar that awaits its photos."""
+        avatar = Avatar(self._new_id(), user_id, session_id)
+        self._user(user_id)[avatar.id] = self._avatars[avatar.id] = avatar
+        return avatar
+
+    def delete_avatar(self, user_id: str, avatar_id: UUID) -> None:
+        """Delete one avatar of a user."""
+        avatar = self._user(user_id).get(avatar_id)
+        if avatar is None:
+            raise ApiError(404, f"User {user_id} has no avatar {avatar_id}")
+        self._delete(avatar)
+
+    def avatar(self, avatar_id: UUID) -> Avatar:
+        """Return an avatar, whatever its status."""
+        avatar = self._avatars.get(avatar_id)
+        if avatar is None:
+            raise ApiError(404, f"Avatar {avatar_id} not found")
+        return avatar
+
+    def scanned(self, avatar_id: UUID) -> Avatar:
+        """Return an avatar whose scan is ready; raise a 409 for another."""
+        avatar = self.avatar(avatar_id)
+        if avatar.status != "ready":
+            raise ApiError(409, f"Avatar {avatar_id} is not ready, but {avatar.status}")
+        return avatar
+
+    def customized(self, avatar_id: UUID) -> Avatar:
+        """Return an avatar that has a customization; raise a 409 for another, which the contract leaves undefined."""
+        avatar = self.scanned(avatar_id)
+        if avatar.customization is None:
+            raise ApiError(409, f"Avatar {avatar_id} was made by direct upload and has no customization yet")
+        return avatar
+
+    def start_scan(self, avatar: Avatar) -> Job:
+        """Return the scan of an avatar that awaited its photos."""
+        avatar.status = "processing"
+        return scan_of(avatar)
+
+    def customize(self, avatar: Avatar, given: dict[str, Any]) -> None:
+        """Set a customization of the right shape; a different one makes a new version, which has no export yet."""
+        self.catalogue.check(given)
+        # Responses have null for what was left out, and keep unknown fields.
+        blank = dict.fromkeys(("age", "metadata", "bone_scale", "skin_tone_correction"))
+        customization = {**blank, **given, "assets": {**dict.fromkeys(SLOTS), **given["assets"]}}
+        if customization != avatar.customization:
+            avatar.customization = customization
+            avatar.version += 1
+            avatar.export = None
+
+    def export(self, avatar_id: UUID, *, restart: bool) -> tuple[Job, bool]:
+        """Return the export of an avatar's current version, and whether it is new; `restart` replaces a failed one."""
+        avatar = self.customized(avatar_id)
+        export = avatar.export
+        if export is not None and not (restart and export.status == "failed"):
+            return export, False
+        avatar.export = export_of(avatar)
+        return avatar.export, True
+
+    def create_render(self, avatar_id: UUID, scene: str, format: str) -> Job:
+        """Create a rendering task."""
+        return render_of(self.customized(avatar_id), self._new_id(), scene, format)
+
+    def create_session(self, user_id: str, config: dict[str, Any]) -> Session:
+        """Create a session. Only the latest ten thousand are kept."""
+        avatars = self._user(user_id)
+        if config["type"] == "edit_existing" and UUID(config["avatar_id"]) not in avatars:
+            raise ApiError(404, f"User {user_id} has no avatar {config['avatar_id']}")
+        session = Session(self._new_id(), user_id, config)
+        self._sessions[session.id] = session
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return session
+
+    def session(self, session_id: UUID) -> Session:
+        """Return a session."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise ApiError(404, f"Session {session_id} not found")
+        return session
+
+    def _user(self, user_id: str) -> dict[UUID, Avatar]:
+        avatars = self._users.get(user_id)
+        if avatars is None:
+            raise ApiError(404, "User not found")
+        return avatars
+
+    def _delete(self, avatar: Avatar) -> None:
+        avatar.deleted = True
+        del self._avatars[avatar.id]
+        del self._users[avatar.user_id][avatar.id]
+
+    def _new_id(self) -> UUID:
+        return UUID(bytes=self._ids.randbytes(16), version=4)
