@@ -6,11 +6,7 @@ import asyncio
 import hashlib
 import selectors
 import struct
-<<<<<<< HEAD
-from collections.abc import AsyncIterator
-=======
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
->>>>>>> 6994821 (x)
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -31,14 +27,8 @@ T = TypeVar("T")
 async def avatars(
     count: int, *, seed: int = 0, timing: Timing = AT_ONCE, **options: Any
 ) -> AsyncIterator[tuple[Emulator, AvaturnClient, list[UUID]]]:
-<<<<<<< HEAD
-    """Run an emulator with so many avatars that can be exported, and a client that polls quickly."""
-    emulator = Emulator(seed=seed, timing=timing, model_variety=4, body="T1")
-    async with emulator as avaturn:
-=======
     """Run an emulator with `count` avatars ready for export, and a client that polls quickly."""
     async with Emulator(seed=seed, timing=timing, model_variety=4, body="T1") as avaturn:
->>>>>>> 6994821 (x)
         async with AvaturnClient(avaturn.token, base_url=avaturn.url, **{"polling": QUICK, **options}) as client:
             user = await client.users.create()
             made = []
@@ -48,11 +38,6 @@ async def avatars(
             await avaturn.settled()
             avaturn.requests.clear()
             yield avaturn, client, made
-
-
-async def failed_exports(client: AvaturnClient, ids: list[UUID]) -> list[UUID]:
-    """Return the avatars whose export has failed, as the API reports them."""
-    return [avatar_id for avatar_id in ids if (await client.exports.create(avatar_id)).status == "failed"]
 
 
 async def run_batch(client: AvaturnClient, ids: Any, folder: Path, **options: Any) -> list[BatchOutcome]:

@@ -8,19 +8,11 @@ from uuid import UUID
 
 import pytest
 
-<<<<<<< HEAD
-from avaturn_async import BatchProgress, BatchReport, JobFailedError, PollPolicy, RetryPolicy
-from avaturn_async.emulator import Emulator, Faults, RequestRecord, Timing
-from tests.chaos.kit import SEED, scaled
-
-from .kit import avatars, failed_exports, is_right
-=======
 from avaturn_async import BatchProgress, BatchReport, JobFailedError, PollPolicy, RenderStatus, RetryPolicy
 from avaturn_async.emulator import Emulator, Faults, RequestRecord, Timing
 from tests.chaos.kit import SEED, scaled
 
 from .kit import Recorder, avatars, is_right
->>>>>>> 6994821 (x)
 
 ATTEMPTS = 7
 RETRY = RetryPolicy(attempts=ATTEMPTS, base=0.05, cap=0.5)
@@ -49,18 +41,12 @@ async def test_what_can_succeed_does(count: int, tmp_path: Path) -> None:
         async with client.exports.batch(ids, download_to=tmp_path, on_progress=expiry) as batch:
             report = await batch.run()
         avaturn.faults = Faults()
-<<<<<<< HEAD
-        for requests in _by_avatar(avaturn).values():
-            assert _exports(requests) <= _allowed(requests)
-        check(report, ids, await failed_exports(client, ids), tmp_path)
-=======
         by_avatar = _by_avatar(recorder.requests.copy())
         states = [(await client.exports.create(avatar_id)).status for avatar_id in ids]
     doomed = [avatar_id for avatar_id, state in zip(ids, states, strict=True) if state is RenderStatus.FAILED]
     check(report, ids, doomed, tmp_path)
     for requests in by_avatar.values():
         assert _exports(requests) <= _allowed(requests)
->>>>>>> 6994821 (x)
 
 
 class Expiry:
@@ -88,11 +74,7 @@ def check(report: BatchReport, ids: list[UUID], doomed: list[UUID], folder: Path
     assert doomed
 
 
-<<<<<<< HEAD
-def _by_avatar(avaturn: Emulator) -> dict[str, list[RequestRecord]]:
-=======
 def _by_avatar(requests: list[RequestRecord]) -> dict[str, list[RequestRecord]]:
->>>>>>> 6994821 (x)
     found: dict[str, list[RequestRecord]] = defaultdict(list)
     for request in requests:
         if request.operation == "create_export":
