@@ -13,7 +13,7 @@ nox.options.default_venv_backend = "uv|virtualenv"  # the first of them that is 
 nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.11", "3.12", "3.13"]
-EXTRAS = ".[cli,emulator,redis,speedups,testing]"
+EXTRAS = ".[cli,emulator,postgres,redis,speedups,testing]"
 NPM_PACKAGES = ["gltf-validator@2.0.0-dev.3.10", "@stoplight/prism-cli@5.16.0"]
 #: Processes that share the tests: tests that wait leave a core idle, so there are more of them than cores.
 PARALLEL = ["-n", str(min(8, 1 + (os.cpu_count() or 1))), "--dist", "worksteal"]

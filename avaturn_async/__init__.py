@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from .webhooks.events import Event, UnknownEvent, parse_event
     from .webhooks.mailbox import Delivery, Mailbox
     from .webhooks.memory import MemoryMailbox
+    from .webhooks.postgres import PostgresMailbox
     from .webhooks.receiver import Reply, WebhookReceiver
     from .webhooks.redis import RedisMailbox
     from .webhooks.verification import BasicAuth, PathSecret, Unauthenticated, Verifier
@@ -101,11 +102,11 @@ __all__ = [
     "MemoryMailbox", "NewAvatarResponse", "NewSessionResponse", "NewUserResponse", "NotAModelError",
     "NotFoundError", "NotReadyError", "OutcomeUnknownError", "PathSecret", "PaymentRequiredError", "Pending",
     "PendingAvatar", "PendingExport", "PendingRender", "PermissionDeniedError", "Photos", "PollPolicy",
-    "RateLimit", "RateLimitError", "RedisMailbox", "Render", "RenderReadyWebhook", "RenderStatus", "Reply",
-    "RequestTimeoutError", "ResponseFormatError", "RetryPolicy", "ScanStatus", "ServerError", "SessionConfig",
-    "Timeouts", "TransportError", "Unauthenticated", "UnknownEvent", "UnprocessableError", "UnsafeAddressError",
-    "Verifier", "WaitError", "WaitTimeoutError", "WebhookError", "WebhookReceiver", "WebhooksRequiredError",
-    "WrongLoopError", "__version__", "parse_event",
+    "PostgresMailbox", "RateLimit", "RateLimitError", "RedisMailbox", "Render", "RenderReadyWebhook",
+    "RenderStatus", "Reply", "RequestTimeoutError", "ResponseFormatError", "RetryPolicy", "ScanStatus",
+    "ServerError", "SessionConfig", "Timeouts", "TransportError", "Unauthenticated", "UnknownEvent",
+    "UnprocessableError", "UnsafeAddressError", "Verifier", "WaitError", "WaitTimeoutError", "WebhookError",
+    "WebhookReceiver", "WebhooksRequiredError", "WrongLoopError", "__version__", "parse_event",
 ]
 # fmt: on
 
@@ -137,6 +138,7 @@ _HOMES = {
     "webhooks.events": "Event UnknownEvent parse_event",
     "webhooks.mailbox": "Delivery Mailbox",
     "webhooks.memory": "MemoryMailbox",
+    "webhooks.postgres": "PostgresMailbox",
     "webhooks.receiver": "Reply WebhookReceiver",
     "webhooks.redis": "RedisMailbox",
     "webhooks.verification": "BasicAuth PathSecret Unauthenticated Verifier",

@@ -83,8 +83,8 @@ class PendingContext:
 
     def _told_of(self, error: Exception) -> None:
         """Warn once for each time that the mailbox is lost, unless it says so itself."""
-        told = isinstance(error, TransportError) and getattr(self.mailbox, "tells_outages", False)
-        if not told and not self._mailbox_lost:
+        logged = isinstance(error, TransportError)  # by the mailbox
+        if not logged and not self._mailbox_lost:
             logger.warning("the mailbox can't be read (%s); waiting goes on by polling", type(error).__name__)
         self._mailbox_lost = True
 

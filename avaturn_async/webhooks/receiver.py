@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import attrs
 
-from ..errors import WebhookError
+from ..errors import TransportError, WebhookError
 from ..redact import Secret
 from .callbacks import Callback, Callbacks
 from .events import Event, UnknownEvent, parse_event
@@ -186,7 +186,8 @@ class WebhookReceiver:
         try:
             await self.mailbox.deliver(event, authenticated=self._authenticated)
         except Exception as error:  # noqa: BLE001 - the sender must learn that the event was not kept
-            logger.warning("the mailbox can't be written (%s); the webhook was refused with 503", type(error).__name__)
+            if not isinstance(error, TransportError):  # which the mailbox has logged
+                logger.warning("the mailbox can't store events (%s); they are refused with 503", type(error).__name__)
             return UNAVAILABLE
         if event.event not in self._callbacks.known or await self._callbacks.start(event.event, event):
             return ACCEPTED

@@ -1,92 +1,76 @@
-"""A mailbox in Redis, for apps of many processes: the webhook reaches one, the waiter is in another.
-
-The row of a key is the truth. Pub/sub carries the key alone and only wakes, so a lost message costs nothing: whenever
-the subscription stands anew, the rows of all who wait are read again.
-"""
+"""A mailbox in Redis, for apps of several processes."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
-import uuid
-from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from ..errors import AvaturnError, ClientClosedError, TransportError, WrongLoopError
-from ..http import codec
+from ..errors import ConfigurationError
 from ..redact import Secret
-from .events import Event, UnknownEvent, key_of, parse_event
-from .mailbox import Delivery, strip_untrusted
-
-try:
-    from redis.asyncio import BlockingConnectionPool, Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-except ImportError as error:
-    raise ImportError('RedisMailbox needs redis-py: pip install "avaturn-async[redis]"') from error
+from .store import StoreMailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from redis.asyncio import RedisCluster
+    from redis.asyncio import Redis, RedisCluster
+
+    from .store import StoredRow
 
 __all__ = ["RedisMailbox"]
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-_Waiter = asyncio.Future[Delivery]
+#: Connections of one process besides its subscriber; further calls queue for them.
+_MAX_CONNECTIONS = 32
 
-#: Connections of one process, where further calls queue; rows that are read in one round trip.
-_MOST_CONNECTIONS, _CHUNK = 32, 500
-#: Seconds before the first try to reach a lost server again, and at most before any.
-_FIRST_DELAY, _LAST_DELAY = 0.1, 5.0
-#: Seconds that a hint lives at most: who awaits it is woken at once, and who comes later looks anyway.
-_HINT_TTL = 60.0
+#: What the script returns if the key had a value of another type. It is overwritten: names with the prefix are ours.
+_REPLACED = 2
 
-# KEYS: the row. ARGV: the new row, "1" where rows are written once, the ttl in ms, the channel, the key.
-# A row that stands under the id of the new one was written by a try whose answer was lost.
+# KEYS: the row. ARGV: the new row, "1" if it is authenticated, "1" if it is a render's, ttl in ms, channel, key.
 _DELIVER = """
-local told, standing = pcall(cjson.decode, redis.call('GET', KEYS[1]) or '')
-if not told or type(standing) ~= 'table' then standing = nil end
-local row, once = cjson.decode(ARGV[1]), ARGV[2] == '1'
-if not standing or standing.id ~= row.id then
-  if standing and (once or standing.authenticated) and (standing.authenticated and once or not row.authenticated) then
-    return 0
-  end
-  redis.call('SET', KEYS[1], cjson.encode(row), 'PX', ARGV[3])
+local stored, result = redis.pcall('GET', KEYS[1]), 1
+if type(stored) == 'table' then
+  if not string.find(stored.err, 'WRONGTYPE', 1, true) then return stored end
+  stored, result = nil, 2
 end
-redis.call('PUBLISH', ARGV[4], ARGV[5])
-return 1
+local ok, row = pcall(cjson.decode, stored or '')
+if ok and type(row) == 'table' and type(row.authenticated) == 'boolean' then
+  local authenticated = ARGV[2] == '1'
+  local replaces = authenticated
+  if authenticated == row.authenticated then replaces = ARGV[3] ~= '1' end
+  if not replaces then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
+redis.call('PUBLISH', ARGV[5], ARGV[6])
+return result
 """
 
 
-class RedisMailbox:
-    """Keeps events in Redis, where every process of an app finds them; waits go on by polling while it is away.
+class RedisMailbox(StoreMailbox):
+    """Stores events in Redis, so that a webhook that reaches one process resolves a wait in another.
 
-    A process has one subscriber connection, while anybody waits in it. Waits belong to one event loop, deliveries to
-    none. Each outage is told by one warning.
-
-    Events that were not authenticated are mere hints, of which anyone can send any number: they are kept without their
-    ballast, a few kB at most, and for a minute. What a flood leaves in Redis is that of its last minute.
+    Each process has one subscriber connection while it has waits. While Redis can't be used, waits go on by polling,
+    and each outage is one warning in the log. Unauthenticated events are kept for a minute, without unknown fields.
 
     Args:
-        url: a ``redis://``, ``rediss://`` or ``unix://`` url, with redis-py's options.
-        prefix: what rows and the channel are named by; those of different prefixes never see each other.
-        ttl: seconds that a row lives; 15 minutes, as long as the link of a render (contract).
-        client: instead, a client of ``redis.asyncio``, as of a Sentinel or Cluster: borrowed, of one event loop.
-        timeout: seconds that a read or a delivery may take.
-        ping_every: seconds of silence after which the subscriber pings, and without a pong in as long reconnects.
+        url: A ``redis://``, ``rediss://`` or ``unix://`` url, with redis-py's options.
+        prefix: The beginning of the names of all keys and of the channel. Apps that share a Redis need one each;
+            a value of another kind under such a name is overwritten.
+        ttl: Seconds that an event is kept. 15 minutes is as long as the url of a render is valid (contract).
+        client: A `redis.asyncio` client instead of `url`, such as that of a Sentinel or Cluster. It is borrowed: never
+            closed, and used on its own event loop only.
+        timeout: Seconds that a read or a delivery may take.
+        ping_every: Seconds of silence after which the subscriber connection is pinged; without an answer within as many
+            seconds, it is replaced.
+        reread_every: Seconds after which the rows of all waits are read again, in case a notification was lost.
 
     Raises:
-        ValueError: the url can't be understood, or not exactly one of `url` and `client` was given.
+        ConfigurationError: redis-py is not installed.
+        ValueError: `url` can't be parsed, not exactly one of `url` and `client` was given, or a number of seconds is
+            out of range.
     """
 
-    #: Whoever gets a TransportError from here need not log it.
-    tells_outages = True
+    _store_name = "Redis"
 
     def __init__(
         self,
@@ -97,294 +81,120 @@ class RedisMailbox:
         client: Redis | RedisCluster | None = None,
         timeout: float = 5,
         ping_every: float = 5,
+        reread_every: float = 10,
     ) -> None:
         self._url = None if url is None else Secret(url)
-        del url  # a traceback that shows locals must not show it
+        del url  # it may have a password, which a traceback with locals would show
+        try:
+            import redis  # noqa: F401
+        except ImportError:
+            raise ConfigurationError('RedisMailbox needs redis-py: pip install "avaturn-async[redis]"') from None
         if (self._url is None) == (client is None):
             raise ValueError("give either url or client")
-        for name, seconds in (("ttl", ttl), ("timeout", timeout), ("ping_every", ping_every)):
-            if not seconds > 0:
-                raise ValueError(f"{name} must be a positive number of seconds, not {seconds!r}")
+        super().__init__(borrowed=client is not None, ttl=ttl, timeout=timeout, reread_every=reread_every)
+        self._check_seconds(ping_every=ping_every)
         self._prefix = prefix
-        self._ttl = max(1, round(ttl * 1000))
-        self._hint_ttl = min(self._ttl, round(_HINT_TTL * 1000))
-        self._borrowed = client
-        self._timeout = timeout
+        self._client = client
         self._ping_every = ping_every
-        self._home: _Watch | None = None
-        self._outage = _Outage()
-        self._closed = False
-        self._connect()  # to learn now whether the url is understood: nothing is sent
-
-    async def deliver(self, event: Event, *, authenticated: bool = True) -> None:
-        """Store `event` and wake who awaits it, in whichever process.
-
-        What stands is replaced as in a `MemoryMailbox`.
-
-        Raises:
-            ClientClosedError: the mailbox was closed.
-            TransportError: Redis can't be used; the event may or may not be stored.
-        """
-        key = key_of(event)
-        kept, ttl = (event, self._ttl) if authenticated else (strip_untrusted(event), self._hint_ttl)
-        row = {"id": uuid.uuid4().hex, "authenticated": authenticated, "event": codec.dumps(kept).decode()}
-        args = [codec.dumps(row), int(key.startswith("render:")), ttl, self._prefix + "wake", key]
-        await self._ask(lambda client: client.register_script(_DELIVER)([self._prefix + key], args))
-
-    async def position(self, key: str) -> str:
-        """Return the id of the row that stands under `key`, or ``""``.
-
-        Raises:
-            ClientClosedError, TransportError: as from `deliver`.
-        """
-        try:
-            delivery = _delivery_of(await self._ask(lambda client: client.get(self._prefix + key)))
-        except TransportError as error:
-            self._outage.begin("position", str(error))
-            raise
-        self._outage.end("position")
-        return "" if delivery is None else delivery.id
-
-    def wait(self, key: str, after: str) -> asyncio.Future[Delivery]:
-        """Return a future for the key's row as soon as its id differs from `after`; cancelling it forgets it.
-
-        While Redis can't be used the future is merely pending.
-
-        Raises:
-            ClientClosedError: the mailbox was closed; also from a future that was waiting.
-            WrongLoopError: others wait on another event loop.
-        """
-        return self._at_home(to_wait=True).wait(key, after)
-
-    async def aclose(self) -> None:
-        """Give up the connections; who still waits gets ClientClosedError. Rows stay. Calling it again does nothing."""
-        self._closed = True
-        home, self._home = self._home, None
-        if home is not None and not home.loop.is_closed():
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._leave(home), home.loop))
+        self._connect()  # parses the url; nothing is sent yet
 
     def __repr__(self) -> str:
         return f"<RedisMailbox prefix={self._prefix!r}>"
 
-    # The event loop that it is at home on, and its client there.
-
-    def _connect(self, connections: int = _MOST_CONNECTIONS) -> Any:
-        if self._url is None:
-            return self._borrowed
-        options: dict[str, Any] = dict.fromkeys(("timeout", "socket_timeout", "socket_connect_timeout"), self._timeout)
-        options["retry"] = Retry(NoBackoff(), 1)  # a pooled connection may have died in its sleep
-        options["driver_info"] = None  # making one reads files on the event loop
-        try:
-            return Redis.from_pool(BlockingConnectionPool.from_url(self._url, max_connections=connections, **options))
-        except (ValueError, TypeError):
-            pass  # its text may quote the password
-        raise ValueError("url is not one that redis-py understands: redis://, rediss:// or unix://")
-
-    def _at_home(self, *, to_wait: bool = False) -> _Watch:
-        """Return the home; where there is none or only its waits moved on, make the running loop home."""
-        loop, old = asyncio.get_running_loop(), self._home
-        if self._closed:
-            raise ClientClosedError("the mailbox is closed")
-        if old is not None and (old.loop is loop or not (to_wait or old.loop.is_closed())):
-            return old
-        if old is not None and not old.loop.is_closed():
-            if old.waiters or self._url is None:
-                raise WrongLoopError("the mailbox is in use on another event loop; make one for each loop that waits")
-            asyncio.run_coroutine_threadsafe(self._leave(old), old.loop)
-        self._home = _Watch(self._connect(), self._outage, self._prefix, self._timeout, self._ping_every)
-        return self._home
-
-    async def _leave(self, home: _Watch) -> None:
-        await home.aclose()
+    def _connect(self, *, brief: bool = False) -> _RedisStore:
+        client: Any = self._client
         if self._url is not None:
-            await home.client.aclose()
-
-    async def _ask(self, call: Callable[[Any], Awaitable[T]]) -> T:
-        """Make one exchange; whatever redis-py raises becomes a TransportError without cause and context."""
-        home = self._at_home()
-        away = home.loop is not asyncio.get_running_loop()
-        if away and self._url is None:
-            raise WrongLoopError("the client that the mailbox borrows serves another event loop")
-        client = self._connect(1) if away else home.client  # another loop may be as short-lived as this call
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await call(client)
-        except (RedisError, OSError) as error:
-            problem = type(error).__name__
-        finally:
-            if away:
-                await client.aclose()
-        raise TransportError(_unusable(problem))
+            client = _client_of(self._url, self._timeout, 1 if brief else _MAX_CONNECTIONS)
+        return _RedisStore(client, self._prefix, self._ping_every, owned=self._url is not None)
 
 
-class _Outage:
-    """What of a mailbox's use fails now: one warning says that something does, and one line that nothing does."""
+def _client_of(url: str, timeout: float, max_connections: int) -> Any:
+    import redis
+    from redis.asyncio import BlockingConnectionPool, Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
 
-    def __init__(self) -> None:
-        self._failing: set[str] = set()
-
-    def begin(self, use: str, problem: str) -> None:
-        """Note that `use` fails."""
-        if not self._failing:
-            logger.warning("%s; waits go on by polling", problem)
-        self._failing.add(use)
-
-    def forget(self, use: str) -> None:
-        """Note that nobody knows any more whether `use` fails."""
-        self._failing.discard(use)
-
-    def end(self, *uses: str) -> None:
-        """Note that `uses` do not fail, or not any more."""
-        if self._failing and self._failing.issubset(uses):
-            logger.info("the mailbox's Redis can be used again")
-        self._failing.difference_update(uses)
+    options: dict[str, Any] = dict.fromkeys(("timeout", "socket_timeout", "socket_connect_timeout"), timeout)
+    options["retry"] = Retry(NoBackoff(), 1)  # a pooled connection may have died while it was idle
+    if redis.VERSION >= (8,):
+        options["driver_info"] = None  # by default it reads files, on the event loop
+    try:
+        return Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=max_connections, **options))
+    except (ValueError, TypeError):
+        pass  # the message may quote the password
+    raise ValueError("url is not one that redis-py understands: redis://, rediss:// or unix://")
 
 
-class _Watch:
-    """Those who wait on one event loop, and the one subscription that serves them all."""
+class _RedisStore:
+    """A Redis client, on one event loop."""
 
-    def __init__(self, client: Any, outage: _Outage, prefix: str, timeout: float, ping_every: float) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.client = client
-        self.waiters: dict[str, dict[_Waiter, str]] = {}
-        self._outage = outage
+    def __init__(self, client: Any, prefix: str, ping_every: float, *, owned: bool) -> None:
+        from redis import exceptions
+
+        self.errors: tuple[type[Exception], ...] = (exceptions.RedisError, OSError)
+        self.connection_errors: tuple[type[Exception], ...] = (
+            exceptions.ConnectionError,
+            exceptions.TimeoutError,
+            OSError,
+        )
+        self._refused, self._response_error = exceptions.NoPermissionError, exceptions.ResponseError
+        self._client = client
         self._prefix = prefix
-        self._timeout = timeout
+        # Channels ignore database numbers, rows don't.
+        self._channel = f"{prefix}wake:{client.get_connection_kwargs().get('db') or 0}"
         self._ping_every = ping_every
-        self._task: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()  # that one, and those before it which are closing
-        self._unread: set[str] = set()
-        self._wanted = asyncio.Event()
-        self._subscribed = False
-        self._failures = 0
+        self._owned = owned
+        self._deliver = client.register_script(_DELIVER)
 
-    def wait(self, key: str, after: str) -> _Waiter:
-        """Register a future before anything is read, so that no delivery falls between."""
-        waiter: _Waiter = self.loop.create_future()
-        self.waiters.setdefault(key, {})[waiter] = after
-        waiter.add_done_callback(partial(self._forget, key))
-        if self._subscribed:
-            self._want((key,))
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="avaturn-async redis mailbox")
-            self._tasks.add(self._task)
-            self._task.add_done_callback(self._tasks.discard)
-        return waiter
+    def concerns_key(self, error: Exception) -> bool:
+        return isinstance(error, self._refused)
 
-    async def aclose(self) -> None:
-        """End all waits with ClientClosedError, and the task."""
-        for waiter in [each for waiters in self.waiters.values() for each in waiters if not each.done()]:
-            waiter.set_exception(ClientClosedError("the mailbox was closed while this was awaited"))
-            waiter.exception()  # whoever waits may be gone: no log for it
-        self.waiters.clear()
-        self._stop_if_idle()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def write(self, row: StoredRow) -> None:
+        name, ttl = self._prefix + row.key, max(1, round(row.ttl * 1000))
+        arguments = [row.text, int(row.authenticated), int(row.is_render), ttl, self._channel, row.key]
+        if await self._deliver([name], arguments) == _REPLACED:
+            logger.warning("the mailbox replaced a value of another type under %s", name)
 
-    def _forget(self, key: str, waiter: _Waiter) -> None:
-        waiters = self.waiters.get(key, {})
-        waiters.pop(waiter, None)
-        if not waiters:
-            self.waiters.pop(key, None)
-        if not self.waiters:  # whoever was woken may wait again at once
-            self.loop.call_soon(self._stop_if_idle)
-
-    def _stop_if_idle(self) -> None:
-        if not self.waiters and self._task is not None:
-            self._task.cancel()
-            self._task, self._subscribed = None, False
-            self._outage.forget("watch")
-
-    async def _run(self) -> None:
-        """Serve those who wait, whatever becomes of the server, until this is cancelled."""
-        while True:
-            try:
-                await self._serve()
-            except Exception as error:  # noqa: BLE001 - whatever redis-py raises, waits go on
-                _obey()
-                self._note_failure(error)
-            delay = min(_LAST_DELAY, _FIRST_DELAY * 2 ** min(self._failures - 1, 10))
-            await asyncio.sleep(delay * random.uniform(0.5, 1))
-
-    def _note_failure(self, error: Exception) -> None:
-        self._subscribed = False
-        self._failures += 1
-        kind = type(error.exceptions[0] if isinstance(error, ExceptionGroup) else error)
-        self._outage.begin("watch", _unusable(kind.__name__))
-
-    async def _serve(self) -> None:
-        async with self.client.pubsub() as pubsub, asyncio.TaskGroup() as group:
-            group.create_task(self._read_rows())
-            await pubsub.subscribe(self._prefix + "wake")
-            await self._listen(pubsub)
-
-    async def _listen(self, pubsub: Any) -> None:
-        pinged = False
-        while True:
-            message = await pubsub.get_message(timeout=self._ping_every)
-            _obey()
-            if message is not None:
-                self._heed(message)
-            elif pinged:
-                raise TimeoutError("no pong")
-            else:
-                await pubsub.ping()
-            pinged = message is None
-
-    def _heed(self, message: dict[str, Any]) -> None:
-        if message["type"] == "subscribe":  # also after a reconnection within redis-py
-            self._subscribed = True
-            self._want(self.waiters)
-        elif message["type"] == "message":
-            data = message["data"]
-            self._want((data.decode() if isinstance(data, bytes) else data,))
-
-    def _want(self, keys: Iterable[str]) -> None:
-        self._unread.update(key for key in keys if key in self.waiters)
-        self._wanted.set()
-
-    async def _read_rows(self) -> None:
-        while await self._wanted.wait():
-            while keys := list(islice(self._unread, _CHUNK)):
-                self._unread.difference_update(keys)
-                rows = await self._fetch(keys)
-                for key, row in zip(keys, rows, strict=True):
-                    self._hand_out(key, _delivery_of(row))
-                self._failures = 0
-                self._outage.end("watch", "position")  # both read rows
-            self._wanted.clear()
-
-    async def _fetch(self, keys: list[str]) -> list[Any]:
-        async with asyncio.timeout(self._timeout), self.client.pipeline(transaction=False) as pipeline:
+    async def read(self, keys: Sequence[str]) -> Mapping[str, str | bytes | Exception]:
+        async with self._client.pipeline(transaction=False) as pipeline:
             for key in keys:  # not MGET, which a Cluster refuses for keys of several slots
                 pipeline.get(self._prefix + key)
-            rows: list[Any] = await pipeline.execute()
-        _obey()
+            found = await pipeline.execute(raise_on_error=False)
+        rows = {key: row for key, row in zip(keys, found, strict=True) if row is not None}
+        for key, row in rows.items():
+            if isinstance(row, self._refused):
+                continue
+            if isinstance(row, self._response_error) and str(row).startswith("WRONGTYPE"):
+                rows[key] = ValueError("a value of another type")
+            elif isinstance(row, Exception):
+                raise row
         return rows
 
-    def _hand_out(self, key: str, delivery: Delivery | None) -> None:
-        for waiter, after in self.waiters.get(key, {}).items():
-            if delivery is not None and after != delivery.id and not waiter.done():
-                waiter.set_result(delivery)
+    async def sweep(self) -> None:
+        """Do nothing: Redis expires keys by itself."""
 
+    async def notifications(self) -> AsyncGenerator[str | None, None]:
+        async with self._client.pubsub() as pubsub:
+            await pubsub.subscribe(self._channel)
+            pinged = False
+            while True:
+                try:
+                    message = await pubsub.get_message(timeout=self._ping_every)
+                except UnicodeDecodeError:  # a client that decodes answers can't get past such a message
+                    await pubsub.aclose()
+                    await pubsub.subscribe(self._channel)
+                    continue
+                if message is None and pinged:
+                    raise TimeoutError("no answer to a ping")
+                pinged = message is None
+                if message is None:
+                    await pubsub.ping()
+                elif message["type"] == "subscribe":  # also when redis-py reconnected by itself
+                    yield None
+                elif message["type"] == "message":
+                    data = message["data"]
+                    yield data.decode(errors="replace") if isinstance(data, bytes) else data
 
-def _unusable(problem: str) -> str:
-    return f"the mailbox's Redis can't be used ({problem})"
-
-
-def _obey() -> None:
-    """Raise the cancellation of this task that redis-py swallowed, as it can where an answer came just then."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-def _delivery_of(row: Any) -> Delivery | None:
-    """Read a row; one that we did not write is as good as none."""
-    try:
-        kept = codec.parse_json(row or b"null")
-        event = parse_event(kept["event"])
-        if isinstance(event, UnknownEvent):
-            return None
-        return Delivery(kept["id"], event, kept["authenticated"])
-    except (AvaturnError, LookupError, TypeError, ValueError):
-        return None
+    async def aclose(self) -> None:
+        if self._owned:
+            await self._client.aclose()

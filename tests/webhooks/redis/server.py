@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pytest
+import redis
 from redis import Redis
 from redis.exceptions import ConnectionError as NoServer
 
+from ..stores import free_port, need
 
-def need(program: str) -> str:
-    """Return the path of a program; without it the test is skipped, or fails where skipping is forbidden."""
-    found = shutil.which(program)
-    if found is None:
-        if os.environ.get("AVATURN_REQUIRE_REDIS") == "1":
-            pytest.fail(f"there is no {program} on PATH")
-        pytest.skip(f"there is no {program} on PATH")
-    return found
+#: What makes clients of the tests' own read no files on the event loop.
+QUIET: dict[str, Any] = {"driver_info": None} if redis.VERSION >= (8,) else {}
 
 
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def need_redis(program: str) -> str:
+    """Return the path of a program of Redis."""
+    return need(program, "AVATURN_REQUIRE_REDIS")
 
 
 class Server:
@@ -41,7 +31,7 @@ class Server:
     def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._command = [need("redis-server"), "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self._command = [need_redis("redis-server"), "--port", str(self.port), "--save", "", "--appendonly", "no"]
         self._command += ["--bind", "127.0.0.1", "--dir", str(folder), *options]
         self._log = folder / "redis.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +49,7 @@ class Server:
                 except NoServer:
                     assert self._process.poll() is None, self._log.read_text()
                     assert time.monotonic() < deadline, self._log.read_text()
-                    time.sleep(0.01)  # the kernel tells nobody when a port begins to listen
+                    time.sleep(0.01)  # no event says that a server accepts connections
 
     def kill(self) -> None:
         """Kill it, as the kernel would."""
@@ -91,7 +81,7 @@ class Server:
         with self.admin() as admin:
             return [str(each["id"]) for each in admin.client_list(_type="pubsub")]
 
-    def kill_subscribers(self) -> int:
+    def disconnect_listeners(self) -> int:
         """Close every connection that subscribed, and return how many there were."""
         with self.admin() as admin:
             return int(admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub"))
@@ -123,4 +113,4 @@ class SentinelServer(Server):
         lines += [f"sentinel down-after-milliseconds {self.NAME} 200", f"sentinel failover-timeout {self.NAME} 5000"]
         config = folder / "sentinel.conf"
         config.write_text("\n".join(lines))
-        self._command = [need("redis-server"), str(config), "--sentinel"]
+        self._command = [need_redis("redis-server"), str(config), "--sentinel"]

@@ -12,11 +12,11 @@ from redis.asyncio import Redis, Sentinel
 from redis.exceptions import ReadOnlyError
 
 from avaturn_async.webhooks import key_of
-from avaturn_async.webhooks.redis import RedisMailbox
 
 from ..samples import avatar, export_event
-from .conftest import Heard, MakeRedisMailbox
-from .server import SentinelServer, Server
+from ..stores import Heard
+from .conftest import MakeRedisMailbox
+from .server import QUIET, SentinelServer, Server
 
 EXPORT = export_event()
 KEY = key_of(EXPORT)
@@ -61,8 +61,8 @@ def replicas(admin: Any) -> list[dict[str, str]]:
 @pytest.fixture
 async def client(sentinel: SentinelServer) -> AsyncIterator[Redis]:
     """Open a client that asks the Sentinel who the master is."""
-    asking = Sentinel([("127.0.0.1", sentinel.port)], sentinel_kwargs={"driver_info": None})
-    async with asking.master_for(SentinelServer.NAME, driver_info=None) as opened:
+    asking = Sentinel([("127.0.0.1", sentinel.port)], sentinel_kwargs=QUIET)
+    async with asking.master_for(SentinelServer.NAME, **QUIET) as opened:
         yield opened
     for each in asking.sentinels:
         await each.aclose()
@@ -71,7 +71,7 @@ async def client(sentinel: SentinelServer) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def switched(sentinel: SentinelServer) -> AsyncIterator[asyncio.Future[None]]:
     """Have it told when there is a new master."""
-    async with Redis(port=sentinel.port, driver_info=None) as admin, admin.pubsub() as pubsub:
+    async with Redis(port=sentinel.port, **QUIET) as admin, admin.pubsub() as pubsub:
         await pubsub.subscribe("+switch-master")
         assert "subscribe" == (await pubsub.get_message(timeout=None))["type"]
         told = asyncio.ensure_future(pubsub.get_message(timeout=None))
@@ -89,7 +89,7 @@ async def test_waits_outlive_the_master(
     switched: asyncio.Future[None],
 ) -> None:
     """Events arrive through the master, and, once it is dead and the replica has its place, through that."""
-    mailbox: RedisMailbox = await make_mailbox(url=None, client=client)
+    mailbox = await make_mailbox(url=None, client=client)
     before, after, late = (export_event(avatar(number)) for number in range(3))
     waits = [mailbox.wait(key_of(event), "") for event in (before, after)]
     await mailbox.deliver(before)

@@ -12,8 +12,9 @@ from avaturn_async import TransportError
 from avaturn_async.webhooks import key_of
 
 from ..samples import export_event
-from .conftest import Heard, MakeRedisMailbox
-from .server import Server, free_port, need
+from ..stores import Heard, free_port
+from .conftest import MakeRedisMailbox
+from .server import Server, need_redis
 
 EXPORT = export_event()
 KEY = key_of(EXPORT)
@@ -55,7 +56,7 @@ class Authority:
         return certificate, key
 
     def _make(self, section: str, certificate: Path, key: Path, *options: str) -> None:
-        command = [need("openssl"), "req", "-x509", "-days", "2", "-config", str(self._config)]
+        command = [need_redis("openssl"), "req", "-x509", "-days", "2", "-config", str(self._config)]
         command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-extensions", section]
         command += ["-keyout", str(key), "-out", str(certificate), *options]
         subprocess.run(command, check=True, capture_output=True)
@@ -64,7 +65,7 @@ class Authority:
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     """Make the authority that the server's certificate is of."""
-    need("redis-server")
+    need_redis("redis-server")
     return Authority(tmp_path / "authority")
 
 

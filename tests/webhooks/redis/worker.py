@@ -6,8 +6,7 @@ import asyncio
 import json
 import sys
 
-from avaturn_async import AvaturnClient, PollPolicy, WebhookReceiver
-from avaturn_async.webhooks.redis import RedisMailbox
+from avaturn_async import AvaturnClient, PollPolicy, RedisMailbox, WebhookReceiver
 
 POLLING = PollPolicy(first=2, factor=1.5, cap=5, first_with_webhooks=5)
 NEVER = PollPolicy(first=3600, cap=3600, first_with_webhooks=3600)
