@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from ..downloads.downloader import Download
-from ..downloads.names import check_name
+from ..downloads.names import check_path
 from ..errors import (
     AuthenticationError,
     AvaturnError,
@@ -253,7 +253,7 @@ class Pipeline:
         """Return the checked name of the avatar's file, which no other avatar under way has."""
         if self._name is None:
             return f"{avatar_id}.glb"
-        name = check_name(self._name(avatar_id))
+        name = check_path(self._name(avatar_id))
         owner = self._names.setdefault(name, avatar_id)
         if owner != avatar_id:
             raise ValueError(f"the name {name!r} of avatar {avatar_id} is also that of avatar {owner}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 
-__all__ = ["check_name"]
+__all__ = ["check_name", "check_path"]
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb9\xb2\xb3]) *(?:\..*)?", re.IGNORECASE)
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]|[. ]$')
 _MAX_PART = 255  # bytes; file systems
 _MAX_NAME = 1024  # bytes; S3 and GCS
 
@@ -32,4 +35,18 @@ def check_name(name: str) -> str:
         raise ValueError(f"the name {shown} is not a plain relative path: no part may be empty, '.' or '..'")
     if len(name.encode()) > _MAX_NAME or any(len(part.encode()) > _MAX_PART for part in parts):
         raise ValueError(f"the name {shown} is longer than {_MAX_NAME} bytes, or has a part of over {_MAX_PART} bytes")
+    return name
+
+
+def check_path(name: str) -> str:
+    """Return `name` if `check_name` allows it and it can name a file below a folder, on Windows too.
+
+    Raises:
+        TypeError: it is not a str.
+        ValueError: as `check_name`, or a part is a device name of Windows, such as ``NUL`` or ``com1.glb``. On Windows,
+            a part that ends with a dot or a space, or has one of ``<>:"|?*`` in it, is refused as well.
+    """
+    for part in check_name(name).split("/"):
+        if _DEVICE.fullmatch(part) or (os.name == "nt" and _NOT_ON_WINDOWS.search(part)):
+            raise ValueError(f"the name {name[:200]!r} has a part that Windows reserves: {part[:200]!r}")
     return name

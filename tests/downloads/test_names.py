@@ -2,7 +2,7 @@
 
 import pytest
 
-from avaturn_async.downloads.names import check_name
+from avaturn_async.downloads.names import check_name, check_path
 
 GOOD = {
     "plain": "avatar.glb",
@@ -55,3 +55,29 @@ def test_a_name_that_is_not_text_is_a_type_error(name):
     """Neither bytes nor paths are taken for names."""
     with pytest.raises(TypeError, match="a name must be a str, not"):
         check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["nul", "NUL.glb", "a/con/b.glb", "aux.tar.gz", "com1.glb", "LPT\xb9", "prn .glb", "CONIN$", "../x", "a\\b"]
+)
+def test_device_names_of_windows_name_no_file(name: str) -> None:
+    """There they lead out of every folder, whatever suffix they have."""
+    with pytest.raises(ValueError, match="name"):
+        check_path(name)
+
+
+@pytest.mark.parametrize("name", ["auth0|1/a:b.glb", "a.", "what?.glb"])
+def test_what_windows_does_not_allow_is_refused_there_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A colon begins an alternate stream on Windows; elsewhere, ids of users have such characters."""
+    with monkeypatch.context() as patch:
+        patch.setattr("avaturn_async.downloads.names.os.name", "posix")
+        assert name == check_path(name)
+        patch.setattr("avaturn_async.downloads.names.os.name", "nt")
+        with pytest.raises(ValueError, match="reserves"):
+            check_path(name)
+
+
+@pytest.mark.parametrize("name", ["a.glb", "a/b/c.glb", "console.glb", "nulls/x", "com/port.glb", ".hidden"])
+def test_ordinary_names_name_files(name: str) -> None:
+    """On every system."""
+    assert name == check_path(name)
