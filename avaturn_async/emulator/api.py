@@ -73,14 +73,14 @@ class Api:
         body = await _json(request, SESSION)
         config = body.get("config", {"type": "create_or_edit_existing"})
         session = self.state.create_session(body["user_id"], config)
-        url = self.links.owned("sessions", session.id)
+        url = self.links.secret_url("sessions", session.id)
         return web.json_response({"id": str(session.id), "url": url, "custom_upload_url": None})
 
     async def create_avatar(self, request: web.Request) -> web.Response:
         """Create an avatar that awaits its photos."""
         body = await _json(request, USER)
         avatar = self.state.create_avatar(body["user_id"])
-        url = self.links.owned("uploads", avatar.id)
+        url = self.links.secret_url("uploads", avatar.id)
         return web.json_response({"avatar_id": str(avatar.id), "upload_url": url})
 
     async def get_customization(self, request: web.Request) -> web.Response:

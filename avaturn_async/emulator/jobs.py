@@ -29,6 +29,8 @@ class Jobs:
 
     async def start(self, job: Job) -> None:
         """Start a job. With the fault `webhook_early`, end it and deliver its event before returning."""
+        if job.kind == "scan":
+            job.avatar.status = "processing"
         timing = self.settings.timing
         failed = self.settings.happens("job_failures")
         seconds = getattr(timing, job.kind) + self.settings.up_to("jitter", timing.jitter)
@@ -47,7 +49,7 @@ class Jobs:
         """End a session as its user would in the editor: create its avatar, or customize the one it edits."""
         session = self.state.session(session_id)
         catalogue = self.state.catalogue
-        wanted = require(customization or catalogue.outfit(), CUSTOMIZATION, ("body",))
+        wanted = catalogue.outfit() if customization is None else require(customization, CUSTOMIZATION, ("body",))
         if session.config["type"] == "edit_existing":
             avatar = self.state.scanned(UUID(session.config["avatar_id"]))
             self.state.customize(avatar, wanted)
@@ -55,7 +57,7 @@ class Jobs:
         catalogue.check(wanted)  # a refused customization must leave no avatar behind
         avatar = self.state.create_avatar(session.user_id, session.id)
         self.state.customize(avatar, wanted)
-        await self.start(self.state.start_scan(avatar))
+        await self.start(scan_of(avatar))
         return avatar.id
 
     def event(

@@ -57,11 +57,11 @@ class Links:
         """Invalidate all download urls issued so far."""
         self._file_key = secrets.token_bytes(32)
 
-    def owned(self, kind: str, owner: UUID) -> str:
+    def secret_url(self, kind: str, owner: UUID) -> str:
         """Return the url below /uploads or /sessions (`kind`) of an avatar or a session."""
         return f"{self.base}/{kind}/{owner}/{self._secret(owner)}"
 
-    def owner(self, match: Mapping[str, str]) -> UUID:
+    def owner_of(self, match: Mapping[str, str]) -> UUID:
         """Return whose url was requested, given the `owner` and `secret` in its path; raise a 404 if it is forged."""
         try:
             owner = UUID(match["owner"])

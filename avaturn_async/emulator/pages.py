@@ -63,14 +63,14 @@ class Pages:
 
     async def open_session(self, request: web.Request) -> web.Response:
         """Serve the page that stands in for the editor."""
-        session = self.state.session(self.links.owner(request.match_info))
+        session = self.state.session(self.links.owner_of(request.match_info))
         edits = session.config["type"] == "edit_existing"
         text = OPENED.format("dresses its avatar in" if edits else "creates an avatar that wears")
         return web.Response(text=PAGE.format(text), content_type="text/html")
 
     async def finish_session(self, request: web.Request) -> web.Response:
         """End the session as its user would, and show the avatar's id."""
-        avatar_id = await self.jobs.complete_session(self.links.owner(request.match_info), None)
+        avatar_id = await self.jobs.complete_session(self.links.owner_of(request.match_info), None)
         return web.Response(text=PAGE.format(FINISHED.format(avatar_id)), content_type="text/html")
 
     async def document(self, request: web.Request) -> web.Response:

@@ -87,6 +87,10 @@ class Emulator:
         self.deliveries: deque[Delivery] = deque(maxlen=LOG)
         """The latest ten thousand webhooks: received, refused or lost."""
         self._log = RequestLog()
+        self.requests: deque[RequestRecord] = self._log.requests
+        """The latest hundred thousand requests, in the order in which they ended."""
+        self.counts: Counter[str] = self._log.counts
+        """The number of requests of each operation, by operationId, answered or not."""
         self._state = State(self._settings, self.catalogue)
         self._links = Links(self._settings)
         # What exists only while the emulator runs, and belongs to its loop.
@@ -169,16 +173,6 @@ class Emulator:
     @faults.setter
     def faults(self, value: Faults) -> None:
         self._settings.faults = value
-
-    @property
-    def requests(self) -> deque[RequestRecord]:
-        """The latest hundred thousand requests, in the order in which they ended."""
-        return self._log.requests
-
-    @property
-    def counts(self) -> Counter[str]:
-        """The number of requests of each operation, by operationId, answered or not."""
-        return self._log.counts
 
     async def complete_session(self, session_id: str | UUID, *, customization: dict[str, Any] | None = None) -> UUID:
         """End a session as its user would in the editor, and return the avatar's id.

@@ -146,11 +146,6 @@ class State:
             raise ApiError(409, f"Avatar {avatar_id} was made by direct upload and has no customization yet")
         return avatar
 
-    def start_scan(self, avatar: Avatar) -> Job:
-        """Return the scan of an avatar that awaited its photos."""
-        avatar.status = "processing"
-        return scan_of(avatar)
-
     def customize(self, avatar: Avatar, given: dict[str, Any]) -> None:
         """Set a customization of the right shape; a different one makes a new version, which has no export yet."""
         self.catalogue.check(given)

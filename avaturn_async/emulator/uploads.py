@@ -10,7 +10,7 @@ from aiohttp.http import HttpProcessingError
 from .jobs import Jobs
 from .links import Links
 from .settings import Settings
-from .state import Avatar, State
+from .state import Avatar, State, scan_of
 from .validation import ApiError, Issue, invalid
 
 __all__ = ["Uploads"]
@@ -40,7 +40,7 @@ class Uploads:
 
     async def upload_photos(self, request: web.Request) -> web.Response:
         """Take the contract's PhotoUpload and start the scan. A second upload is answered 409."""
-        avatar = self.state.avatar(self.links.owner(request.match_info))
+        avatar = self.state.avatar(self.links.owner_of(request.match_info))
         if hdrs.AUTHORIZATION in request.headers:
             raise ApiError(400, "The API token must not be sent to upload_url")
         _check_pending(avatar)
@@ -49,7 +49,7 @@ class Uploads:
             raise invalid(issues)
         await asyncio.sleep(self.settings.timing.upload)
         _check_pending(avatar)  # another upload may have been faster
-        await self.jobs.start(self.state.start_scan(avatar))
+        await self.jobs.start(scan_of(avatar))
         return web.json_response({"status": "processing"})
 
 

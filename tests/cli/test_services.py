@@ -40,7 +40,7 @@ def first_record(running: subprocess.Popen[str]) -> dict[str, Any]:
 
 def test_the_banner_of_the_emulator_leads_to_a_model(tmp_path: Path) -> None:
     """Its environment and commands, and a finished session, are all it takes."""
-    with process("emulator", "--port", 0, cwd=tmp_path) as emulator:
+    with process("emulator", "--port", 0, "--scan-seconds", 0, cwd=tmp_path) as emulator:
         lines = [read_until(emulator.stdout, f"export {name}=") for name in ("AVATURN_BASE_URL", "AVATURN_API_TOKEN")]
         env = dict(line.removeprefix("export ").strip().split("=") for line in lines)
         read_until(emulator.stdout, "--body-type female")
