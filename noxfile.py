@@ -14,7 +14,10 @@ nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 EXTRAS = ".[cli,emulator,postgres,redis,speedups,testing]"
-NPM_PACKAGES = ["gltf-validator@2.0.0-dev.3.10", "@stoplight/prism-cli@5.16.0"]
+NPM_PACKAGES = [
+    *("gltf-validator@2.0.0-dev.3.10", "@stoplight/prism-cli@5.16.0"),
+    *("three@0.180.0", "@met4citizen/talkinghead@1.7.0", "playwright-core@1.65.1"),
+]
 #: Processes that share the tests: tests that wait leave a core idle, so there are more of them than cores.
 PARALLEL = ["-n", str(min(8, 1 + (os.cpu_count() or 1))), "--dist", "worksteal"]
 GROUPS = nox.project.load_toml("pyproject.toml")
@@ -67,7 +70,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def contract_npm(session: nox.Session) -> None:
-    """Check against independent tools: the glTF validator, and Prism serving the contract."""
+    """Check against independent tools: the glTF validator, three.js and TalkingHead in Chromium, and Prism."""
     install(session, "test")
     folder = Path(session.create_tmp())
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]

@@ -54,7 +54,7 @@ def nothing_blocks() -> Iterator[None]:
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
     """Run an emulator whose jobs take no time."""
-    async with Emulator(timing=AT_ONCE) as running:
+    async with Emulator(timing=AT_ONCE, models="small") as running:
         yield running
 
 

@@ -57,7 +57,7 @@ async def ready_avatar(client: AvaturnClient) -> tuple[str, Any]:
 async def test_from_photos_to_a_model_on_disk(tmp_path: Path) -> None:
     """The whole story: photos, scan, customization, export, download."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         _, avatar_id = await ready_avatar(client)
@@ -72,7 +72,7 @@ async def test_from_photos_to_a_model_on_disk(tmp_path: Path) -> None:
 async def test_an_expired_url_is_asked_for_anew(tmp_path: Path) -> None:
     """A download that is refused re-reads the export for a fresh url."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         _, avatar_id = await ready_avatar(client)
@@ -84,7 +84,7 @@ async def test_an_expired_url_is_asked_for_anew(tmp_path: Path) -> None:
 async def test_a_url_that_is_refused_for_good_says_so(tmp_path: Path) -> None:
     """The API says ready, the url answers 403: an error that says both, and no file."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         _, avatar_id = await ready_avatar(client)
@@ -98,7 +98,7 @@ async def test_a_url_that_is_refused_for_good_says_so(tmp_path: Path) -> None:
 async def test_a_new_customization_makes_a_new_export() -> None:
     """An export belongs to one version of an avatar."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         _, avatar_id = await ready_avatar(client)
@@ -113,7 +113,7 @@ async def test_a_new_customization_makes_a_new_export() -> None:
 async def test_read_change_write_of_a_customization_erases_nothing() -> None:
     """What was set is read back the same."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         _, avatar_id = await ready_avatar(client)
@@ -125,7 +125,7 @@ async def test_read_change_write_of_a_customization_erases_nothing() -> None:
 async def test_assets_that_do_not_fit_or_are_gone() -> None:
     """409 and 410 come back as their errors, with the ids."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         _, avatar_id = await ready_avatar(client)
@@ -145,7 +145,7 @@ async def test_assets_that_do_not_fit_or_are_gone() -> None:
 async def test_sessions_and_lists() -> None:
     """Every session config is accepted, and lists show what they should."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         user_id, avatar_id = await ready_avatar(client)
@@ -162,7 +162,7 @@ async def test_sessions_and_lists() -> None:
 async def test_deleting() -> None:
     """Deleting twice is a 404, or nothing with missing_ok."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         user_id, avatar_id = await ready_avatar(client)
@@ -179,7 +179,7 @@ async def test_deleting() -> None:
 async def test_an_upload_that_fails_says_where_to_go_on() -> None:
     """The error has the avatar and the url, and a second upload there succeeds."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         user = await client.users.create()
@@ -193,7 +193,7 @@ async def test_an_upload_that_fails_says_where_to_go_on() -> None:
 async def test_a_failed_scan_and_a_failed_export() -> None:
     """Jobs that fail end their waits."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         _, avatar_id = await ready_avatar(client)
@@ -209,7 +209,7 @@ async def test_a_failed_scan_and_a_failed_export() -> None:
 async def test_a_resumed_avatar_still_sets_its_customization() -> None:
     """The token carries the customization, so another process sets it."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         user = await client.users.create()
@@ -256,7 +256,7 @@ async def test_bad_input_is_refused_before_any_request(tmp_path: Path) -> None:
 async def test_422_names_what_was_wrong() -> None:
     """The API's findings are in the error."""
     async with (
-        Emulator(timing=TIMING) as avaturn,
+        Emulator(timing=TIMING, models="small") as avaturn,
         AvaturnClient(avaturn.token, base_url=avaturn.url, polling=QUICK) as client,
     ):
         _, avatar_id = await ready_avatar(client)

@@ -33,7 +33,7 @@ TIMING = Timing(scan=0.05, export=0.05, render=0.05)
 async def wired(auth: str | Verifier | None = None) -> AsyncIterator[tuple[Emulator, AvaturnClient, WebhookReceiver]]:
     """Connect a client that does not poll and a receiver to an emulator."""
     receiver = WebhookReceiver(auth or secrets.token_urlsafe(24))
-    async with Emulator(timing=TIMING) as avaturn, receiver.serve() as server:
+    async with Emulator(timing=TIMING, models="small") as avaturn, receiver.serve() as server:
         avaturn.webhook_url = server.url
         async with AvaturnClient(avaturn.token, base_url=avaturn.url, webhooks=receiver, polling=NEVER) as client:
             yield avaturn, client, receiver

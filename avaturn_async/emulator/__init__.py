@@ -1,6 +1,7 @@
 """A local Avaturn on a real socket: all operations of the contract, photo upload, downloads, webhooks, and faults.
 
-It shares no code with the client, so that each is a check on the other. Images need Pillow, from the extra `emulator`.
+It shares no code with the client, so that each is a check on the other. Models and images need Pillow, from the
+extra `emulator`.
 """
 
 from .catalogue import Asset, Catalogue

@@ -100,8 +100,7 @@ class Api:
     async def render_user_avatar(self, request: web.Request) -> web.Response:
         """Start a render."""
         query = _query(request, RENDER)
-        if not await asyncio.to_thread(can_draw):
-            raise ApiError(501, 'The emulator draws with Pillow: pip install "avaturn-async[emulator]"')
+        await _need_pillow()
         render = self.state.create_render(UUID(query["avatar_id"]), query["scene"], query.get("format", "jpg"))
         await self.jobs.start(render)
         return web.json_response({"id": str(render.id), "status": "pending", "render_url": None})
@@ -109,11 +108,17 @@ class Api:
     async def create_export(self, request: web.Request) -> web.Response:
         """Start an export, or read its state."""
         avatar_id = UUID(_query(request, EXPORT)["avatar_id"])
+        await _need_pillow()
         export, new = self.state.export(avatar_id, restart=self.settings.faults.restart_failed)
         response = web.json_response({"status": export.status, "url": export.url(self.links)})
         if new:
             await self.jobs.start(export)
         return response
+
+
+async def _need_pillow() -> None:
+    if not await asyncio.to_thread(can_draw):
+        raise ApiError(501, 'The emulator draws with Pillow: pip install "avaturn-async[emulator]"')
 
 
 def _path_id(request: web.Request, name: str) -> UUID:

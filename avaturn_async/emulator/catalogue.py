@@ -58,12 +58,17 @@ class Catalogue:
         worn = {slot: asset and {"id": str(asset.id)} for slot, asset in first.items()}
         return {"assets": worn, "body": self.bodies[0]}
 
+    def names(self, customization: Mapping[str, Any]) -> dict[str, str]:
+        """Return the name of what is worn in each slot that is not empty."""
+        known = {asset.id: asset.name for asset in self.assets}
+        return {slot: known[asset_id] for slot, asset_id in _worn(customization)}
+
     def check(self, customization: Mapping[str, Any]) -> None:
         """Raise the contract's 409, 410 or 422 if a customization, of valid shape, names what can't be put on."""
         if customization["body"] not in self.bodies:
             wanted = " or ".join(map(repr, self.bodies))
             raise invalid([Issue(("body", "body"), f"Input should be {wanted}", "enum")])
-        worn = [(slot, uuid.UUID(item["id"])) for slot in SLOTS if (item := customization["assets"].get(slot))]
+        worn = _worn(customization)
         known = {asset.id: asset for asset in self.assets}
         for slot, asset_id in worn:
             if asset_id in known and known[asset_id].slot != slot:
@@ -71,3 +76,7 @@ class Catalogue:
         gone = [str(asset_id) for _, asset_id in worn if asset_id not in known or known[asset_id].retired]
         if gone:
             raise ApiError(410, f"Asset(s) {', '.join(gone)} no longer available")
+
+
+def _worn(customization: Mapping[str, Any]) -> list[tuple[str, uuid.UUID]]:
+    return [(slot, uuid.UUID(item["id"])) for slot in SLOTS if (item := customization["assets"].get(slot))]

@@ -45,10 +45,10 @@ class Downloads:
         match = request.match_info  # genuine, as the signature covers the path
         file = File(UUID(match["avatar_id"]), int(match["version"]), match["name"], request.query.get("scene", ""))
         try:
-            self.state.avatar(file.avatar_id)
+            avatar = self.state.avatar(file.avatar_id)
         except ApiError:
             return _refusal(404, "NoSuchKey", "The specified key does not exist.")
-        return await self._serve(request, await self.files.open(file))
+        return await self._serve(request, await self.files.open(file, avatar.outfits.get(file.version)))
 
     async def _serve(self, request: web.Request, blob: Blob) -> web.StreamResponse:
         headers = {hdrs.ETAG: blob.etag, hdrs.CONTENT_TYPE: blob.type, hdrs.ACCEPT_RANGES: "bytes"}

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -34,41 +35,50 @@ def can_draw() -> bool:
 
 
 class Files:
-    """Create files from the seed, the avatar and its version alone, so that each is the same on every request.
+    """Create files from the seed, the avatar and its version, so that each is the same on every request.
 
     The latest 64 MiB are kept.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._kept: OrderedDict[tuple[int, str, str], Blob] = OrderedDict()
+        self._kept: OrderedDict[tuple[Any, ...], Blob] = OrderedDict()
         self._total = 0
         self._lock = asyncio.Lock()  # concurrent requests for one file create it once
 
-    async def open(self, file: File) -> Blob:
-        """Return a file's content."""
+    async def open(self, file: File, worn: Mapping[str, str] | None) -> Blob:
+        """Return a file's content. A model has a mesh for each slot in `worn`, or for all slots without it."""
         settings = self._settings
         seed = int(_digest(settings.seed, file.avatar_id, file.version)[:8], 16)
         if settings.model_variety:
             seed %= settings.model_variety
         kind = file.name.rpartition(".")[2]
-        key = (seed, kind, file.scene)
+        key = (seed, kind, file.scene, None if worn is None else tuple(worn.items()))
         async with self._lock:
             if key not in self._kept:
-                data = await asyncio.to_thread(self._create, seed, kind, file.scene)
-                etag = f'"{_digest(*key, settings.seed, settings.body, settings.model_size)[:32]}"'
+                data = await asyncio.to_thread(self._create, seed, kind, file.scene, worn)
+                look = (settings.seed, settings.body, settings.models, settings.idle_clip, settings.model_size)
+                etag = f'"{_digest(*key, *look)[:32]}"'
                 self._keep(key, Blob(data, etag, TYPES[kind]))
             self._kept.move_to_end(key)
             return self._kept[key]
 
-    def _create(self, seed: int, kind: Any, scene: str) -> bytes:
+    def _create(self, seed: int, kind: Any, scene: str, worn: Mapping[str, str] | None) -> bytes:
+        settings = self._settings
         if kind == "glb":
-            return build_glb(seed=seed, body=self._settings.body, size=self._settings.model_size)
+            return build_glb(
+                seed=seed,
+                body=settings.body,
+                models=settings.models,
+                worn=worn,
+                idle_clip=settings.idle_clip,
+                size=settings.model_size,
+            )
         from .images import render_image
 
         return render_image(seed=seed, scene=scene, format=kind)
 
-    def _keep(self, key: tuple[int, str, str], blob: Blob) -> None:
+    def _keep(self, key: tuple[Any, ...], blob: Blob) -> None:
         self._kept[key] = blob
         self._total += len(blob.data)
         while self._total > MAX_KEPT and len(self._kept) > 1:

@@ -20,7 +20,7 @@ from .middleware import Middleware
 from .pages import Pages
 from .request_log import RequestLog, RequestRecord
 from .scheduler import Scheduler
-from .settings import Body, Faults, Settings, Timing
+from .settings import Body, Faults, Models, Settings, Timing
 from .state import State
 from .uploads import Uploads
 from .validation import ApiError
@@ -48,7 +48,10 @@ class Emulator:
         faults: What goes wrong.
         catalogue: The assets and bodies that customizations may name.
         body: The type of the models: T2 has expressions, T1 has none.
-        model_size: The minimum size of models in bytes, up to 64 MiB; None for their natural half a megabyte.
+        models: `full` for models that weigh what Avaturn's exports weigh, about 3 MB (T1) or 12 MB (T2); `small` for
+            tests, with the same names and structure, 170 kB or 1.2 MB.
+        idle_clip: Whether models have the idle animation that most exports have.
+        model_size: The minimum size of models in bytes, up to 64 MiB; None for their natural size.
         model_variety: The number of different models; None for one of its own for each version of each avatar.
 
     Entering raises `OSError` if the port is taken. An emulator can be entered again and keeps its users and avatars.
@@ -67,6 +70,8 @@ class Emulator:
         faults: Faults | None = None,
         catalogue: Catalogue | None = None,
         body: Body = "T2",
+        models: Models = "full",
+        idle_clip: bool = True,
         model_size: int | None = None,
         model_variety: int | None = None,
     ) -> None:
@@ -75,6 +80,8 @@ class Emulator:
             port=port,
             seed=seed,
             body=body,
+            models=models,
+            idle_clip=idle_clip,
             model_size=model_size,
             model_variety=model_variety,
             public_url=public_url,

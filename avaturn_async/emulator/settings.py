@@ -1,17 +1,15 @@
 """Settings of the emulator: durations, faults, and the seeded draws that decide when a fault happens."""
 
 import random
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import attrs
 from attrs import validators as v
 
-from .glb import MAX_SIZE
+from .glb import MAX_SIZE, Body, Models
 
-__all__ = ["Body", "Faults", "Settings", "Timing"]
-
-Body = Literal["T1", "T2"]
+__all__ = ["Body", "Faults", "Models", "Settings", "Timing"]
 
 MAX_SECONDS = 365 * 24 * 60 * 60
 
@@ -139,6 +137,8 @@ class Settings:
     port: int = attrs.field(validator=[v.instance_of(int), v.ge(0), v.le(65_535)])
     seed: int = attrs.field(validator=v.instance_of(int))
     body: Body = attrs.field(validator=v.in_(get_args(Body)))
+    models: Models = attrs.field(validator=v.in_(get_args(Models)))
+    idle_clip: bool = attrs.field(validator=v.instance_of(bool))
     model_size: int | None = attrs.field(validator=v.optional([v.instance_of(int), v.ge(1), v.le(MAX_SIZE)]))
     model_variety: int | None = attrs.field(validator=v.optional([v.instance_of(int), v.ge(1)]))
     public_url: str | None = attrs.field(validator=_http_url)

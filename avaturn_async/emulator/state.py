@@ -2,6 +2,7 @@
 
 import base64
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, Literal
 from uuid import UUID
 
@@ -36,6 +37,8 @@ class Avatar:
     status: Literal["pending", "processing", "ready", "failed"] = "pending"
     customization: dict[str, Any] | None = None
     version: int = 0
+    outfits: dict[int, Mapping[str, str]] = attrs.field(factory=dict)
+    """The names of the worn assets by slot, for each version."""
     export: "Job | None" = None
     deleted: bool = False
 
@@ -155,6 +158,7 @@ class State:
         if customization != avatar.customization:
             avatar.customization = customization
             avatar.version += 1
+            avatar.outfits[avatar.version] = self.catalogue.names(customization)
             avatar.export = None
 
     def export(self, avatar_id: UUID, *, restart: bool) -> tuple[Job, bool]:

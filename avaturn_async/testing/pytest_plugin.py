@@ -152,7 +152,7 @@ def _defaults(config: pytest.Config) -> dict[str, Any]:
     """Return the options of the emulator that the command line or the settings give, or raise UsageError."""
     from ..emulator import Faults, Timing
 
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = {"models": "small"}
     for name in _DEFAULTS:
         text = _given(config, name)
         try:

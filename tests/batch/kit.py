@@ -28,7 +28,7 @@ async def avatars(
     count: int, *, seed: int = 0, timing: Timing = AT_ONCE, **options: Any
 ) -> AsyncIterator[tuple[Emulator, AvaturnClient, list[UUID]]]:
     """Run an emulator with `count` avatars ready for export, and a client that polls quickly."""
-    async with Emulator(seed=seed, timing=timing, model_variety=4, body="T1") as avaturn:
+    async with Emulator(seed=seed, timing=timing, model_variety=4, body="T1", models="small") as avaturn:
         async with AvaturnClient(avaturn.token, base_url=avaturn.url, **{"polling": QUICK, **options}) as client:
             user = await client.users.create()
             made = []

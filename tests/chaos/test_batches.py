@@ -34,7 +34,8 @@ async def test_thousands_survive_an_api_that_fails(tmp_path: Path) -> None:
     """Failures, resets, 429 storms and dead urls: what can succeed does, whole; failures are told once each."""
     count = scaled(5_000, 150)
     retry = RetryPolicy(attempts=4, base=0.1, cap=1)
-    async with nothing_left(), Emulator(seed=SEED, timing=Timing(export=0.5, jitter=0.5), model_variety=16) as avaturn:
+    timing = Timing(export=0.5, jitter=0.5)
+    async with nothing_left(), Emulator(seed=SEED, timing=timing, models="small", model_variety=16) as avaturn:
         async with wired(avaturn, retry=retry) as (client, _):
             ids = await make_avatars(client, avaturn, count)
             avaturn.faults = Faults(
@@ -104,7 +105,7 @@ async def test_iterated_outcomes_are_not_kept() -> None:
         tracemalloc.stop()
         return most
 
-    async with nothing_left(), Emulator() as avaturn, wired(avaturn) as (client, _):
+    async with nothing_left(), Emulator(models="small") as avaturn, wired(avaturn) as (client, _):
         few, many = scaled(2_000, 500), scaled(20_000, 5_000)
         await peak(client, few)
         small, large = await peak(client, few), await peak(client, many)

@@ -14,7 +14,7 @@ from avaturn_async.emulator.images import photo
 @pytest.fixture
 def emulated() -> Iterator[EmulatorThread]:
     """Run an emulator whose jobs take no time."""
-    with EmulatorThread(Emulator(timing=Timing(scan=0, export=0, render=0))) as running:
+    with EmulatorThread(Emulator(timing=Timing(scan=0, export=0, render=0), models="small")) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ from .kit import AT_ONCE, Caller, Receiver
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
     """Run an emulator whose jobs take no time."""
-    async with Emulator(timing=AT_ONCE) as running:
+    async with Emulator(timing=AT_ONCE, models="small") as running:
         yield running
 
 

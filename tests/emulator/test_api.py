@@ -192,10 +192,14 @@ async def test_every_render_is_a_new_task(caller: Caller) -> None:
     assert UUID(first["id"]) != UUID(second["id"])
 
 
-async def test_renders_without_pillow_say_what_to_install(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["renders/new", "exports/new"])
+async def test_models_and_images_without_pillow_say_what_to_install(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
     """The response names the extra."""
     monkeypatch.setitem(sys.modules, "PIL", None)
-    status, body = await caller.answer("POST", "renders/new", params={"avatar_id": NOBODY, "scene": "s"})
+    query = {"avatar_id": NOBODY} | ({"scene": "s"} if path == "renders/new" else {})
+    status, body = await caller.answer("POST", path, params=query)
     assert status == 501
     assert 'pip install "avaturn-async[emulator]"' in body["detail"]
 

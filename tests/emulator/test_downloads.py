@@ -1,7 +1,9 @@
 """Temporary urls: signatures, expiry, ranges."""
 
 import contextlib
+import json
 import struct
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -42,7 +44,7 @@ async def test_a_model_depends_on_seed_avatar_and_version_alone() -> None:
     """A second emulator of the same seed serves the same bytes under the same ETag."""
     seen = []
     for seed in (1, 1, 2):
-        async with Emulator(seed=seed, timing=AT_ONCE) as emulator, Caller(emulator) as caller:
+        async with Emulator(seed=seed, timing=AT_ONCE, models="small") as emulator, Caller(emulator) as caller:
             avatar_id = await caller.dressed()
             _, headers, data = await caller.fetch(await caller.exported(avatar_id))
             seen.append((headers["ETag"], data))
@@ -52,11 +54,31 @@ async def test_a_model_depends_on_seed_avatar_and_version_alone() -> None:
 
 async def test_size_body_and_variety_of_models_are_settings() -> None:
     """Models have the minimum size, and with a variety of one they are the same."""
-    options = {"timing": AT_ONCE, "body": "T1", "model_size": 1_000_000, "model_variety": 1}
+    options = {"timing": AT_ONCE, "body": "T1", "models": "small", "model_size": 1_000_000, "model_variety": 1}
     async with Emulator(**options) as emulator, Caller(emulator) as caller:
         models = [(await caller.fetch(await caller.exported(await caller.dressed())))[2] for _ in range(2)]
     assert models[0] == models[1]
     assert 1_000_000 <= len(models[0]) < 2_000_000
+
+
+async def test_a_model_wears_what_its_version_of_the_customization_says(emulator: Emulator, caller: Caller) -> None:
+    """Each slot that is not empty has a mesh with the asset's name; an older version keeps its own."""
+    avatar_id = await caller.dressed()
+    before = await caller.exported(avatar_id)
+    (boots,) = (asset for asset in emulator.catalogue.available("footwear") if asset.name == "boots")
+    await caller.dress(avatar_id, assets={"footwear": {"id": str(boots.id)}})
+    urls = (before, await caller.exported(avatar_id))
+    worn = [_assets((await caller.fetch(url))[2]) for url in urls]
+    assert ["aviators", "aviators", "bob", "bob", "sneakers", "hoodie"] == worn[0]
+    assert ["boots"] == worn[1]
+
+
+@pytest.mark.parametrize("idle_clip", [True, False])
+async def test_idle_clip_is_a_setting(idle_clip: bool) -> None:
+    """Models have the clip or not."""
+    async with Emulator(timing=AT_ONCE, models="small", idle_clip=idle_clip) as emulator, Caller(emulator) as caller:
+        document = _document((await caller.fetch(await caller.exported(await caller.dressed())))[2])
+    assert idle_clip == ("animations" in document)
 
 
 async def test_a_model_that_was_dropped_is_created_again(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,3 +220,12 @@ async def test_a_broken_download_can_be_resumed(emulator: Emulator, caller: Call
     assert emulator.requests[-1].status is None
     emulator.faults = Faults()
     assert start + (await caller.fetch(url, Range=f"bytes={len(start)}-"))[2] == data
+
+
+def _document(model: bytes) -> Any:
+    return json.loads(model[20 : 20 + struct.unpack_from("<I", model, 12)[0]])
+
+
+def _assets(model: bytes) -> list[str]:
+    meshes = [mesh for mesh in _document(model)["meshes"] if mesh["name"].startswith("avaturn_")]
+    return [mesh["extras"]["asset"] for mesh in meshes]

@@ -27,7 +27,7 @@ async def test_the_document_is_the_contract_of_this_server(emulator: Emulator, c
 async def test_leaving_ends_everything() -> None:
     """With jobs, requests and idle connections open, no task remains and the port is closed."""
     before = asyncio.all_tasks()
-    async with Emulator(timing=AT_ONCE) as emulator, Caller(emulator) as caller, Receiver() as receiver:
+    async with Emulator(timing=AT_ONCE, models="small") as emulator, Caller(emulator) as caller, Receiver() as receiver:
         emulator.webhook_url = receiver.url
         avatar_id = await caller.dressed()
         emulator.timing = NEVER

@@ -34,6 +34,8 @@ from avaturn_async.emulator.settings import Settings
         (Emulator, "timing", 0, TypeError),
         (Emulator, "seed", "0", TypeError),
         (Emulator, "body", "T3", ValueError),
+        (Emulator, "models", "tiny", ValueError),
+        (Emulator, "idle_clip", 1, TypeError),
         (Emulator, "model_size", 0, ValueError),
         (Emulator, "model_size", 2**30, ValueError),
         (Emulator, "model_variety", 0, ValueError),
@@ -64,7 +66,8 @@ def test_the_draws_of_one_kind_do_not_depend_on_others() -> None:
     """Each kind has a stream of its own, and probabilities of 0 and 1 are certain."""
 
     def settings(**faults: float) -> Settings:
-        options = {"host": "", "port": 0, "body": "T2", "model_size": None, "model_variety": None, "public_url": None}
+        options = {"host": "", "port": 0, "body": "T2", "models": "small", "idle_clip": True}
+        options |= {"model_size": None, "model_variety": None, "public_url": None}
         return Settings(**options, seed=1, webhook_url=None, timing=Timing(), faults=Faults(**faults))
 
     first, second = settings(webhook_loss=0.5), settings(webhook_loss=0.5, resets=1)

@@ -203,7 +203,7 @@ async def test_no_event_is_held_back_for_ever(
 async def test_more_events_than_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """All arrive, in order if one connection sends them."""
     monkeypatch.setattr(webhooks, "CONNECTIONS", 1)
-    async with Emulator(timing=AT_ONCE) as emulator, Caller(emulator) as caller, Receiver() as receiver:
+    async with Emulator(timing=AT_ONCE, models="small") as emulator, Caller(emulator) as caller, Receiver() as receiver:
         avatar_id = await caller.dressed()
         emulator.webhook_url = receiver.url
         renders = [await caller.render(avatar_id) for _ in range(30)]

@@ -1,33 +1,55 @@
-"""Avatars made by code: valid GLB 2.0 models with a mesh, a skeleton, a texture and expressions."""
+"""Models of avatars, made by code with the structure of Avaturn's exports."""
 
-from .model import Body, assemble
-from .morphs import ARKIT, VISEMES
-from .texture import fit, paint
+import random
+from collections.abc import Mapping
+from typing import Literal, get_args
 
-__all__ = ["ARKIT_SHAPES", "MAX_SIZE", "OCULUS_VISEMES", "build_glb"]
+from .tables import load
 
-ARKIT_SHAPES = tuple(ARKIT)
-OCULUS_VISEMES = tuple(VISEMES)
+__all__ = ["MAX_SIZE", "Body", "Models", "build_glb"]
+
+Body = Literal["T1", "T2"]
+Models = Literal["full", "small"]
+
 MAX_SIZE = 64 * 1024 * 1024
 
-NATURAL_TEXTURE = (128, 64)
 
-
-def build_glb(*, seed: int = 0, body: Body = "T2", size: int | None = None) -> bytes:
+def build_glb(
+    *,
+    seed: int = 0,
+    body: Body = "T2",
+    models: Models = "full",
+    worn: Mapping[str, str | None] | None = None,
+    idle_clip: bool = True,
+    size: int | None = None,
+) -> bytes:
     """Build an avatar's model, the same bytes for the same arguments.
 
-    The seed chooses colours, height and hair. A T1 body has a static head; a T2 body has the 52 ARKit blend shapes and
-    the 15 Oculus visemes on `Head_Mesh`. With `size` the texture is made as large as it takes for the file to have at
-    least that many bytes, and at most 64 KiB more unless the smallest model has; without, it has its natural size.
+    Args:
+        seed: What colours are drawn from.
+        body: A T1 has one mesh for the body and no morph targets; a T2 has a face that moves.
+        models: `full` for models of real weight, about 3 MB (T1) and 12 MB (T2); `small` for fewer triangles and tiny
+            textures, with the same names and structure.
+        worn: The asset in each slot that is not empty, by name or None; everything is worn if left out.
+        idle_clip: Whether the model has an idle animation.
+        size: The least length of the file in bytes. A shorter one is padded with random bytes that nothing refers to.
 
-    Raises `ValueError` for another body type and for a size outside 1 to `MAX_SIZE` (64 MiB).
+    The first model takes seconds, later ones milliseconds. Raises `ValueError` for another body type or kind of
+    models, an unknown slot, and a size outside 1 to `MAX_SIZE` (64 MiB).
     """
-    if body not in ("T1", "T2"):
-        raise ValueError(f"body must be 'T1' or 'T2', not {body!r}")
-    if size is None:
-        width, height = NATURAL_TEXTURE
-    elif 1 <= size <= MAX_SIZE:
-        width, height = fit(size - len(assemble(seed=seed, body=body, texture=b"")))
-    else:
+    for name, value, known in (("body", body, get_args(Body)), ("models", models, get_args(Models))):
+        if value not in known:
+            raise ValueError(f"{name} must be {' or '.join(map(repr, known))}, not {value!r}")
+    if size is not None and not 1 <= size <= MAX_SIZE:
         raise ValueError(f"size must be from 1 to {MAX_SIZE} bytes, not {size!r}")
-    return assemble(seed=seed, body=body, texture=paint(seed=seed, width=width, height=height))
+    slots = {mesh["slot"] for mesh in load("avatar")["worn"]}
+    worn = dict.fromkeys(slots) if worn is None else worn
+    if unknown := set(worn) - slots:
+        raise ValueError(f"worn must name slots of {', '.join(sorted(slots))}, not {', '.join(sorted(unknown))}")
+    from .model import assemble  # loads Pillow, which the rest of the emulator can do without
+
+    document = assemble(seed=seed, body=body, models=models, worn=worn, idle_clip=idle_clip)
+    model = document.glb()
+    if size is None or len(model) >= size:
+        return model
+    return document.glb(random.Random(seed).randbytes(size - len(model)))

@@ -1,154 +1,242 @@
-"""The glTF document of an avatar: its nodes, skin, meshes and materials."""
+"""A model: meshes, materials, skin and clip of an avatar, as in Avaturn's exports."""
+
+from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from array import array
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import face, figure
-from .container import Buffer, frame
-from .figure import Part
-from .morphs import EYEBALLS, FACE, TARGETS, displacements
-from .skeleton import INFLUENCES, JOINTS, Weights, weigh
-from .surface import Vec, normals
-from .texture import atlas_uv
+from . import idle
+from .container import INDICES, VERTICES, Block, Document
+from .expressions import displacements
+from .figure import parts
+from .geometry import cross, normals, unit
+from .palette import Palette, choose
+from .skeleton import JOINTS, weigh
+from .tables import load, morph_targets
+from .textures import AREAS, picture
 
-__all__ = ["Body", "assemble"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-Body = Literal["T1", "T2"]
+    from . import Body, Models
+    from .figure import Part
+    from .geometry import Vec
+
+__all__ = ["assemble"]
 
 GENERATOR = "avaturn-async emulator"
-
-
-class Look(NamedTuple):
-    """A mesh to be: its name, its material's name and roughness, its parts, and the regions of the face in it."""
-
-    name: str
-    material: str
-    roughness: float
-    parts: Sequence[Part]
-    regions: frozenset[str] = frozenset()
+DETAIL = {"full": 3, "small": 1}
+KEY_STEP = {"full": 1, "small": 30}
+SMALL_TEXTURE = 32
+CLIP_NAMES = {"T1": "IdleV4.2(maya_head)", "T2": "avaturn_animation"}
 
 
 class Shape(NamedTuple):
-    """What all avatars of one body type and hair have in common."""
+    """A mesh as a block of the buffer, and the accessors of its primitive, counted from the first of the block."""
 
-    document: dict[str, Any]
-    data: bytes
+    block: Block
+    attributes: Mapping[str, int]
+    indices: int
+    targets: Sequence[Mapping[str, int]]
 
 
-def assemble(*, seed: int, body: Body, texture: bytes) -> bytes:
-    """Put a body and its texture, a PNG, into a GLB. The seed chooses the height and the hair."""
-    # Not the dice of the palette: whoever drew a dark shirt would be tall.
-    dice = random.Random(f"figure {seed}")
-    height = 0.92 + 0.14 * dice.random()
-    shape = _shape(body, dice.random() < 0.5)
-    document = dict(shape.document)
-    armature, *others = document["nodes"]
-    document["nodes"] = [{**armature, "scale": [height] * 3}, *others]
-    document["bufferViews"] = [
-        *document["bufferViews"],
-        {"buffer": 0, "byteOffset": len(shape.data), "byteLength": len(texture)},
+def assemble(*, seed: int, body: Body, models: Models, worn: Mapping[str, str | None], idle_clip: bool) -> Document:
+    """Put the meshes, textures, skin and clip of an avatar into a document."""
+    tables = load("avatar")
+    meshes = [*tables[body], *(mesh for mesh in tables["worn"] if mesh["slot"] in worn)]
+    meshes[0] = {**meshes[0], "groups": [*meshes[0]["groups"], *_uncovered(worn)]}
+    materials = list(dict.fromkeys(mesh["material"] for mesh in meshes))
+    joints = tuple(name for name in JOINTS if body == "T2" or not name.endswith("Eye"))
+    document = Document({"asset": {"version": "2.0", "generator": GENERATOR, "extras": {"seed": seed}}, "scene": 0})
+    description = document.description
+    description["scenes"] = [{"name": "Scene", "nodes": [0]}]
+    description["nodes"] = _nodes(joints, [mesh["name"] for mesh in meshes])
+    binds = document.add(_binds(joints))
+    description["skins"] = [{"name": "Armature", "joints": [*range(1, 1 + len(joints))], "inverseBindMatrices": binds}]
+    description["meshes"] = [
+        _mesh(document, mesh, materials.index(mesh["material"]), joints, DETAIL[models]) for mesh in meshes
     ]
-    document["buffers"] = [{"byteLength": len(shape.data) + len(texture)}]
-    return frame(document, shape.data, texture)
+    palette = choose(random.Random(seed))
+    description["materials"] = [_material(document, name, palette, models) for name in materials]
+    description["samplers"] = [{"magFilter": 9729, "minFilter": 9987}]
+    if "eyewear" in worn:
+        description["extensionsUsed"] = ["KHR_materials_ior"]
+    if idle_clip:
+        description["animations"] = [_clip(document, body, KEY_STEP[models])]
+    for mesh, described in zip(meshes, description["meshes"], strict=True):
+        if asset := worn.get(mesh.get("slot")):
+            described["extras"] = {"asset": asset}
+    return document
+
+
+def _uncovered(worn: Mapping[str, str | None]) -> Iterator[str]:
+    """Name the groups of surfaces that are skin, as nothing covers it."""
+    for mesh in load("avatar")["worn"]:
+        if mesh["slot"] in ("clothing", "footwear") and mesh["slot"] not in worn:
+            yield from mesh["groups"]
+
+
+def _nodes(joints: Sequence[str], meshes: Sequence[str]) -> list[dict[str, Any]]:
+    """Make one root, the joints below it, and a node for each mesh beside the hips."""
+    first = 1 + len(joints)
+    nodes: list[dict[str, Any]] = [{"name": "Armature", "children": [1, *range(first, first + len(meshes))]}]
+    for name in joints:
+        joint = JOINTS[name]
+        node = {"name": name, "translation": joint.translation, "rotation": joint.rotation}
+        children = [index for index, child in enumerate(joints, 1) if JOINTS[child].parent == name]
+        nodes.append({**node, "children": children} if children else node)
+    return [*nodes, *({"name": name, "mesh": index, "skin": 0} for index, name in enumerate(meshes))]
 
 
 @cache
-def _shape(body: Body, long_hair: bool) -> Shape:
-    buffer = Buffer()
-    looks = list(_looks(body, long_hair=long_hair))
-    meshes = [_mesh(buffer, index, look) for index, look in enumerate(looks)]
-    binds = buffer.add_vectors([_bind_matrix(joint.head) for joint in JOINTS], "MAT4", target=None)
-    bones = range(1, 1 + len(JOINTS))
-    skinned = [{"name": look.name, "mesh": index, "skin": 0} for index, look in enumerate(looks)]
-    buffer.data += bytes(-len(buffer.data) % 4)
-    document = {
-        "asset": {"version": "2.0", "generator": GENERATOR, "extras": {"bodyType": body}},
-        "scene": 0,
-        # Skinned meshes are roots, because the transforms of their parents would not count.
-        "scenes": [{"name": "Scene", "nodes": [0, *range(bones.stop, bones.stop + len(looks))]}],
-        "nodes": [{"name": "Armature", "children": [bones.start]}, *_bones(bones.start), *skinned],
-        "skins": [{"name": "Armature", "joints": list(bones), "skeleton": bones.start, "inverseBindMatrices": binds}],
-        "meshes": meshes,
-        "materials": [_material(look) for look in looks],
-        "textures": [{"sampler": 0, "source": 0}],
-        "samplers": [{"magFilter": 9729, "minFilter": 9729, "wrapS": 33071, "wrapT": 33071}],
-        "images": [{"name": "atlas", "mimeType": "image/png", "bufferView": len(buffer.views)}],
-        "accessors": buffer.accessors,
-        "bufferViews": buffer.views,
+def _binds(joints: Sequence[str]) -> Block:
+    block = Block()
+    block.add(_floats(JOINTS[name].inverse_bind_matrix for name in joints), 16)
+    return block
+
+
+def _mesh(
+    document: Document, mesh: Mapping[str, Any], material: int, joints: tuple[str, ...], detail: int
+) -> dict[str, Any]:
+    shape = _shape(mesh["name"], tuple(mesh["groups"]), mesh.get("moved_by"), joints, detail)
+    start = document.add(shape.block)
+    attributes, *targets = (
+        {name: start + index for name, index in accessors.items()} for accessors in (shape.attributes, *shape.targets)
+    )
+    primitive = {"attributes": attributes, "indices": start + shape.indices, "material": material}
+    if not targets:
+        return {"name": mesh["name"], "primitives": [primitive]}
+    return {
+        "name": mesh["name"],
+        "primitives": [{**primitive, "targets": targets}],
+        "weights": [0.0] * len(targets),
+        "extras": {"targetNames": morph_targets()[mesh["name"]]},
     }
-    return Shape(document, bytes(buffer.data))
 
 
-def _looks(body: Body, *, long_hair: bool) -> Iterable[Look]:
-    """Divide the figure into meshes with the names that Avaturn's two body types have."""
-    if body == "T1":
-        parts = [*face.head(), *face.eyes(), *figure.bare_arms()]
-        yield Look("avaturn_body", "avaturn_body_material", 0.6, parts)
-    else:
-        yield Look("Body_Mesh", "Body", 0.6, list(figure.bare_arms()))
-        yield Look("Head_Mesh", "Head", 0.6, list(face.head()), regions=FACE)
-        yield Look("Eye_Mesh", "Eyes", 0.15, list(face.eyes()), regions=EYEBALLS)
-        yield Look("Teeth_Mesh", "Teeth", 0.3, list(face.teeth()))
-    yield Look("avaturn_hair_0", "avaturn_hair_0_material", 0.75, list(face.hair(long=long_hair)))
-    yield Look("avaturn_look_0", "avaturn_look_0_material", 0.9, list(figure.clothes()))
-    yield Look("avaturn_shoes_0", "avaturn_shoes_0_material", 0.5, list(figure.shoes()))
-
-
-def _mesh(buffer: Buffer, material: int, look: Look) -> dict[str, Any]:
-    points = [point for part in look.parts for point in part.surface.points]
-    triangles = list(_joined(look.parts))
-    weights = [_padded(weigh(point, part.bones)) for part in look.parts for point in part.surface.points]
-    primitive: dict[str, Any] = {
-        "attributes": {
-            "POSITION": buffer.add_positions(points),
-            "NORMAL": buffer.add_vectors(normals(points, triangles), "VEC3"),
-            "TEXCOORD_0": buffer.add_vectors(
-                [atlas_uv(part.swatch, u, v) for part in look.parts for u, v in part.surface.uvs], "VEC2"
-            ),
-            "JOINTS_0": buffer.add_bytes([[bone for bone, _ in row] for row in weights]),
-            "WEIGHTS_0": buffer.add_bytes([[weight for _, weight in row] for row in weights], normalized=True),
-        },
-        "indices": buffer.add_indices(triangles),
-        "material": material,
+@cache
+def _shape(name: str, groups: tuple[str, ...], moved_by: str | None, joints: tuple[str, ...], detail: int) -> Shape:
+    surfaces = [part for group in groups for part in parts(group, detail)]
+    points = list(chain.from_iterable(part.surface.points for part in surfaces))
+    triangles = list(_joined(surfaces))
+    directions = normals(points, triangles)
+    weights = [pair for part in surfaces for row in _weights(part, joints) for pair in row]
+    block = Block()
+    attributes = {
+        "POSITION": block.add(_floats(points), 3, target=VERTICES, bounds=True),
+        "NORMAL": block.add(_floats(directions), 3, target=VERTICES),
+        "TANGENT": block.add(_floats(map(_tangent, directions)), 4, target=VERTICES),
+        "TEXCOORD_0": block.add(_floats(_uvs(surfaces, bare="arms" in groups)), 2, target=VERTICES),
+        "JOINTS_0": block.add(array("B", (joint for joint, _ in weights)), 4, target=VERTICES),
+        "WEIGHTS_0": block.add(array("B", (weight for _, weight in weights)), 4, target=VERTICES, normalized=True),
     }
-    mesh: dict[str, Any] = {"name": look.name, "primitives": [primitive]}
-    return {**mesh, **_morph(buffer, primitive, points, look.regions)} if look.regions else mesh
+    indices = block.add(array("H", chain.from_iterable(triangles)), 1, target=INDICES)
+    closed = list(chain.from_iterable(part.closed for part in surfaces))
+    targets = list(_targets(block, morph_targets()[name], closed, directions, moved_by)) if moved_by else []
+    return Shape(block, attributes, indices, targets)
 
 
-def _morph(buffer: Buffer, primitive: dict[str, Any], points: Sequence[Vec], regions: frozenset[str]) -> dict[str, Any]:
-    moves = displacements(points, regions)
-    primitive["targets"] = [{"POSITION": index} for index in buffer.add_sparse(list(moves.values()), len(points))]
-    return {"weights": [0.0] * len(moves), "extras": {"targetNames": [name for name in TARGETS if name in moves]}}
+def _targets(
+    block: Block, names: Sequence[str], closed: Sequence[Vec], directions: Sequence[Vec], moved_by: str
+) -> Iterator[dict[str, int]]:
+    """Append the morph targets of a mesh."""
+    for moves in displacements(names, closed, directions, moved_by):
+        offsets, tilts = (array("f", bytes(12 * len(closed))) for _ in range(2))
+        for index, (offset, tilt) in moves.items():
+            offsets[3 * index : 3 * index + 3] = array("f", offset)
+            tilts[3 * index : 3 * index + 3] = array("f", tilt)
+        yield {
+            "POSITION": block.add(offsets, 3, target=VERTICES, bounds=True),
+            "NORMAL": block.add(tilts, 3, target=VERTICES),
+        }
 
 
-def _joined(parts: Iterable[Part]) -> Iterable[tuple[int, int, int]]:
+def _weights(part: Part, joints: Sequence[str]) -> Iterator[list[tuple[int, int]]]:
+    bones = [bone if bone in joints else "Head" for bone in part.bones]
+    return (weigh(point, bones) for point in part.surface.points)
+
+
+def _joined(surfaces: Sequence[Part]) -> Iterator[tuple[int, int, int]]:
     start = 0
-    for part in parts:
+    for part in surfaces:
         yield from ((start + i, start + j, start + k) for i, j, k in part.surface.triangles)
         start += len(part.surface.points)
 
 
-def _padded(weights: Weights) -> Weights:
-    return weights + [(0, 0)] * (INFLUENCES - len(weights))
+def _uvs(surfaces: Sequence[Part], *, bare: bool) -> Iterator[tuple[float, float]]:
+    """Map texture coordinates into areas, off their edges, so that filtering mixes in no neighbour."""
+    for part in surfaces:
+        skin = bare and part.area in ("shirt", "trousers", "shoes")
+        left, top, right, bottom = AREAS["skin" if skin else part.area]
+        for u, v in part.surface.uvs:
+            yield left + (0.02 + 0.96 * u) * (right - left), top + (0.02 + 0.96 * v) * (bottom - top)
 
 
-def _bones(start: int) -> Iterable[dict[str, Any]]:
-    index = {joint.name: number for number, joint in enumerate(JOINTS, start)}
-    for joint in JOINTS:
-        x, y, z = JOINTS[index[joint.parent] - start].head if joint.parent else (0.0, 0.0, 0.0)
-        node: dict[str, Any] = {"name": joint.name}
-        node["translation"] = [round(joint.head[0] - x, 6), round(joint.head[1] - y, 6), round(joint.head[2] - z, 6)]
-        children = [index[child.name] for child in JOINTS if child.parent == joint.name]
-        yield {**node, "children": children} if children else node
+def _tangent(normal: Vec) -> tuple[float, ...]:
+    """Return a tangent that runs around the vertical; the noise of normal maps has no direction of its own."""
+    around = cross((0.0, 1.0, 0.0), normal)
+    return (*unit(around if max(map(abs, around)) > 1e-6 else (0.0, 0.0, 1.0)), 1.0)
 
 
-def _bind_matrix(head: Vec) -> Sequence[float]:
-    x, y, z = head
-    return (1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, -x, -y, -z, 1)
+def _floats(rows: Iterable[Sequence[float]]) -> array[float]:
+    return array("f", chain.from_iterable(rows))
 
 
-def _material(look: Look) -> dict[str, Any]:
-    surface = {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": look.roughness}
-    return {"name": look.material, "pbrMetallicRoughness": surface}
+def _material(document: Document, name: str, palette: Palette, models: Models) -> dict[str, Any]:
+    given = load("avatar")["materials"][name]
+    tint = given.get("tint", (255, 255, 255))
+    color = getattr(palette, tint) if isinstance(tint, str) else tint
+    surface: dict[str, Any] = {
+        "baseColorFactor": [*((level / 255) ** 2.2 for level in color), given.get("alpha", 1.0)],
+        "metallicFactor": 0.0,
+        "roughnessFactor": given.get("roughness", 0.6),
+    }
+    material = {"name": name, "doubleSided": True, "pbrMetallicRoughness": surface}
+    textures = {}
+    for kind in ("base", "normal", "orm"):
+        if kind in given:
+            size = given[kind] if models == "full" else SMALL_TEXTURE
+            colors = [getattr(palette, color) for color in given.get("colors", ())] if kind == "base" else []
+            data = picture(name, kind, size, given["painting"], *colors)
+            textures[kind] = {"index": document.add_texture(*data)}
+    if "base" in textures:
+        surface["baseColorTexture"] = textures["base"]
+    if "normal" in textures:
+        material["normalTexture"] = textures["normal"]
+    if "orm" in textures:
+        surface |= {"metallicRoughnessTexture": textures["orm"], "metallicFactor": 1.0, "roughnessFactor": 1.0}
+        material["occlusionTexture"] = textures["orm"]
+    if "alphaMode" in given:
+        material["alphaMode"] = given["alphaMode"]
+    if "ior" in given:
+        material["extensions"] = {"KHR_materials_ior": {"ior": given["ior"]}}
+    return material
+
+
+def _clip(document: Document, body: Body, step: int) -> dict[str, Any]:
+    """Add rotations of joints, the translation of the hips, and the weights of meshes with morph targets."""
+    meshes = [mesh["name"] for mesh in load("avatar")[body] if "moved_by" in mesh]
+    start = document.add(_clip_block(body, tuple(meshes), step))
+    nodes = {node["name"]: index for index, node in enumerate(document.description["nodes"])}
+    paths = [*((name, "rotation") for name in idle.joints(body)), ("Hips", "translation")]
+    paths += [(mesh, "weights") for mesh in meshes]
+    samplers = [{"input": start, "output": start + 1 + index} for index in range(len(paths))]
+    channels = [
+        {"sampler": index, "target": {"node": nodes[name], "path": path}} for index, (name, path) in enumerate(paths)
+    ]
+    return {"name": CLIP_NAMES[body], "samplers": samplers, "channels": channels}
+
+
+@cache
+def _clip_block(body: Body, meshes: Sequence[str], step: int) -> Block:
+    block, keys = Block(), idle.times(step)
+    block.add(keys, 1, bounds=True)
+    for joint in idle.joints(body):
+        block.add(idle.rotations(joint, keys), 4)
+    block.add(idle.hips(keys), 3)
+    for mesh in meshes:
+        block.add(idle.weights(morph_targets()[mesh], keys), 1)
+    return block

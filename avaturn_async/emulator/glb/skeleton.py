@@ -1,105 +1,82 @@
-"""The skeleton: Mixamo's joint names, standing in a T-pose, facing +Z, its left hand towards +X; metres."""
+"""The skeleton: Mixamo's joint names in the rest pose of an Avaturn export, a T-pose that faces +Z; metres."""
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from .surface import Vec, add, scale
+from .geometry import Quat, Vec, add, rotate, scale, turn
+from .tables import rows
 
-__all__ = ["FINGERS", "INFLUENCES", "JOINTS", "SHOULDER", "Joint", "Weights", "finger_path", "weigh"]
+__all__ = ["JOINTS", "Joint", "place", "weigh"]
 
 INFLUENCES = 4
-SHOULDER = 1.405
-
-Weights = list[tuple[int, int]]
+LEAF = 0.03
+# Only T2 models have these; where exports have them is not known.
+EYES = [
+    [f"{side}Eye", "Head", x, "0.102", "0.066", "0", "0", "0", "1"]
+    for side, x in (("Left", ".031"), ("Right", "-.031"))
+]
 
 
 class Joint(NamedTuple):
-    """A joint, where it is, and where its bone ends."""
+    """A joint: its transform below its parent, its transform in the world, and the vector to the end of its bone."""
 
     name: str
-    parent: str | None
-    head: Vec
-    tail: Vec
+    parent: str
+    translation: Vec
+    rotation: Quat
+    position: Vec
+    orientation: Quat
+    reach: Vec
+
+    @property
+    def inverse_bind_matrix(self) -> tuple[float, ...]:
+        """The matrix, by columns, that takes points of the rest pose into the joint's frame."""
+        x, y, z, w = self.orientation
+        columns = [rotate((-x, -y, -z, w), axis) for axis in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+        origin = scale(rotate((-x, -y, -z, w), self.position), -1.0)
+        return (*columns[0], 0.0, *columns[1], 0.0, *columns[2], 0.0, *origin, 1.0)
 
 
-SPINE: tuple[tuple[str, Vec], ...] = (
-    ("Hips", (0.0, 0.96, 0.0)),
-    ("Spine", (0.0, 1.07, 0.0)),
-    ("Spine1", (0.0, 1.19, -0.005)),
-    ("Spine2", (0.0, 1.31, -0.01)),
-    ("Neck", (0.0, 1.47, -0.015)),
-    ("Head", (0.0, 1.55, 0.0)),
-    ("", (0.0, 1.76, 0.0)),
-)
-ARM: tuple[tuple[str, Vec], ...] = (
-    ("Shoulder", (0.05, SHOULDER + 0.005, -0.01)),
-    ("Arm", (0.175, SHOULDER, -0.01)),
-    ("ForeArm", (0.445, SHOULDER, -0.01)),
-    ("Hand", (0.69, SHOULDER, -0.01)),
-    ("", (0.78, SHOULDER, -0.01)),
-)
-LEG: tuple[tuple[str, Vec], ...] = (
-    ("UpLeg", (0.09, 0.91, 0.0)),
-    ("Leg", (0.095, 0.5, 0.0)),
-    ("Foot", (0.1, 0.085, -0.01)),
-    ("ToeBase", (0.105, 0.03, 0.11)),
-    ("", (0.105, 0.03, 0.18)),
-)
-# The root of each finger, and the vector to its tip.
-FINGERS: dict[str, tuple[Vec, Vec]] = {
-    "Thumb": ((0.71, SHOULDER - 0.008, 0.02), (0.056, -0.01, 0.048)),
-    "Index": ((0.775, SHOULDER, 0.023), (0.083, 0.0, 0.006)),
-    "Middle": ((0.779, SHOULDER, 0.001), (0.09, 0.0, 0.0)),
-    "Ring": ((0.775, SHOULDER, -0.021), (0.084, 0.0, -0.004)),
-    "Pinky": ((0.765, SHOULDER, -0.041), (0.068, 0.0, -0.01)),
-}
+def place(joint: str, offset: Sequence[float]) -> Vec:
+    """Return the point at an offset from a joint, in the axes of the world."""
+    x, y, z = offset
+    return add(JOINTS[joint].position, (x, y, z)) if joint else (x, y, z)
 
 
-def finger_path(finger: str, share: float) -> Vec:
-    """Give the point at `share` of a left finger's length."""
-    root, reach = FINGERS[finger]
-    return add(root, scale(reach, share))
-
-
-def weigh(point: Vec, bones: Sequence[int]) -> Weights:
-    """Share a point among the nearest of `bones`, at most four, with weights that add up to 255."""
-    near = sorted((_distance(point, JOINTS[bone]), bone) for bone in bones)[:INFLUENCES]
-    pulls = [(bone, (distance + 0.004) ** -5) for distance, bone in near]
+def weigh(point: Vec, bones: Sequence[str]) -> list[tuple[int, int]]:
+    """Share a point among the nearest of `bones`: four pairs of joint and weight, which add up to 255."""
+    near = sorted((_distance(point, JOINTS[bone]), INDEX[bone]) for bone in bones)[:INFLUENCES]
+    pulls = [(index, (distance + 0.004) ** -5) for distance, index in near]
     total = sum(pull for _, pull in pulls)
-    weights = [(bone, round(255 * pull / total)) for bone, pull in pulls[1:]]
-    rest = 255 - sum(weight for _, weight in weights)
-    return [(pulls[0][0], rest), *((bone, weight) for bone, weight in weights if weight)]
+    others = [(index, weight) for index, pull in pulls[1:] if (weight := round(255 * pull / total))]
+    first = (pulls[0][0], 255 - sum(weight for _, weight in others))
+    return [first, *others, *[(0, 0)] * (INFLUENCES - 1 - len(others))]
 
 
 def _distance(point: Vec, joint: Joint) -> float:
-    (hx, hy, hz), (tx, ty, tz) = joint.head, joint.tail
-    dx, dy, dz = tx - hx, ty - hy, tz - hz
+    (hx, hy, hz), (dx, dy, dz) = joint.position, joint.reach
     px, py, pz = point[0] - hx, point[1] - hy, point[2] - hz
-    share = (px * dx + py * dy + pz * dz) / (dx * dx + dy * dy + dz * dz)
-    share = min(1.0, max(0.0, share))
+    share = min(1.0, max(0.0, (px * dx + py * dy + pz * dz) / (dx * dx + dy * dy + dz * dz)))
     return math.hypot(px - share * dx, py - share * dy, pz - share * dz)
 
 
-def _chain(side: str, parent: str | None, links: Sequence[tuple[str, Vec]]) -> Iterator[Joint]:
-    for (name, head), (_, tail) in pairwise(links):
-        yield Joint(side + name, parent, _mirrored(side, head), _mirrored(side, tail))
-        parent = side + name
+def _joints() -> dict[str, Joint]:
+    table = [*rows("rest_pose"), *EYES]
+    world: dict[str, tuple[Vec, Quat]] = {"Armature": ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))}
+    joints = {}
+    for name, parent, *numbers in table:
+        tx, ty, tz, *quaternion = map(float, numbers)
+        qx, qy, qz, qw = (value / math.hypot(*quaternion) for value in quaternion)
+        origin, frame = world[parent]
+        position, orientation = add(origin, rotate(frame, (tx, ty, tz))), turn(frame, (qx, qy, qz, qw))
+        # Bones end at the joint below that is farthest along +Y.
+        length = max((float(row[3]) for row in table if row[1] == name), default=LEAF)
+        reach = rotate(orientation, (0.0, length, 0.0))
+        world[name] = position, orientation
+        joints[name] = Joint(name, parent, (tx, ty, tz), (qx, qy, qz, qw), position, orientation, reach)
+    return joints
 
 
-def _mirrored(side: str, point: Vec) -> Vec:
-    return (-point[0], point[1], point[2]) if side == "Right" else point
-
-
-def _joints() -> Iterator[Joint]:
-    yield from _chain("", None, SPINE)
-    for side in ("Left", "Right"):
-        yield from _chain(side, "Spine2", ARM)
-        for finger in FINGERS:
-            links = [(f"Hand{finger}{link + 1}", finger_path(finger, link / 3)) for link in range(4)]
-            yield from _chain(side, f"{side}Hand", links)
-        yield from _chain(side, "Hips", LEG)
-
-
-JOINTS: tuple[Joint, ...] = tuple(_joints())
+JOINTS = _joints()
+INDEX = {name: index for index, name in enumerate(JOINTS)}

@@ -1,0 +1,110 @@
+"""Facial expressions: displacements of fading regions around points of a face with closed eyes and mouth."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from .geometry import Vec, add, scale, unit
+from .skeleton import place
+from .tables import both_sides, load, other_side
+
+__all__ = ["OPENING", "Move", "Region", "displaced", "displacements"]
+
+NOWHERE: Vec = (0.0, 0.0, 0.0)
+
+
+class Region(NamedTuple):
+    """A ball that fades towards its surface; `half` keeps what is above (1) or below (-1) its centre.
+
+    Along the opening of half width `slit` the halves part sharply, and away from it ever more softly.
+    """
+
+    center: Vec
+    radius: float
+    half: int = 0
+    slit: float = 0.0
+
+    def share(self, point: Vec) -> tuple[float, Vec] | None:
+        """Return the share (0 to 1) of a displacement that a point takes, and its gradient; None for no share."""
+        x, y, z = point[0] - self.center[0], point[1] - self.center[1], point[2] - self.center[2]
+        near = 1.0 - (x * x + y * y + z * z) / self.radius**2
+        if near <= 0.0:
+            return None
+        softness = 0.0006 + 0.7 * max(0.0, abs(x) - 0.9 * self.slit)
+        part = min(1.0, max(0.0, 0.5 + 0.5 * self.half * y / softness)) if self.half else 1.0
+        steep = -4.0 * near * part / self.radius**2
+        return near * near * part, (steep * x, steep * y, steep * z)
+
+
+class Move(NamedTuple):
+    """What is added to a point, in metres, and to its normal."""
+
+    offset: Vec
+    tilt: Vec
+
+
+def displacements(
+    names: Iterable[str], points: Sequence[Vec], normals: Sequence[Vec], kind: str
+) -> Iterator[dict[int, Move]]:
+    """Find which points each expression moves, by the regions that a kind of mesh has a part in."""
+    reached = {
+        name: {index: share for index, point in enumerate(points) if (share := region.share(point))}
+        for name, region in REGIONS[kind].items()
+    }
+    for name in names:
+        moves: dict[int, Move] = {}
+        for region, (mx, my, mz) in _moves(name):
+            for index, (part, slope) in reached.get(region, {}).items():
+                nx, ny, nz = normals[index]
+                offset, tilt = moves.get(index, (NOWHERE, NOWHERE))
+                moves[index] = Move(
+                    add(offset, (part * mx, part * my, part * mz)),
+                    add(tilt, scale(slope, -(mx * nx + my * ny + mz * nz))),
+                )
+        yield {
+            index: Move(offset, add(unit(add(normals[index], tilt)), scale(normals[index], -1.0)))
+            for index, (offset, tilt) in moves.items()
+        }
+
+
+def displaced(points: Sequence[Vec], moves: Iterable[tuple[Region, Vec]]) -> list[Vec]:
+    """Apply displacements of regions to points."""
+    result = list(points)
+    for region, move in moves:
+        for index, point in enumerate(points):
+            if share := region.share(point):
+                result[index] = add(result[index], scale(move, share[0]))
+    return result
+
+
+def _moves(name: str, weight: float = 1.0) -> Iterator[tuple[str, Vec]]:
+    """Resolve an expression into displacements of regions."""
+    for part, value in EXPRESSIONS[name].items():
+        if isinstance(value, float):
+            yield from _moves(part, weight * value)
+        else:
+            yield part, scale(value, weight)
+
+
+def _mirrored_region(region: Region) -> Region:
+    x, y, z = region.center
+    return region._replace(center=(-x, y, z))
+
+
+def _mirrored_expression(parts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        other_side(name): value if isinstance(value, float) else (-value[0], *value[1:])
+        for name, value in parts.items()
+    }
+
+
+REGIONS = {
+    kind: both_sides({name: Region(place("Head", row[:3]), *row[3:]) for name, row in rows.items()}, _mirrored_region)
+    for kind, rows in load("expressions")["regions"].items()
+}
+EXPRESSIONS = both_sides(load("expressions")["expressions"], _mirrored_expression)
+OPENING = [
+    (REGIONS["face"][region], scale(move, -1.0))
+    for side in ("Left", "Right")
+    for region, move in _moves(f"eyeBlink{side}")
+]
+"""What opens closed eyes as wide as a blink closes them."""
