@@ -35,6 +35,7 @@ def demo(
     model_size: Annotated[
         int | None, typer.Option(min=1, max=64 * 2**20, metavar="BYTES", help="The least size of a model.")
     ] = None,
+    small_models: Annotated[bool, typer.Option("--small-models", help="Make models of 1 MB, not of 12 MB.")] = False,
     json: Json = False,
 ) -> None:
     """Make avatars from photos and export them, on this machine alone.
@@ -45,5 +46,5 @@ def demo(
     """
     from .story import Plan, tell_story
 
-    plan = Plan(count, out, seed, webhook_loss, model_size)
+    plan = Plan(count, out, seed, webhook_loss, model_size, "small" if small_models else "full")
     run(tell_story(plan, Output(as_json=json)))

@@ -76,6 +76,7 @@ def emulator(
     webhook_url: Annotated[str | None, typer.Option(metavar="URL", help="Where events are posted.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="What ids, models and faults are drawn from.")] = 0,
     body: Annotated[Body, typer.Option(help="T2 has expressions, T1 has none.")] = Body.T2,
+    small_models: Annotated[bool, typer.Option("--small-models", help="Serve small models, for tests.")] = False,
     model_size: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="The minimum size of models.")] = None,
     scan_seconds: Annotated[float, seconds("From the photos to the avatar.")] = 0.2,
     export_seconds: Annotated[float, seconds("From the first request to the model.")] = 0.5,
@@ -120,6 +121,7 @@ def _emulator(options: "Mapping[str, Any]") -> "Emulator":
         **{name: options[name] for name in unchanged},
         token=options["token"] or f"emulator-{secrets.token_hex(16)}",
         body=options["body"].value,
+        models="small" if options["small_models"] else "full",
         timing=Timing(**timing, url_ttl=options["url_seconds"]),
         faults=Faults(**faults),
     )

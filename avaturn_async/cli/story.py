@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
     from uuid import UUID
 
+    from ..emulator.glb import Models
     from ..pending.base import Pending
     from ..pending.results import Download, Export
     from .progress import Progress
@@ -60,6 +61,7 @@ class Plan(NamedTuple):
     seed: int
     webhook_loss: float
     model_size: int | None
+    models: Models
 
 
 async def tell_story(plan: Plan, output: Output) -> int:
@@ -87,7 +89,9 @@ async def _stage_set(plan: Plan) -> AsyncIterator[tuple[AvaturnClient, Catalogue
     faults = Faults(webhook_loss=plan.webhook_loss)
     receiver = WebhookReceiver(secrets.token_urlsafe(24))
     async with (
-        Emulator(seed=plan.seed, timing=TIMING, faults=faults, model_size=plan.model_size) as avaturn,
+        Emulator(
+            seed=plan.seed, timing=TIMING, faults=faults, models=plan.models, model_size=plan.model_size
+        ) as avaturn,
         receiver.serve() as server,
         AvaturnClient(avaturn.token, base_url=avaturn.url, webhooks=receiver, polling=POLLING) as client,
     ):

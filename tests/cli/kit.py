@@ -48,7 +48,7 @@ def records(text: str) -> list[dict[str, Any]]:
 def model(folder: Path, body: Any = "T2") -> Path:
     """Write a model of the emulator's."""
     file = folder / f"{body}.glb"
-    file.write_bytes(build_glb(seed=1, body=body))
+    file.write_bytes(build_glb(seed=1, body=body, models="small"))
     return file
 
 

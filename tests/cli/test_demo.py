@@ -42,7 +42,7 @@ def test_all_by_webhook(tmp_path: Path) -> None:
 def test_some_by_poll(tmp_path: Path) -> None:
     """What loses its webhook is resolved by poll, and the models of an earlier demo stay."""
     (tmp_path / "avatars/demo-1").mkdir(parents=True)
-    out, _ = told("--webhook-loss", "0.5", "--count", "12", "--json", cwd=tmp_path)
+    out, _ = told("--small-models", "--webhook-loss", "0.5", "--count", "12", "--json", cwd=tmp_path)
     *models, end = records(out)
     assert {"poll", "webhook"} == {model["resolved_by"] for model in models}
     assert "avatars/demo-2" == end["folder"]
@@ -51,7 +51,7 @@ def test_some_by_poll(tmp_path: Path) -> None:
 def test_table(tmp_path: Path) -> None:
     """People get a table, a line that sums it up, and a hint; a folder that they name is used again."""
     for _ in range(2):
-        out, _ = told("--count", "2", "--out", "models", "--model-size", "400000", cwd=tmp_path)
+        out, _ = told("--count", "2", "--out", "models", "--small-models", "--model-size", "2000000", cwd=tmp_path)
     heading, *rows, blank, end, hint = out.splitlines()
     assert ["avatar", "by", "took", "polls", "size", "file"] == heading.split()
     assert ["model-1.glb", "model-2.glb"] == [row.split()[-1] for row in rows]
@@ -67,7 +67,7 @@ def test_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_ctrl_c(tmp_path: Path, moment: str) -> None:
     """Whenever Ctrl-C comes, there is no traceback and no warning."""
-    with process("demo", "--model-size", "3000000", cwd=tmp_path) as demo:
+    with process("demo", "--small-models", "--model-size", "3000000", cwd=tmp_path) as demo:
         read_until(demo.stderr, moment)
         code, out, err = interrupt(demo)
     assert (130, "", "avaturn: interrupted") == (code, out, err[-1])
@@ -77,7 +77,7 @@ def test_ctrl_c(tmp_path: Path, moment: str) -> None:
 def test_demo_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The story blocks its loop nowhere."""
     monkeypatch.chdir(tmp_path)
-    done = avaturn("demo", "--count", "1", "--webhook-loss", "1", "--seed", "3")
+    done = avaturn("demo", "--small-models", "--count", "1", "--webhook-loss", "1", "--seed", "3")
     assert 0 == done.exit_code, done.stderr
     assert "1 by poll" in done.stdout
 
