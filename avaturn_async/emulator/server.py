@@ -89,8 +89,8 @@ class Emulator:
             timing=Timing() if timing is None else timing,
             faults=Faults() if faults is None else faults,
         )
-        self.token = token or f"emulator-{hashlib.sha256(f'token/{seed}'.encode()).hexdigest()[:32]}"
-        self.catalogue = catalogue or Catalogue()
+        self.token: str = token or f"emulator-{hashlib.sha256(f'token/{seed}'.encode()).hexdigest()[:32]}"
+        self.catalogue: Catalogue = catalogue or Catalogue()
         self.deliveries: deque[Delivery] = deque(maxlen=LOG)
         """The latest ten thousand webhooks: received, refused or lost."""
         self._log = RequestLog()

@@ -166,7 +166,7 @@ def _tagged(tag: str, members: Mapping[str, Check]) -> Check:
 
 # The contract's schemas.
 
-uuid = _string(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "uuid_parsing")
+uuid: Check = _string(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "uuid_parsing")
 _text = _string()
 _plain_slot = _record({"id": uuid})
 _rgb_slot = _record({"id": uuid}, {"color": _nullable(_string("#[0-9a-fA-F]{6}"))})

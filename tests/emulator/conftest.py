@@ -25,7 +25,7 @@ async def caller(emulator: Emulator) -> AsyncIterator[Caller]:
 
 @pytest.fixture
 async def receiver(emulator: Emulator) -> AsyncIterator[Receiver]:
-    """Run a receiver and tell the emulator of it."""
+    """Run a receiver of the emulator's webhooks."""
     async with Receiver() as running:
         emulator.webhook_url = running.url
         yield running
