@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -25,11 +26,6 @@ def _seconds_or_zero(instance: Any, attribute: attrs.Attribute[Any], value: floa
 def _number(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{_name(instance, attribute)} must be a number, not {value!r}")
-
-
-def _flag(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{_name(instance, attribute)} must be True or False, not {value!r}")
 
 
 def _count(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
@@ -90,25 +86,30 @@ class RetryPolicy:
 
 @attrs.frozen(kw_only=True)
 class PollPolicy:
-    """When a pending job is looked at again.
+    """When a pending job is polled.
+
+    The delays grow exponentially. For a job older than ``cap / 0.15`` seconds they are 15 % of its age, at most 15
+    seconds, or `cap` if that is longer. Polls of one job are at least 0.5 seconds apart, or `first` if that is less.
 
     Attributes:
-        first: seconds from the job's creation to the first look.
+        first: seconds from the job's creation to the first poll.
         factor: each delay is this many times the one before.
-        cap: seconds that a delay never exceeds, before its jitter.
-        jitter: the share of each delay by which it is spread at random, either way.
-        first_with_webhooks: seconds to the first look, and the least delay, while webhooks are seen to resolve jobs.
-        learn: whether a client that saw how long a few jobs took looks at the next ones when the quick ones of those
-            were over, and then at intervals that suit them. `first` is the least delay then, `cap` the longest, and
-            `factor` has no use.
+        cap: the longest delay in seconds, before its jitter.
+        jitter: the share of each delay over which it is spread at random: 0.1 is 5 % either way.
+        first_with_webhooks: the shortest delay in seconds while this client's jobs are resolved by webhooks.
+        wait: a tenacity wait strategy, or another callable from a ``RetryCallState`` to seconds, that replaces all of
+            the above. The state has the number of requests so far, the time of the job's creation on the loop's
+            clock, and the last outcome, which is a status or an exception.
     """
 
-    first: float = attrs.field(default=1.0, validator=_seconds)
-    factor: float = attrs.field(default=1.6, validator=_factor)
-    cap: float = attrs.field(default=15.0, validator=_seconds)
+    first: float = attrs.field(default=2.0, validator=_seconds)
+    factor: float = attrs.field(default=1.5, validator=_factor)
+    cap: float = attrs.field(default=6.0, validator=_seconds)
     jitter: float = attrs.field(default=0.1, validator=_share)
     first_with_webhooks: float = attrs.field(default=15.0, validator=_seconds)
-    learn: bool = attrs.field(default=True, validator=_flag)
+    wait: Callable[[Any], float] | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.is_callable())
+    )
 
 
 @attrs.frozen

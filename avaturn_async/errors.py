@@ -254,14 +254,29 @@ class WaitTimeoutError(WaitError, TimeoutError):
     """The deadline of this awaiter passed; the remote job goes on.
 
     Attributes:
-        timeout: seconds that the awaiter gave.
-        status: the job's status as last seen.
+        timeout: seconds that the awaiter waited.
+        status: the job's status when it was last seen.
+        webhooks: number of webhooks for the job that came during the wait.
+        polls: number of polls since the job's creation.
+        request_id: X-Request-Id of the last poll's response, or None.
     """
 
-    def __init__(self, message: str, *, timeout: float, status: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        timeout: float,
+        status: str,
+        webhooks: int = 0,
+        polls: int = 0,
+        request_id: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.timeout = timeout
         self.status = status
+        self.webhooks = webhooks
+        self.polls = polls
+        self.request_id = request_id
 
 
 class JobFailedError(WaitError):

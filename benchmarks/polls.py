@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 from avaturn_async.config import PollPolicy
-from avaturn_async.pending.polling import Pace, WebhookEvidence
+from avaturn_async.pending.polling import PollSchedule, WebhookHealth
 
 from .kit import Row, at_most, show
 
@@ -56,9 +56,6 @@ class Policy(Protocol):
     def next_delay(self, looks: int, elapsed: float) -> float:
         """Return the seconds to the next read of an export that was read so often, and is so many seconds old."""
 
-    def ended(self, duration: float, pending: float) -> None:
-        """Learn that an export was seen to be over at an age, and to be pending at another one, 0 if never."""
-
 
 class Every:
     """A read in even intervals."""
@@ -70,28 +67,19 @@ class Every:
         """Return the interval."""
         return self._seconds
 
-    def ended(self, duration: float, pending: float) -> None:
-        """Learn nothing."""
 
-
-class Paced:
-    """The SDK's pace with its defaults, of a client that no webhook reaches."""
+class Scheduled:
+    """The SDK's schedule with its defaults, of a client that no webhook reaches."""
 
     def __init__(self, rng: random.Random) -> None:
-        self._evidence = WebhookEvidence()
-        self._pace = Pace(PollPolicy(), self._evidence, rng)
+        self._schedule = PollSchedule(PollPolicy(), WebhookHealth(), rng)
 
     def next_delay(self, looks: int, elapsed: float) -> float:
-        """Return the pace's delay."""
-        return self._pace.delay(looks, age=elapsed, kind="export")
-
-    def ended(self, duration: float, pending: float) -> None:
-        """Learn of it, and that no webhook told it."""
-        self._evidence.note(by_webhook=False)
-        self._pace.ended("export", seen=duration, pending=pending)
+        """Return the schedule's delay."""
+        return self._schedule.delay(looks + 1, "pending", started=0.0, now=elapsed)
 
 
-POLICIES: dict[str, Callable[[random.Random], Policy]] = {"SDK": Paced}
+POLICIES: dict[str, Callable[[random.Random], Policy]] = {"SDK": Scheduled}
 """What is held against a read every 2 s."""
 
 
@@ -116,7 +104,6 @@ class _Job:
     created: float
     duration: float
     looks: int = 0
-    pending: float = 0.0
 
 
 def run() -> list[Row]:
@@ -166,10 +153,8 @@ def simulate(policy: Policy, durations: Sequence[float]) -> Cost:
         now, _, job = heapq.heappop(looks)
         reads, job.looks, age = reads + 1, job.looks + 1, now - job.created
         if age < job.duration - 1e-6:  # sums of floats fall short of whole numbers
-            job.pending = age
             plan(now, job)
             continue
-        policy.ended(age, job.pending)
         ages.append(age)
         delays.append(age - job.duration)
         for duration in itertools.islice(left, 1):

@@ -20,7 +20,7 @@ OR_ZERO = [(RetryPolicy, "base"), (RetryPolicy, "cap"), (RetryPolicy, "retry_aft
     [
         (Timeouts(), {"connect": 5, "total": 30, "upload": 300}),
         (RetryPolicy(), {"attempts": 3, "base": 0.5, "cap": 8, "retry_after_cap": 60}),
-        (PollPolicy(), {"first": 1, "factor": 1.6, "cap": 15, "jitter": 0.1, "first_with_webhooks": 15, "learn": True}),
+        (PollPolicy(), {"first": 2, "factor": 1.5, "cap": 6, "jitter": 0.1, "first_with_webhooks": 15, "wait": None}),
         (RateLimit(5), {"requests": 5, "per_seconds": 1}),
         (RateLimit(5, 60), {"requests": 5, "per_seconds": 60}),
     ],
@@ -84,8 +84,8 @@ def test_jitter_is_a_share(value: float) -> None:
         PollPolicy(jitter=value)
 
 
-@pytest.mark.parametrize("value", [1, None, "no"])
-def test_learning_is_wanted_or_not(value: Any) -> None:
-    """Nothing else makes sense, and it says so."""
-    with pytest.raises(TypeError, match=r"PollPolicy\.learn must be True or False"):
-        PollPolicy(learn=value)
+@pytest.mark.parametrize("value", [1, "no"])
+def test_a_wait_strategy_is_callable(value: Any) -> None:
+    """Anything else is refused when the policy is made."""
+    with pytest.raises(TypeError, match=r"'wait' must be callable"):
+        PollPolicy(wait=value)

@@ -80,7 +80,7 @@ async def test_early_events_are_not_lost() -> None:
 
 
 async def test_failures_are_told_by_webhook() -> None:
-    """A failed export and a failed render end their waits without a read."""
+    """A failed export is confirmed by one poll; a failed render, which nothing reads, by none."""
     async with wired() as (avaturn, client, _):
         avatar_id = await ready_avatar(avaturn, client)
         avaturn.faults = Faults(job_failures=1)
@@ -89,7 +89,7 @@ async def test_failures_are_told_by_webhook() -> None:
         assert "webhook" == caught.value.resolved_by
         with pytest.raises(JobFailedError):
             await client.renders.create_and_wait(avatar_id)
-        assert 1 == avaturn.counts["create_export"]
+        assert 2 == avaturn.counts["create_export"]
 
 
 async def test_a_stale_failure_of_an_older_version_ends_nothing() -> None:

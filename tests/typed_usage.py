@@ -27,7 +27,7 @@ async def usage(client: AvaturnClient, avatar_id: UUID) -> None:
     assert_type(scan.user_id, str)
     export = assert_type(await client.exports.create(avatar_id), av.PendingExport)
     model = assert_type(await export.wait(timeout=None), av.Export)
-    assert_type(export.status, av.RenderStatus | av.ScanStatus)
+    assert_type(export.status, av.RenderStatus)
     assert_type(await client.exports.create_and_wait(avatar_id, timeout=60), av.Export)
     assert_type(client.exports.resume(export.resume_token), av.PendingExport)
     got = assert_type(await model.download("avatar.glb"), av.Download)

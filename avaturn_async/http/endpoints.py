@@ -88,15 +88,17 @@ def create_avatar(request: NewAvatarRequest) -> ApiRequest:
     return ApiRequest(method="POST", path=f"{_ROOT}/avatars/new", body=codec.dumps(request), repeatable=False)
 
 
-def get_customization(avatar_id: UUID) -> ApiRequest:
+def get_customization(avatar_id: UUID, *, attempts: int | None = None) -> ApiRequest:
     """GET avatars/{id}/customization."""
-    return ApiRequest(method="GET", path=f"{_ROOT}/avatars/{avatar_id}/customization")
+    return ApiRequest(method="GET", path=f"{_ROOT}/avatars/{avatar_id}/customization", attempts=attempts)
 
 
-def set_customization(avatar_id: UUID, customization: ExternalAvatarCustomization) -> ApiRequest:
+def set_customization(
+    avatar_id: UUID, customization: ExternalAvatarCustomization, *, attempts: int | None = None
+) -> ApiRequest:
     """PUT avatars/{id}/customization."""
     path = f"{_ROOT}/avatars/{avatar_id}/customization"
-    return ApiRequest(method="PUT", path=path, body=codec.dumps(customization))
+    return ApiRequest(method="PUT", path=path, body=codec.dumps(customization), attempts=attempts)
 
 
 def create_render(avatar_id: UUID, scene: str, image_format: str) -> ApiRequest:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
+from uuid import UUID
 
+from ..errors import AvaturnError, WaitError
 from ..http import codec, endpoints
 from ..models import AvatarListItem, AvatarReadyWebhook, ExternalAvatarCustomization, ScanStatus
-from .base import NotYetError, Pending
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from ..webhooks.mailbox import Delivery
-    from .context import PendingContext
-    from .results import ResolvedBy
+from ..webhooks.events import Event
+from .base import Pending
+from .context import PendingContext
+from .race import Reaction
+from .results import ResolvedBy
 
 __all__ = ["PendingAvatar"]
 
@@ -22,10 +20,15 @@ __all__ = ["PendingAvatar"]
 class PendingAvatar(Pending[AvatarListItem]):
     """An avatar whose photos are being processed; await it for its `AvatarListItem`.
 
-    It is read from the list of its user's avatars. A customization given at its making is set before the wait ends.
+    It is polled by reading the list of its user's avatars. If it was given a customization, that is set once the scan
+    is ready, before the wait ends.
+
+    Attributes:
+        avatar_id: the avatar.
+        user_id: its user.
     """
 
-    __slots__ = ("_customization", "_customizing", "user_id")
+    __slots__ = ("_customization", "_customizing", "_may_be_customized", "user_id")
 
     _kind = "avatar"
     _noun = "scan"
@@ -39,54 +42,72 @@ class PendingAvatar(Pending[AvatarListItem]):
         user_id: str,
         *,
         customization: ExternalAvatarCustomization | None = None,
-        **state: Any,
+        position: str | None = None,
+        created_at: float | None = None,
     ) -> None:
-        super().__init__(context, avatar_id, **state)
+        """Make the handle of a scan that begins now or, with `created_at`, began elsewhere."""
+        super().__init__(context, avatar_id, ScanStatus.PENDING, position=position, created_at=created_at)
         self.user_id = user_id
         self._customization = customization
-        self._customizing = asyncio.Lock()
+        self._customizing = None if customization is None else context.customizing(avatar_id)
+        self._may_be_customized = created_at is not None
+
+    @property
+    def status(self) -> ScanStatus:
+        """The scan's status when it was last seen."""
+        return cast("ScanStatus", self._status)
 
     def _token_fields(self) -> dict[str, Any]:
         wanted = self._customization
         return {"user_id": self.user_id, "customization": None if wanted is None else codec.unstructure(wanted)}
 
-    async def _read(self, cause: ResolvedBy) -> None:
-        item = await self._find()
-        if self.done():
+    async def _poll(self, cause: ResolvedBy) -> None:
+        request = endpoints.list_avatars(self.user_id, include_not_ready=True, attempts=1)
+        response = await self._context.transport.request(request)
+        self._request_id = response.headers.get("X-Request-Id")
+        items = codec.load(response.body, list[AvatarListItem])
+        item = next((item for item in items if item.id == self.avatar_id), None)
+        if item is None:
+            raise WaitError(f"avatar {self.avatar_id} is not in the list of its user's avatars")
+        if self._outcome is not None:  # by an event, while this response was on its way
             return
-        self.status = item.status
+        self._status = item.status
         if item.status is ScanStatus.FAILED:
             self._settle_failed(cause)
         elif item.status is ScanStatus.READY:
-            await self._customize()
+            if self._customizing is not None:
+                async with self._customizing:
+                    await self._customize()
             self._settle(item, cause)
 
-    async def _find(self) -> AvatarListItem:
-        answer = await self._context.transport.request(
-            endpoints.list_avatars(self.user_id, include_not_ready=True, attempts=1)
-        )
-        for item in codec.load(answer.body, list[AvatarListItem]):
-            if item.id == self.avatar_id:
-                return item
-        raise NotYetError(f"avatar {self.avatar_id} is not among the avatars of its user")
-
     async def _customize(self) -> None:
-        """Set the customization once, whoever asks: each PUT makes a new version."""
-        async with self._customizing:
-            if self._customization is not None:
-                await self._context.transport.request(endpoints.set_customization(self.avatar_id, self._customization))
-                self._customization = None
-
-    def _accept(self, delivery: Delivery) -> None:
-        event = delivery.event
-        if not isinstance(event, AvatarReadyWebhook):
+        """Set the customization, unless it is set already: each PUT may make a new version of the avatar."""
+        wanted = self._customization
+        if wanted is None or (self._may_be_customized and await self._is_customized(wanted)):
+            self._customization = None
             return
+        self._may_be_customized = True  # from now on, even if this fails
+        await self._context.transport.request(endpoints.set_customization(self.avatar_id, wanted, attempts=1))
+        self._customization = None
+
+    async def _is_customized(self, wanted: ExternalAvatarCustomization) -> bool:
+        try:
+            response = await self._context.transport.request(endpoints.get_customization(self.avatar_id, attempts=1))
+            return codec.load(response.body, ExternalAvatarCustomization) == wanted
+        except AvaturnError:
+            return False
+
+    def _on_event(self, event: Event, *, newer: bool) -> Reaction:
+        if not isinstance(event, AvatarReadyWebhook) or event.avatar_id != self.avatar_id:
+            return None  # from a faulty mailbox
+        if event.user_id not in (None, self.user_id):
+            return None
         if event.status is ScanStatus.FAILED:
-            self._on_failed_event()
-        elif event.status is not None and event.status is not ScanStatus.READY:
-            self._wake_look()
-        elif self._context.confirm or self._customization is not None or not self._anchored:
-            self._confirm()
-        else:
-            self.status = ScanStatus.READY
-            self._settle(AvatarListItem(id=self.avatar_id, status=ScanStatus.READY), "webhook")
+            return "check failure"
+        if event.status not in (None, ScanStatus.READY):
+            return "poll"
+        if self._context.confirm or not newer or self._customization is not None:
+            return "confirm"
+        self._status = ScanStatus.READY
+        self._settle(AvatarListItem(id=self.avatar_id, status=ScanStatus.READY), "webhook")
+        return None

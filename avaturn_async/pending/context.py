@@ -1,44 +1,58 @@
-"""What all waits of one client share: its transport, its mailbox, its policies, and the list of who waits."""
+"""State shared by all pending objects of a client."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakValueDictionary
 
 import attrs
 
 from ..config import PollPolicy
-from ..errors import AvaturnError, ClientClosedError, TransportError, WaitError
+from ..errors import ClientClosedError, TransportError, WaitError
 from ..http import codec, endpoints
 from ..models import NewExportResponse, RenderStatus
-from .polling import HintBudget, Pace, WebhookEvidence
-from .timetable import Timetable
+from .polling import PollSchedule, UnauthenticatedLimiter, WebhookHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from contextvars import Context
     from uuid import UUID
 
     from ..downloads.downloader import Downloader
     from ..http.transport import Transport
     from ..webhooks.mailbox import Mailbox
 
-__all__ = ["PendingContext"]
+__all__ = ["PendingContext", "as_timeout"]
 
 logger = logging.getLogger(__name__)
 
 
-class _Waiting(Protocol):
-    def fail(self, error: Exception) -> None: ...
+#: A year: the largest timeout in seconds; some event loops overflow on larger ones.
+_LONGEST_TIMEOUT = 366 * 86_400.0
+
+
+def as_timeout(timeout: object) -> float | None:
+    """Return a timeout in seconds, or None for none; a ValueError or TypeError says what is wrong with it."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, str | bytes | bool) or not hasattr(timeout, "__float__"):
+        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r:.80}")
+    seconds = float(timeout)
+    if not seconds <= _LONGEST_TIMEOUT:
+        raise ValueError(f"timeout must be at most {_LONGEST_TIMEOUT:.0f} seconds, or None, not {timeout!r:.80}")
+    return seconds
+
+
+class _Wait(Protocol):
+    def finish(self, error: Exception) -> None: ...
 
 
 @attrs.define(kw_only=True, eq=False)
 class PendingContext:
-    """The shared part of a client's pending objects.
+    """The transport, mailbox, settings and running waits that a client's pending objects share.
 
-    At most `most_polls` of them look at once by their schedule: however many wait, their users' own calls and what a
-    webhook woke find a connection, where there is more than one.
+    At most `most_polls` scheduled polls run at once, so that the user's own calls, and polls that an event triggered,
+    find a free connection however many jobs are awaited.
     """
 
     transport: Transport
@@ -47,81 +61,75 @@ class PendingContext:
     mailbox: Mailbox | None = None
     authenticated: bool = True
     confirm: bool = True
-    wait_timeout: float | None = 900
+    wait_timeout: float | None = attrs.field(default=900, converter=as_timeout)
     most_polls: int = 33
-    evidence: WebhookEvidence = attrs.field(factory=WebhookEvidence)
-    hints: HintBudget = attrs.field(factory=HintBudget)
-    timetable: Timetable = attrs.field(init=False, factory=Timetable)
-    polling: asyncio.Semaphore = attrs.field(init=False)
-    pace: Pace = attrs.field(init=False)
-    armed: set[_Waiting] = attrs.field(init=False, factory=set)
-    _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
+    health: WebhookHealth = attrs.field(init=False, factory=WebhookHealth)
+    limiter: UnauthenticatedLimiter = attrs.field(init=False, factory=UnauthenticatedLimiter)
+    schedule: PollSchedule = attrs.field(init=False)
+    scheduled_polls: asyncio.Semaphore = attrs.field(init=False)
+    active: set[_Wait] = attrs.field(init=False, factory=set)
+    tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
+    _customizing: WeakValueDictionary[UUID, asyncio.Lock] = attrs.field(init=False, factory=WeakValueDictionary)
     _closed: bool = attrs.field(init=False, default=False)
-    _mailbox_lost: bool = attrs.field(init=False, default=False)
+    _mailbox_failed: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self.pace = Pace(self.policy, self.evidence)
-        self.polling = asyncio.Semaphore(self.most_polls)
+        self.schedule = PollSchedule(self.policy, self.health)
+        self.scheduled_polls = asyncio.Semaphore(self.most_polls)
 
     def check_open(self) -> asyncio.AbstractEventLoop:
-        """Return the running loop, or raise ClientClosedError or WrongLoopError."""
+        """Return the running loop.
+
+        Raises:
+            ClientClosedError: the client is closed.
+            WrongLoopError: the client was first used on another loop.
+        """
         if self._closed:
             raise ClientClosedError("the client is closed")
         return self.transport.check_loop()
 
     async def position(self, key: str) -> str | None:
-        """Return the key's position in the mailbox, or None where there is no mailbox or its store can't be reached."""
+        """Return the id of the key's last delivery, or None without a mailbox or if it fails."""
         if self.mailbox is None:
             return None
         try:
             position = await self.mailbox.position(key)
-        except (AvaturnError, OSError) as error:
-            self._told_of(error)
+            if not isinstance(position, str):
+                raise TypeError(f"position() returned {type(position).__name__}")  # noqa: TRY301 - as any other failure
+        except Exception as error:  # noqa: BLE001 - a mailbox may be the user's own
+            self.mailbox_fails(error)
             return None
-        self._mailbox_lost = False
+        self.mailbox_works()
         return position
 
-    def _told_of(self, error: Exception) -> None:
-        """Warn once for each time that the mailbox is lost, unless it says so itself."""
-        logged = isinstance(error, TransportError)  # by the mailbox
-        if not logged and not self._mailbox_lost:
-            logger.warning("the mailbox can't be read (%s); waiting goes on by polling", type(error).__name__)
-        self._mailbox_lost = True
+    def mailbox_fails(self, error: BaseException) -> None:
+        """Warn about a failure of the mailbox, once for each outage, unless the mailbox does so itself."""
+        if not self._mailbox_failed and not isinstance(error, TransportError):
+            logger.warning("the mailbox failed (%s); jobs are polled until it works again", type(error).__name__)
+        self._mailbox_failed = True
+
+    def mailbox_works(self) -> None:
+        """Note that the mailbox answered: its next failure is a new outage."""
+        self._mailbox_failed = False
+
+    def customizing(self, avatar_id: UUID) -> asyncio.Lock:
+        """Return the lock under which the customization of an avatar is set, the same for all its pending objects."""
+        return self._customizing.setdefault(avatar_id, asyncio.Lock())
 
     async def fresh_url(self, avatar_id: UUID) -> str:
-        """Ask for an export's link again; here, so that a result need not keep alive the pending that it came from."""
-        answer = await self.transport.request(endpoints.create_export(avatar_id))
-        state = codec.load(answer.body, NewExportResponse)
+        """Request a new link of a finished export; here, so that results do not keep their pending objects alive."""
+        response = await self.transport.request(endpoints.create_export(avatar_id))
+        state = codec.load(response.body, NewExportResponse)
         if state.status is RenderStatus.READY and state.url:
             return state.url
         raise WaitError(f"the export of avatar {avatar_id} has no url any more: it is {state.status}; export it again")
 
-    def spawn(self, work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
-        """Run `work`, which calls `ended` itself, in a task that `aclose` ends and that is cancelled by `cancel` alone.
-
-        A callback for each task that ends would be a turn of the loop for each look.
-        """
-        task = asyncio.get_running_loop().create_task(work, context=context)
-        if not task.done():  # as it is where tasks begin at once
-            self._tasks.add(task)
-        return task
-
-    def ended(self, task: asyncio.Task[Any] | None) -> None:
-        """Forget a task that is about to end."""
-        if task is not None:
-            self._tasks.discard(task)
-
-    def cancel(self, task: asyncio.Task[None]) -> None:
-        """Cancel a task; if it has not begun, it never will, and can't say that it ended."""
-        task.add_done_callback(self._tasks.discard)
-        task.cancel()
-
     async def aclose(self) -> None:
-        """End every wait with ClientClosedError, and every read."""
+        """End every wait with ClientClosedError, and every poll."""
         self._closed = True
-        for waiting in tuple(self.armed):
-            waiting.fail(ClientClosedError("the client was closed while this was awaited; the remote job goes on"))
-        tasks = tuple(self._tasks)
+        for race in tuple(self.active):
+            race.finish(ClientClosedError("the client was closed during this wait; the job goes on at Avaturn"))
+        tasks = tuple(self.tasks)
         for task in tasks:
             task.cancel()
         if tasks:

@@ -2,69 +2,88 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import cast
+from uuid import UUID
 
+from ..errors import WaitError
 from ..http import codec, endpoints
 from ..models import ExportReadyWebhook, NewExportResponse, RenderStatus
-from .base import NotYetError, Pending
+from ..webhooks.events import Event
+from .base import Pending
+from .context import PendingContext
+from .race import Reaction
 from .results import Export, ResolvedBy
-
-if TYPE_CHECKING:
-    from ..webhooks.mailbox import Delivery
 
 __all__ = ["PendingExport"]
 
 
 class PendingExport(Pending[Export]):
-    """An export that goes on at Avaturn; await it for an `Export`.
+    """An export in progress at Avaturn; await it for its `Export`.
 
-    It is read by repeating POST exports/new, which is idempotent for one version of an avatar (contract).
+    It is polled by repeating POST exports/new, which is idempotent for one version of an avatar (contract).
     """
 
     __slots__ = ()
 
     _kind = "export"
     _noun = "export"
+    _polls_restart = True
 
-    def update_from(self, state: NewExportResponse, by: ResolvedBy) -> None:
-        """Take in what exports/new answered."""
-        if self.done():  # an answer that comes late does not take the end back
+    def __init__(
+        self,
+        context: PendingContext,
+        avatar_id: UUID,
+        created: NewExportResponse | None = None,
+        *,
+        position: str | None = None,
+        created_at: float | None = None,
+    ) -> None:
+        """Make the handle of an export from the response that created it, or for one created at an earlier time."""
+        status = RenderStatus.PENDING if created is None else created.status
+        super().__init__(context, avatar_id, status, position=position, created_at=created_at)
+        if created is not None and (created.url or status is not RenderStatus.READY):
+            self._update_from(created, "create")
+
+    @property
+    def status(self) -> RenderStatus:
+        """The export's status when it was last seen."""
+        return cast("RenderStatus", self._status)
+
+    async def _poll(self, cause: ResolvedBy) -> None:
+        response = await self._context.transport.request(endpoints.create_export(self.avatar_id, attempts=1))
+        self._request_id = response.headers.get("X-Request-Id")
+        self._update_from(codec.load(response.body, NewExportResponse), cause)
+
+    def _update_from(self, state: NewExportResponse, by: ResolvedBy) -> None:
+        if self._outcome is not None:  # by an event, while this response was on its way
             return
-        self.status = state.status
+        self._status = state.status
         if state.status is RenderStatus.FAILED:
             self._settle_failed(by)
         elif state.status is RenderStatus.READY:
             if not state.url:
-                raise NotYetError(f"{self} is said to be ready, but without a url")
+                raise WaitError(f"{self} is reported ready without a url")
             self._settle(self._export(state.url, by), by)
 
-    async def _read(self, cause: ResolvedBy) -> None:
-        self.update_from(await self._ask(), cause)
-
-    async def _ask(self) -> NewExportResponse:
-        answer = await self._context.transport.request(endpoints.create_export(self.avatar_id, attempts=1))
-        return codec.load(answer.body, NewExportResponse)
-
-    def _accept(self, delivery: Delivery) -> None:
-        event = delivery.event
-        if not isinstance(event, ExportReadyWebhook):
-            return
+    def _on_event(self, event: Event, *, newer: bool) -> Reaction:
+        if not isinstance(event, ExportReadyWebhook) or event.avatar_id != self.avatar_id:
+            return None  # from a faulty mailbox
         if event.status is RenderStatus.FAILED:
-            self._on_failed_event()
-        elif event.status is not RenderStatus.READY:
-            self._wake_look()
-        elif event.export_url and self._anchored and not self._context.confirm:
-            self.status = event.status
-            self._settle(self._export(event.export_url, "webhook"), "webhook")
-        else:
-            self._confirm()
+            return "check failure"
+        if event.status is not RenderStatus.READY:
+            return "poll"
+        if self._context.confirm or not newer or not event.export_url:
+            return "confirm"
+        self._status = event.status
+        self._settle(self._export(event.export_url, "webhook"), "webhook")
+        return None
 
     def _export(self, url: str, by: ResolvedBy) -> Export:
         return Export(
             avatar_id=self.avatar_id,
             url=url,
             resolved_by=by,
-            waited=self._waited(),
+            waited=self._age(),
             polls=self._polls,
             downloader=self._context.downloader,
             source=self._context,

@@ -1,170 +1,128 @@
-"""Say when a pending job is looked at again, and how far webhooks are to be relied on."""
+"""When a job is polled: the schedule, whether webhooks arrive, and a limit on unauthenticated events."""
 
 from __future__ import annotations
 
 import random
-import time
-from collections import OrderedDict, defaultdict, deque
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
 
-from tenacity import RetryCallState, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, wait_exponential
+from tenacity.wait import wait_base
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-
     from ..config import PollPolicy
 
-__all__ = ["CONFIRM_DELAYS", "Durations", "HintBudget", "Pace", "WebhookEvidence"]
+__all__ = ["PollSchedule", "UnauthenticatedLimiter", "WebhookHealth"]
 
-#: Seconds to further looks where an authenticated event says ready and the API still says pending.
-CONFIRM_DELAYS = (0.5, 1.0, 2.0)
+#: Seconds between the starts of two polls of one job.
+_SPACING: Final = 0.5
+#: A job older than `cap / _AGE_SHARE` seconds is polled every `_AGE_SHARE` of its age ...
+_AGE_SHARE: Final = 0.15
+#: ... but at least this often, in seconds.
+_LONGEST_DELAY: Final = 15.0
+#: Bound in seconds for the delays of a user's strategy: event loops overflow on larger ones.
+_LONGEST_CUSTOM_DELAY: Final = 86_400.0
 
 
-class WebhookEvidence:
-    """Whether webhooks are seen to resolve this client's jobs: a moving share of the last few results."""
+class WebhookHealth:
+    """Whether webhooks resolve this client's jobs: a moving average over the results.
 
-    __slots__ = ("_share",)
+    Attributes:
+        working: whether they resolved more than half of the recent jobs.
+    """
 
-    WEIGHT = 0.2
+    __slots__ = ("_share", "working")
+
+    WEIGHT: Final = 0.2
 
     def __init__(self) -> None:
         self._share = 0.0
+        self.working = False
 
-    def note(self, *, by_webhook: bool) -> None:
-        """Take one more result into account."""
+    def record(self, *, by_webhook: bool) -> None:
+        """Count one more resolved job."""
         self._share += self.WEIGHT * (by_webhook - self._share)
-
-    @property
-    def working(self) -> bool:
-        """Say whether more than half of the results came by webhook lately."""
-        return self._share > 0.5
+        self.working = self._share > 0.5
 
 
-class Durations:
-    """How long the jobs of one kind took lately, as far as this client could tell."""
+class PollSchedule:
+    """The delays between polls, from the tenacity strategy of a `PollPolicy`.
 
-    __slots__ = ("_ranked", "_recent")
-
-    KEPT = 64
-    ENOUGH = 5
-    QUICK = 0.15
-    #: Where already the first look sees a job over, how much of its age it is taken to have needed.
-    UNSEEN = 0.85
-
-    def __init__(self) -> None:
-        self._recent: deque[float] = deque(maxlen=self.KEPT)
-        self._ranked: list[float] = []  # put in order when somebody asks
-
-    def note(self, *, seen: float, pending: float) -> None:
-        """Take one more job into account, over when it was `seen` and not yet when it was last seen `pending`."""
-        self._recent.append((seen + pending) / 2 if pending else seen * self.UNSEEN)
-        self._ranked = []
-
-    @property
-    def soonest(self) -> float | None:
-        """Seconds in which the quick ones were over, up to the 15th percentile; None while too few are known."""
-        known = len(self._recent)
-        return self._in_order()[int(self.QUICK * known)] if known >= self.ENOUGH else None
-
-    @property
-    def typical(self) -> float:
-        """Their median, in seconds."""
-        return self._in_order()[len(self._recent) // 2]
-
-    def _in_order(self) -> list[float]:
-        if not self._ranked:
-            self._ranked = sorted(self._recent)
-        return self._ranked
-
-
-class Pace:
-    """The delays between looks, with jitter: by tenacity's exponential strategy, or by what was learned.
-
-    The figures of what is learned were chosen by simulation of constant, log-normal, bimodal, heavy-tailed and recorded
-    durations (benchmarks/polls.py): beside a look every 2 s they cost less than half of the looks, and a tenth more of
-    waiting at the most.
+    Attributes:
+        spacing: seconds that two polls of one job are always apart.
     """
 
-    __slots__ = ("_delays", "_durations", "_evidence", "_policy", "_quick", "_random", "_slow", "_state")
+    def __init__(self, policy: PollPolicy, health: WebhookHealth, rng: random.Random | None = None) -> None:
+        self._wait = policy.wait or _DefaultWait(policy, health, rng or random.Random())
+        self._retrying = AsyncRetrying()
+        self.spacing = min(_SPACING, policy.first)
 
-    #: Between two looks at a job that may be over: the share of its age, or of the typical age if that is more.
-    AGEING = 0.15
-    #: Looks up to which the exponential delays are remembered.
-    MANY = 1000
-
-    def __init__(self, policy: PollPolicy, evidence: WebhookEvidence, rng: random.Random | None = None) -> None:
-        slow = policy.first_with_webhooks
-        self._quick = wait_exponential(multiplier=policy.first, exp_base=policy.factor, max=policy.cap)
-        self._slow = wait_exponential(multiplier=slow, exp_base=policy.factor, max=max(policy.cap, slow))
-        self._policy = policy
-        self._evidence = evidence
-        self._durations: defaultdict[str, Durations] = defaultdict(Durations)
-        self._random = rng or random.Random()
-        self._delays: dict[tuple[bool, int], float] = {}  # what the strategies said: asking them costs ten times that
-        self._state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]  # all that strategies read is its number
-
-    def delay(self, looks: int, *, age: float = 0.0, kind: str = "", misses: int = 0) -> float:
-        """Return the seconds until the next look at a job.
+    def delay(self, attempt: int, outcome: object, *, started: float, now: float) -> float:
+        """Return the seconds until the next poll.
 
         Args:
-            looks: how often it was looked at.
-            age: its age in seconds.
-            kind: what kind of job it is.
-            misses: how many of the last looks in a row failed: the delay is never less than after so many looks.
+            attempt: number of requests so far, counting the one that created the job.
+            outcome: what the last of them brought: the job's status, or an exception.
+            started: time of the job's creation on the loop's clock.
+            now: time of the last outcome on the loop's clock.
+
+        Raises:
+            ValueError: the user's strategy returned something else than a number of seconds.
         """
-        swing = 2 * self._random.random() - 1
-        return self._middle(looks, age, kind, misses) * (1 + self._policy.jitter * swing)
-
-    def ended(self, kind: str, *, seen: float, pending: float) -> None:
-        """Learn at what ages in seconds a job of this kind was first seen to be over, and last to be pending."""
-        self._durations[kind].note(seen=seen, pending=pending)
-
-    def _middle(self, looks: int, age: float, kind: str, misses: int) -> float:
-        working = self._evidence.working
-        if working or not self._policy.learn:
-            return self._exponential(looks, working)
-        learned = self._durations[kind]
-        soonest = learned.soonest
-        if soonest is None:
-            return self._exponential(looks, working)
-        step = self.AGEING * max(age, learned.typical)
-        least = self._exponential(misses, working) if misses else self._policy.first
-        return min(self._policy.cap, max(least, soonest - age, step))
-
-    def _exponential(self, looks: int, working: bool) -> float:
-        delay = self._delays.get((working, looks))
-        if delay is None:
-            self._state.attempt_number = looks + 1
-            delay = (self._slow if working else self._quick)(self._state)
-            if looks < self.MANY:
-                self._delays[working, looks] = delay
-        return delay
+        state = RetryCallState(self._retrying, None, (), {})
+        state.attempt_number, state.start_time = attempt, started
+        if isinstance(outcome, BaseException):
+            state.set_exception((type(outcome), outcome, outcome.__traceback__))
+        else:
+            state.set_result(outcome)
+        state.outcome_timestamp = now
+        delay: Any = self._wait(state)
+        if not isinstance(delay, int | float) or not delay >= 0:
+            raise ValueError(f"PollPolicy.wait must return a number of seconds from 0, not {delay!r:.80}")
+        return min(delay, _LONGEST_CUSTOM_DELAY)
 
 
-class HintBudget:
-    """Bound the reads that unauthenticated events can cause: one a key in 5 s, ten a second in all."""
+class _DefaultWait(wait_base):
+    """Exponential delays that follow the job's age later on, and slow ones while webhooks work."""
 
-    __slots__ = ("_clock", "_last", "_recent")
+    def __init__(self, policy: PollPolicy, health: WebhookHealth, rng: random.Random) -> None:
+        self._policy = policy
+        self._health = health
+        self._random = rng
+        self._exponential = wait_exponential(multiplier=policy.first, exp_base=policy.factor, max=policy.cap)
 
-    EVERY = 5.0
-    A_SECOND = 10
+    def __call__(self, retry_state: RetryCallState) -> float:
+        policy = self._policy
+        delay = self._exponential(retry_state)
+        aged = _AGE_SHARE * (retry_state.seconds_since_start or 0.0)
+        if aged > policy.cap:
+            delay = min(aged, max(policy.cap, _LONGEST_DELAY))
+        if self._health.working:
+            delay = max(delay, policy.first_with_webhooks)
+        return delay * self._random.uniform(1 - policy.jitter / 2, 1 + policy.jitter / 2)
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._last: OrderedDict[Hashable, float] = OrderedDict()
+
+class UnauthenticatedLimiter:
+    """Limits the polls that unauthenticated events trigger: anyone can send any number of them."""
+
+    __slots__ = ("_last", "_recent")
+
+    #: Seconds between two such polls of one key.
+    PER_KEY: Final = 5.0
+    #: Such polls a second, of all keys.
+    PER_SECOND: Final = 10
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[str, float] = OrderedDict()
         self._recent: list[float] = []
 
-    def take(self, key: Hashable) -> bool:
-        """Say whether a hint for `key` may cause a read now, and count it if so."""
-        now = self._clock()
-        self._forget(now)
-        if key in self._last or len(self._recent) >= self.A_SECOND:
+    def allow(self, key: str, now: float) -> bool:
+        """Return whether an event of `key` may trigger a poll `now`, in seconds; count it if so."""
+        while self._last and next(iter(self._last.values())) <= now - self.PER_KEY:
+            self._last.popitem(last=False)
+        self._recent = [moment for moment in self._recent if moment > now - 1]
+        if key in self._last or len(self._recent) >= self.PER_SECOND:
             return False
         self._last[key] = now
         self._recent.append(now)
         return True
-
-    def _forget(self, now: float) -> None:
-        while self._last and next(iter(self._last.values())) <= now - self.EVERY:
-            self._last.popitem(last=False)
-        self._recent = [moment for moment in self._recent if moment > now - 1]

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn, cast
+from uuid import UUID
 
-from ..errors import ResponseFormatError
+from ..errors import ResponseFormatError, WebhooksRequiredError
 from ..models import RenderReadyWebhook, RenderResult, RenderStatus
-from .base import Pending, Status
+from ..webhooks.events import Event
+from .base import Pending
+from .context import PendingContext
+from .race import Reaction
 from .results import Render, ResolvedBy
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from ..webhooks.mailbox import Delivery
-    from .context import PendingContext
 
 __all__ = ["PendingRender"]
 
 
 class PendingRender(Pending[Render]):
-    """A render that goes on at Avaturn; await it for a `Render`.
+    """A render in progress at Avaturn; await it for its `Render`.
 
-    No endpoint reads a render (contract), so its end is told by an authenticated webhook alone, by the render's id.
+    No endpoint reads a render (contract), so only an authenticated webhook with the render's id resolves it.
+
+    Attributes:
+        id: the rendering task.
+        avatar_id: the avatar.
     """
 
     __slots__ = ("id",)
@@ -32,9 +34,29 @@ class PendingRender(Pending[Render]):
 
     id: UUID
 
-    def __init__(self, context: PendingContext, avatar_id: UUID, render_id: UUID, **state: Any) -> None:
-        super().__init__(context, avatar_id, position="", **state)
+    def __init__(
+        self,
+        context: PendingContext,
+        avatar_id: UUID,
+        render_id: UUID,
+        created: RenderResult | None = None,
+        *,
+        created_at: float | None = None,
+    ) -> None:
+        """Make the handle of a render from the response that created it, or for one created at an earlier time."""
+        super().__init__(context, avatar_id, RenderStatus.PENDING, position="", created_at=created_at)
         self.id = render_id
+        if created is not None:
+            self._update(created.status, created.render_url, "create")
+
+    @property
+    def status(self) -> RenderStatus:
+        """The render's status when it was last seen."""
+        return cast("RenderStatus", self._status)
+
+    async def refresh(self) -> NoReturn:
+        """Raise TypeError: the API has no endpoint that reads a render."""
+        raise TypeError("a render can't be refreshed: the API has no endpoint that reads one; await it")
 
     @property
     def _key(self) -> str:
@@ -43,37 +65,34 @@ class PendingRender(Pending[Render]):
     def _token_fields(self) -> dict[str, Any]:
         return {"id": str(self.id)}
 
-    async def refresh(self) -> Status:
-        """Raise TypeError: the API has no endpoint that reads a render."""
-        raise TypeError("a render can't be refreshed: the API has no endpoint that reads one; await it")
+    def _check_webhooks(self) -> None:
+        if self._context.mailbox is None or not self._context.authenticated:
+            raise WebhooksRequiredError(
+                f"{self} can only be awaited by a client with an authenticated webhooks= receiver or mailbox: "
+                "the API has no endpoint that reads a render"
+            )
 
-    async def _read(self, cause: ResolvedBy) -> None:
+    async def _poll(self, cause: ResolvedBy) -> NoReturn:
         await self.refresh()
 
-    def update_from(self, state: RenderResult, by: ResolvedBy) -> None:
-        """Take in what renders/new answered."""
-        self._end(state.status, state.render_url, by)
+    def _on_event(self, event: Event, *, newer: bool) -> Reaction:
+        if isinstance(event, RenderReadyWebhook) and (event.id, event.avatar_id) == (self.id, self.avatar_id):
+            self._update(event.status, event.render_url, "webhook")
+        return None
 
-    def _accept(self, delivery: Delivery) -> None:
-        event = delivery.event
-        if isinstance(event, RenderReadyWebhook) and event.id == self.id:
-            self._end(event.status, event.render_url, "webhook")
-
-    def _end(self, status: RenderStatus, url: str | None, by: ResolvedBy) -> None:
-        self.status = status
+    def _update(self, status: RenderStatus, url: str | None, by: ResolvedBy) -> None:
+        self._status = status
         if status is RenderStatus.FAILED:
             self._settle_failed(by)
         elif status is RenderStatus.READY and url:
-            self._settle(self._render(url, by), by)
+            render = Render(
+                id=self.id,
+                avatar_id=self.avatar_id,
+                url=url,
+                resolved_by=by,
+                waited=self._age(),
+                downloader=self._context.downloader,
+            )
+            self._settle(render, by)
         elif status is RenderStatus.READY and by == "webhook":
             self._settle(ResponseFormatError(f"{self} is ready, but its webhook has no url", where="$.render_url"), by)
-
-    def _render(self, url: str, by: ResolvedBy) -> Render:
-        return Render(
-            id=self.id,
-            avatar_id=self.avatar_id,
-            url=url,
-            resolved_by=by,
-            waited=self._waited(),
-            downloader=self._context.downloader,
-        )

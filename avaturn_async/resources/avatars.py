@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from uuid import UUID
 
 import aiohttp
 
@@ -14,17 +15,12 @@ from ..models import (
     NewAvatarRequest,
     NewAvatarResponse,
     PhotoUpload,
-    ScanStatus,
     as_uuid,
 )
 from ..pending.avatar import PendingAvatar
+from ..pending.context import PendingContext
 from ..pending.resume_token import read_token
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from ..pending.context import PendingContext
-    from .photos import Photos
+from .photos import Photos
 
 __all__ = ["Avatars"]
 
@@ -95,15 +91,23 @@ class Avatars:
             made.avatar_id,
             user_id,
             customization=customization,
-            status=ScanStatus.PENDING,
             position=position,
         )
 
-    def pending(self, user_id: str, avatar_id: str | UUID) -> PendingAvatar:
-        """Return the pending object of an avatar made elsewhere, such as in a session; await it for the scan's end."""
-        return PendingAvatar(
-            self._context, as_uuid(avatar_id, "avatar_id"), user_id, status=ScanStatus.PENDING, look_now=True
-        )
+    def pending(
+        self, user_id: str, avatar_id: str | UUID, *, customization: ExternalAvatarCustomization | None = None
+    ) -> PendingAvatar:
+        """Return the scan of an avatar that was created elsewhere; nothing is sent until it is awaited.
+
+        Args:
+            user_id: the avatar's user.
+            avatar_id: the avatar.
+            customization: as for `create_from_photos`; set once the scan is ready unless the avatar has it already.
+        """
+        if customization is not None:
+            _check(customization)
+        avatar = as_uuid(avatar_id, "avatar_id")
+        return PendingAvatar(self._context, avatar, user_id, customization=customization, created_at=time.time())
 
     def resume(self, token: str) -> PendingAvatar:
         """Return the pending avatar of a resume token; nothing is sent until it is awaited.
@@ -119,7 +123,6 @@ class Avatars:
             as_uuid(fields.get("avatar_id", ""), "the token's avatar_id"),
             str(fields.get("user_id", "")),
             customization=None if wanted is None else _customization_of(wanted),
-            status=ScanStatus.PENDING,
             position=fields.get("position"),
             created_at=fields["created"],
         )

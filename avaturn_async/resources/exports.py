@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from ..config import CLIENT_DEFAULT, ClientDefault
 from ..http import codec, endpoints
-from ..models import NewExportResponse, RenderStatus, as_uuid
-from ..pending.base import NotYetError
+from ..models import NewExportResponse, as_uuid
+from ..pending.context import PendingContext
 from ..pending.export import PendingExport
+from ..pending.results import Export
 from ..pending.resume_token import read_token
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
-    from uuid import UUID
-
     from ..batch.export_batch import ExportBatch
     from ..batch.ids import AvatarIds
     from ..batch.report import BatchProgress
-    from ..pending.context import PendingContext
-    from ..pending.results import Export
 
 __all__ = ["Exports"]
 
@@ -34,29 +32,23 @@ class Exports:
         self._context = context
 
     async def create(self, avatar_id: str | UUID) -> PendingExport:
-        """Start the export of an avatar as it is now, or join the one that goes on; await what this returns.
+        """Start the export of an avatar in its current version, or join the one in progress.
 
-        It is idempotent for one version of an avatar (contract), so it is repeated on any passing failure. For an
-        avatar made by direct upload it is undefined until its customization is set.
+        The request is idempotent for one version of an avatar (contract), so it is retried on transient failures. For
+        an avatar made by direct upload it is undefined until a customization is set (contract).
+
+        Returns:
+            the export in progress, to be awaited for its result.
         """
-        avatar = as_uuid(avatar_id, "avatar_id")
-        context = self._context
-        position = None
-        if context.mailbox is not None:  # where no event comes, there is none to be told from others
-            position = await context.position(f"export:{avatar}")
-        answer = await context.transport.request(endpoints.create_export(avatar))
-        state = codec.load(answer.body, NewExportResponse)
-        pending = PendingExport(context, avatar, status=state.status, position=position)
-        try:  # noqa: SIM105 - each create comes through here, and a context manager would cost more than this
-            pending.update_from(state, "create")
-        except NotYetError:  # ready without a url: the wait looks again
-            pass
-        return pending
+        avatar, context = as_uuid(avatar_id, "avatar_id"), self._context
+        position = await context.position(f"export:{avatar}")  # before the request: an event may beat its response
+        response = await context.transport.request(endpoints.create_export(avatar))
+        return PendingExport(context, avatar, codec.load(response.body, NewExportResponse), position=position)
 
     async def create_and_wait(
         self, avatar_id: str | UUID, *, timeout: float | ClientDefault | None = CLIENT_DEFAULT
     ) -> Export:
-        """Create an export and wait for it; `timeout` in seconds is that of the wait."""
+        """Create an export and wait for its result, for `timeout` seconds."""
         return await (await self.create(avatar_id)).wait(timeout=timeout)
 
     def batch(
@@ -115,17 +107,16 @@ class Exports:
         )
 
     def resume(self, token: str) -> PendingExport:
-        """Return the pending export of a resume token; nothing is sent until it is awaited.
+        """Return the export in progress of a resume token; nothing is sent until it is awaited.
 
         Raises:
             ConfigurationError: the token belongs to another base_url.
-            ValueError: it is no token of an export.
+            ValueError: it is not the resume token of an export.
         """
         fields = read_token(token, kind="export", base_url=self._context.transport.base_url)
         return PendingExport(
             self._context,
             as_uuid(fields.get("avatar_id", ""), "the token's avatar_id"),
-            status=RenderStatus.PENDING,
             position=fields.get("position"),
             created_at=fields["created"],
         )

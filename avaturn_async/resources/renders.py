@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal, get_args
+import time
+from typing import Literal, get_args
+from uuid import UUID
 
 from ..config import CLIENT_DEFAULT, ClientDefault
 from ..http import codec, endpoints
-from ..models import RenderResult, RenderStatus, as_uuid
+from ..models import RenderResult, as_uuid
+from ..pending.context import PendingContext
 from ..pending.render import PendingRender
+from ..pending.results import Render
 from ..pending.resume_token import read_token
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from ..pending.context import PendingContext
-    from ..pending.results import Render
 
 __all__ = ["ImageFormat", "Renders"]
 
@@ -35,9 +33,9 @@ class Renders:
     async def create(
         self, avatar_id: str | UUID, scene: str = "common/preview", *, format: ImageFormat = "jpg"
     ) -> PendingRender:
-        """Start a render; await what this returns, which needs a client with webhooks=.
+        """Start a render. To await it, the client needs ``webhooks=``.
 
-        Every call starts a new task (contract), so it is sent again only while nothing was sent, or on 429 and 503.
+        Each request starts a new task (contract), so it is retried only if nothing was sent, or on 429 and 503.
 
         Args:
             avatar_id: the avatar.
@@ -45,11 +43,10 @@ class Renders:
             format: ``jpg``, ``png`` or ``webp``.
         """
         avatar = as_uuid(avatar_id, "avatar_id")
-        answer = await self._context.transport.request(endpoints.create_render(avatar, _scene(scene), _format(format)))
-        state = codec.load(answer.body, RenderResult)
-        pending = PendingRender(self._context, avatar, state.id, status=state.status)
-        pending.update_from(state, "create")
-        return pending
+        request = endpoints.create_render(avatar, _scene(scene), _format(format))
+        response = await self._context.transport.request(request)
+        created = codec.load(response.body, RenderResult)
+        return PendingRender(self._context, avatar, created.id, created)
 
     async def create_and_wait(
         self,
@@ -59,22 +56,31 @@ class Renders:
         format: ImageFormat = "jpg",
         timeout: float | ClientDefault | None = CLIENT_DEFAULT,
     ) -> Render:
-        """Create a render and wait for it; `timeout` in seconds is that of the wait."""
+        """Create a render and wait for its result, for `timeout` seconds."""
         return await (await self.create(avatar_id, scene, format=format)).wait(timeout=timeout)
 
+    def pending(self, avatar_id: str | UUID, render_id: str | UUID) -> PendingRender:
+        """Return the render in progress with an id that was stored; nothing is sent.
+
+        Its event is found as long as the mailbox keeps it, 15 minutes by default.
+        """
+        avatar, render = as_uuid(avatar_id, "avatar_id"), as_uuid(render_id, "render_id")
+        return PendingRender(self._context, avatar, render, created_at=time.time())
+
     def resume(self, token: str) -> PendingRender:
-        """Return the pending render of a resume token; its event is found for as long as the mailbox keeps it.
+        """Return the render in progress of a resume token; nothing is sent.
+
+        Its event is found as long as the mailbox keeps it, 15 minutes by default.
 
         Raises:
             ConfigurationError: the token belongs to another base_url.
-            ValueError: it is no token of a render.
+            ValueError: it is not the resume token of a render.
         """
         fields = read_token(token, kind="render", base_url=self._context.transport.base_url)
         return PendingRender(
             self._context,
             as_uuid(fields.get("avatar_id", ""), "the token's avatar_id"),
             as_uuid(fields.get("id", ""), "the token's id"),
-            status=RenderStatus.PENDING,
             created_at=fields["created"],
         )
 

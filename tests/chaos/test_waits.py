@@ -49,7 +49,7 @@ async def test_every_wait_ends_once_with_the_right_url() -> None:
             check(models, avatars)  # type: ignore[arg-type]
             assert len(ended) == len(set(ended)) == count
             assert {"webhook", "poll"} <= {model.resolved_by for model in models}
-            assert not client._context.armed
+            assert not client._context.active
             await avaturn.settled()
 
 

@@ -1,186 +1,156 @@
-"""When a pending job is looked at again, and how far webhooks are relied on."""
+"""The schedule of polls, the health of webhooks, and the limit on unauthenticated events."""
 
 from __future__ import annotations
 
+import math
 import random
-from uuid import uuid4
 
 import pytest
 from hypothesis import given, strategies as st
+from tenacity import RetryCallState, wait_chain, wait_fixed, wait_none
 
-from avaturn_async import PollPolicy
-from avaturn_async.pending.polling import HintBudget, Pace, WebhookEvidence
+from avaturn_async import PollPolicy, ServerError
+from avaturn_async.pending.polling import PollSchedule, UnauthenticatedLimiter, WebhookHealth
 
-STEADY = PollPolicy(first=1, factor=2, cap=10, jitter=0, first_with_webhooks=20)
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Return what it shows."""
-        return self.now
+STEADY = PollPolicy(first=1, factor=2, cap=8, jitter=0, first_with_webhooks=15)
 
 
-@pytest.fixture
-def clock() -> Clock:
-    """Give a clock."""
-    return Clock()
+def delays(policy: PollPolicy, count: int, health: WebhookHealth | None = None) -> list[float]:
+    """Return the first delays of a job that is polled as the policy says."""
+    schedule, age, found = PollSchedule(policy, health or WebhookHealth()), 0.0, []
+    for attempt in range(1, count + 1):
+        found.append(schedule.delay(attempt, "pending", started=100.0, now=100.0 + age))
+        age += found[-1]
+    return found
 
 
-def working() -> WebhookEvidence:
-    """Return the evidence of webhooks that have just resolved a few jobs."""
-    evidence = WebhookEvidence()
+def working() -> WebhookHealth:
+    """Return the health of webhooks that resolve every job."""
+    health = WebhookHealth()
     for _ in range(10):
-        evidence.note(by_webhook=True)
-    return evidence
+        health.record(by_webhook=True)
+    return health
 
 
-def test_polls_back_off_to_the_cap() -> None:
-    """Each delay is so many times the one before, up to the cap."""
-    pace = Pace(STEADY, WebhookEvidence())
-    assert [1, 2, 4, 8, 10, 10] == [pace.delay(looks) for looks in range(6)]
+def test_delays_grow_to_the_cap() -> None:
+    """They are those of tenacity's exponential strategy."""
+    assert [1, 2, 4, 8, 8, 8] == delays(STEADY, 6)
 
 
-def test_polls_are_slow_while_webhooks_work() -> None:
-    """Then even the first look is far away, and none comes sooner."""
-    pace = Pace(STEADY, working())
-    assert [20, 20, 20] == [pace.delay(looks) for looks in range(3)]
+def test_the_default_policy() -> None:
+    """The delays that benchmarks/polls.py measures."""
+    assert [2, 3, 4.5, 6, 6, 6] == delays(PollPolicy(jitter=0), 6)
 
 
-def test_polls_are_quick_again_once_webhooks_stop() -> None:
-    """The same pace changes with the evidence."""
-    evidence = working()
-    pace = Pace(STEADY, evidence)
+@pytest.mark.parametrize(("age", "delay"), [(39, 6), (41, 6.15), (80, 12), (101, 15), (10_000, 15)])
+def test_old_jobs_are_polled_by_their_age(age: float, delay: float) -> None:
+    """Beyond cap / 0.15 seconds every 15 % of it, at most every 15 s."""
+    schedule = PollSchedule(PollPolicy(jitter=0), WebhookHealth())
+    assert delay == pytest.approx(schedule.delay(20, "pending", started=7.0, now=7.0 + age))
+
+
+def test_a_cap_above_15_s_is_kept() -> None:
+    """The age never makes polls more frequent than the cap."""
+    schedule = PollSchedule(PollPolicy(cap=60, jitter=0), WebhookHealth())
+    assert 60 == schedule.delay(1000, "pending", started=0.0, now=10_000.0)
+
+
+def test_delays_are_slow_while_webhooks_work() -> None:
+    """The first and all others, while the policy has shorter ones."""
+    assert [15, 15, 15] == delays(STEADY, 3, working())
+
+
+def test_large_numbers_of_attempts_do_not_overflow() -> None:
+    """A job that is polled for weeks."""
+    assert 15 == PollSchedule(STEADY, WebhookHealth()).delay(10_000_000, "pending", started=0.0, now=1e9)
+
+
+@given(st.integers(1, 100), st.floats(0, 0.99), st.integers())
+def test_jitter_spreads_the_delay(attempt: int, jitter: float, seed: int) -> None:
+    """Over that share of it, and evenly on both sides."""
+    policy = PollPolicy(first=2, factor=1.5, cap=6, jitter=jitter)
+    delay = PollSchedule(policy, WebhookHealth(), random.Random(seed)).delay(attempt, "pending", started=0.0, now=0.0)
+    middle = min(6, 2 * 1.5 ** (attempt - 1))
+    assert middle * (1 - jitter / 2) - 1e-9 <= delay <= middle * (1 + jitter / 2) + 1e-9
+
+
+@pytest.mark.parametrize(("first", "spacing"), [(2, 0.5), (0.5, 0.5), (0.02, 0.02)])
+def test_spacing(first: float, spacing: float) -> None:
+    """Polls are half a second apart unless the policy begins with less."""
+    assert spacing == PollSchedule(PollPolicy(first=first), WebhookHealth()).spacing
+
+
+def test_tenacity_strategies_decide_instead() -> None:
+    """Also while webhooks work, and combined as tenacity combines them."""
+    policy = PollPolicy(wait=wait_chain(wait_fixed(1), wait_fixed(2)) + wait_none())
+    assert [1, 2, 2] == delays(policy, 3, working())
+
+
+def test_a_strategy_gets_a_genuine_state() -> None:
+    """Number of the attempt, start and age on the loop's clock, and the last outcome."""
+    seen: list[RetryCallState] = []
+
+    def strategy(state: RetryCallState) -> float:
+        seen.append(state)
+        return 1
+
+    schedule, error = PollSchedule(PollPolicy(wait=strategy), WebhookHealth()), ServerError("500", status_code=500)
+    schedule.delay(1, "pending", started=50.0, now=50.0)
+    schedule.delay(3, error, started=50.0, now=57.0)
+    first, second = seen
+    assert (1, 50.0, 0.0) == (first.attempt_number, first.start_time, first.seconds_since_start)
+    assert (3, 50.0, 7.0) == (second.attempt_number, second.start_time, second.seconds_since_start)
+    assert first.outcome is not None
+    assert second.outcome is not None
+    assert ("pending", 1) == (first.outcome.result(), first.outcome.attempt_number)
+    assert (True, error, 3) == (second.outcome.failed, second.outcome.exception(), second.outcome.attempt_number)
+    assert "returned pending" in repr(first)
+
+
+@pytest.mark.parametrize("value", [math.nan, -1, None, "1"], ids=repr)
+def test_nonsense_from_a_strategy_is_refused(value: object) -> None:
+    """A timer must not get it."""
+    schedule = PollSchedule(PollPolicy(wait=lambda _: value), WebhookHealth())  # type: ignore[arg-type,return-value]
+    with pytest.raises(ValueError, match=r"PollPolicy\.wait must return a number of seconds"):
+        schedule.delay(1, "pending", started=0.0, now=0.0)
+
+
+@pytest.mark.parametrize("value", [1e308, math.inf])
+def test_a_strategy_s_delay_is_bounded(value: float) -> None:
+    """Timers overflow on larger ones."""
+    schedule = PollSchedule(PollPolicy(wait=lambda _: value), WebhookHealth())
+    assert 86_400 == schedule.delay(1, "pending", started=0.0, now=0.0)
+
+
+def test_webhooks_work_once_they_resolve_most_jobs() -> None:
+    """A few are needed to believe it, and a few others to doubt it."""
+    health = WebhookHealth()
+    by_webhook = [health.record(by_webhook=True) or health.working for _ in range(6)]
+    by_poll = [health.record(by_webhook=False) or health.working for _ in range(6)]
+    assert (False, True) == (by_webhook[0], by_webhook[-1])
+    assert (True, False) == (by_poll[0], by_poll[-1])
+    assert (sorted(by_webhook), sorted(by_poll, reverse=True)) == (by_webhook, by_poll)
+
+
+def test_a_key_gets_one_poll_in_five_seconds() -> None:
+    """However many unauthenticated events come."""
+    limiter = UnauthenticatedLimiter()
+    allowed = [tenth / 10 for tenth in range(120) if limiter.allow("export:a", tenth / 10)]
+    assert [0, 5, 10] == allowed
+
+
+def test_all_keys_together_get_ten_polls_in_a_second() -> None:
+    """In any second, not only in those of the clock."""
+    limiter = UnauthenticatedLimiter()
+    allowed = [moment for moment in (n / 1000 for n in range(3000)) if limiter.allow(f"export:{moment}", moment)]
+    assert 30 == len(allowed)
+    assert all(later - earlier >= 1 for earlier, later in zip(allowed, allowed[10:], strict=False))
+
+
+def test_refused_events_are_not_remembered() -> None:
+    """The memory is bounded by what was allowed."""
+    limiter = UnauthenticatedLimiter()
     for _ in range(10):
-        evidence.note(by_webhook=False)
-    assert 1 == pace.delay(0)
-
-
-def test_the_cap_holds_after_many_looks() -> None:
-    """A wait of days does not overflow."""
-    assert 10 == Pace(STEADY, WebhookEvidence()).delay(100_000)
-
-
-@given(st.integers(0, 50), st.floats(0, 0.99), st.integers())
-def test_jitter_spreads_either_way(looks: int, jitter: float, seed: int) -> None:
-    """A delay is never further from its middle than the policy says, and never nothing."""
-    policy = PollPolicy(first=1, factor=2, cap=10, jitter=jitter)
-    middle = min(2.0**looks, 10)
-    delay = Pace(policy, WebhookEvidence(), random.Random(seed)).delay(looks)
-    assert middle * (1 - jitter) <= delay <= middle * (1 + jitter)
-    assert delay > 0
-
-
-def learned(*ends: tuple[float, float], policy: PollPolicy = STEADY) -> Pace:
-    """Return the pace of a client that saw exports pending and then over at these ages."""
-    pace = Pace(policy, WebhookEvidence())
-    for pending, seen in ends:
-        pace.ended("export", seen=seen, pending=pending)
-    return pace
-
-
-def test_a_pace_is_learned() -> None:
-    """The first look comes when the quick jobs were over, later ones as the job ages."""
-    pace = learned(*[(7, 9)] * 3, *[(19, 21)] * 7)
-    assert [8, 3, 3, 4.5] == [pace.delay(9, age=age, kind="export") for age in (0, 8, 20, 30)]
-
-
-def test_a_few_jobs_teach_nothing() -> None:
-    """Nor do those of another kind."""
-    assert 1 == learned(*[(9, 11)] * 4).delay(0, kind="export")
-    assert 1 == learned(*[(9, 11)] * 5).delay(0, kind="avatar")
-    assert 10 == learned(*[(9, 11)] * 5).delay(0, kind="export")
-
-
-def test_what_is_learned_is_bounded() -> None:
-    """By `first` for quick jobs, and by `cap` for slow ones."""
-    assert 1 == learned(*[(0.1, 0.2)] * 9).delay(0, kind="export")
-    assert [10, 10, 10] == [learned(*[(90, 110)] * 9).delay(0, age=age, kind="export") for age in (0, 10, 1000)]
-
-
-def test_what_is_learned_is_forgotten() -> None:
-    """Where jobs become quicker, looks come sooner, also where each first look comes too late to tell by how much."""
-    pace = learned(*[(90, 110)] * 200, policy=PollPolicy(jitter=0, cap=600))
-    for _ in range(200):
-        seen = pace.delay(0, kind="export")
-        pace.ended("export", seen=seen, pending=0)
-    assert pace.delay(0, kind="export") < 20
-
-
-def test_nothing_is_learned_where_that_is_not_wanted() -> None:
-    """Then the policy is all there is, and while webhooks work it is the slow one."""
-    assert 1 == learned(*[(9, 11)] * 9, policy=PollPolicy(jitter=0, learn=False)).delay(0, kind="export")
-    pace = Pace(STEADY, working())
-    for _ in range(9):
-        pace.ended("export", seen=9, pending=9)
-    assert 20 == pace.delay(0, kind="export")
-
-
-def test_jitter_differs() -> None:
-    """Two clients that start together do not stay together."""
-    pace = Pace(PollPolicy(jitter=0.5), WebhookEvidence(), random.Random(1))
-    assert 10 == len({pace.delay(0) for _ in range(10)})
-
-
-def test_webhooks_are_not_relied_on_until_they_are_seen() -> None:
-    """A receiver that nothing reaches does not slow the polls."""
-    evidence = WebhookEvidence()
-    seen = []
-    for _ in range(5):
-        seen.append(evidence.working)
-        evidence.note(by_webhook=True)
-    assert [False, False, False, False, True] == seen
-
-
-def test_one_lost_webhook_changes_nothing() -> None:
-    """A few in a row do."""
-    evidence = working()
-    seen = []
-    for _ in range(4):
-        evidence.note(by_webhook=False)
-        seen.append(evidence.working)
-    assert [True, True, False, False] == seen
-
-
-def test_a_hint_a_key_in_five_seconds(clock: Clock) -> None:
-    """Who repeats a forged event causes no more than that."""
-    budget = HintBudget(clock)
-    taken = []
-    for _ in range(12):
-        taken.append(budget.take("export:a"))
-        clock.now += 1
-    assert [at % 5 == 0 for at in range(12)] == taken
-
-
-def test_ten_hints_a_second(clock: Clock) -> None:
-    """Whatever number of keys is guessed."""
-    budget = HintBudget(clock)
-    assert [True] * 10 + [False] * 90 == [budget.take(uuid4()) for _ in range(100)]
-    clock.now += 0.99
-    assert not budget.take("export:a")
-    clock.now += 0.01
-    assert budget.take("export:a")
-
-
-def test_a_refused_hint_is_not_counted(clock: Clock) -> None:
-    """A key that was refused for the others' sake may cause a read as soon as they are quiet."""
-    budget = HintBudget(clock)
-    for number in range(10):
-        budget.take(number)
-    assert not budget.take("export:a")
-    clock.now += 1
-    assert budget.take("export:a")
-
-
-def test_hints_take_no_memory(clock: Clock) -> None:
-    """What is remembered is bounded by the budget itself."""
-    budget = HintBudget(clock)
-    for number in range(1000):
-        budget.take(number)
-        clock.now += 0.05
-    assert len(budget._last) <= 50
-    assert len(budget._recent) <= 10
+        limiter.allow("export:a", 0.0)
+    assert limiter.allow("export:b", 0.0)
+    assert limiter.allow("export:a", 5.0)

@@ -7,33 +7,42 @@ import json
 import selectors
 import time
 from collections.abc import Callable, Coroutine
-from types import SimpleNamespace
 from typing import Any, TypeVar
-from unittest import mock
 from uuid import UUID
 
-from avaturn_async import PollPolicy
+from avaturn_async import ExportReadyWebhook, PollPolicy
 from avaturn_async.http.endpoints import ApiRequest
 from avaturn_async.http.responses import Response
-from avaturn_async.models import ExportReadyWebhook
 from avaturn_async.pending.context import PendingContext
 from avaturn_async.resources import Avatars, Exports, Renders
-from avaturn_async.webhooks import MemoryMailbox
 
 AVATAR = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00")
 RENDER = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f01")
 URL = "https://files.example/model.glb?signature=sesame"
 POLICY = PollPolicy(first=1, factor=2, cap=8, jitter=0, first_with_webhooks=15)
+NEVER = PollPolicy(first=1000, cap=1000, jitter=0)
+PENDING = {"status": "pending", "url": None}
+READY = {"status": "ready", "url": URL}
+FAILED = {"status": "failed", "url": None}
 
 T = TypeVar("T")
+Answer = dict[str, Any] | list[Any] | Exception
+Script = Callable[[ApiRequest], Answer]
 
 
 class _Selector(selectors.DefaultSelector):
+    """Polls files without waiting; the time that the loop would sleep passes at once."""
+
     def __init__(self) -> None:
         super().__init__()
         self.now = time.monotonic()
+        self.countdown = -1
+        self.interrupt: Callable[[], object] = lambda: None
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        if self.countdown == 0:
+            self.interrupt()
+        self.countdown -= 1
         ready = super().select(0)
         if not ready:
             if timeout is None:
@@ -49,36 +58,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = _Selector()
         super().__init__(self._virtual)
 
-        self._countdown = 0
-        self._interrupt: Callable[[], object] | None = None
-
     def time(self) -> float:
         return self._virtual.now
 
     def after_steps(self, steps: int, interrupt: Callable[[], object]) -> None:
         """Call `interrupt` between two iterations of the loop, `steps` iterations from now."""
-        self._countdown, self._interrupt = steps, interrupt
-
-    def _run_once(self) -> None:
-        if self._interrupt is not None:
-            if self._countdown <= 0:
-                interrupt, self._interrupt = self._interrupt, None
-                interrupt()
-            self._countdown -= 1
-        super()._run_once()  # type: ignore[misc]
+        self._virtual.countdown, self._virtual.interrupt = steps, interrupt
 
 
-def _now() -> float:
-    try:
-        return asyncio.get_running_loop().time()
-    except RuntimeError:
-        return time.monotonic()
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], *, task_factory: Any = None) -> T:
     """Run `work` in virtual time and check that it leaves no task."""
 
     async def checked() -> T:
+        asyncio.get_running_loop().set_task_factory(task_factory)
         try:
             return await work
         finally:
@@ -87,25 +79,22 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             left = asyncio.all_tasks() - {asyncio.current_task()}
             assert not left, left
 
-    clock = SimpleNamespace(monotonic=_now, time=_now)
-    with (
-        mock.patch("avaturn_async.pending.base.time", clock),
-        mock.patch("avaturn_async.pending.timetable.time", clock),
-        asyncio.Runner(loop_factory=VirtualLoop) as runner,
-    ):
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(checked())
 
 
-Say = Callable[[ApiRequest], "dict[str, Any] | list[Any] | Exception"]
+def now() -> float:
+    """Return the loop's time."""
+    return asyncio.get_running_loop().time()
 
 
 class ScriptedTransport:
-    """Answer each request by `say`, and remember when it came."""
+    """Answers each request from a script and records when it came."""
 
     base_url = "https://api.example"
 
-    def __init__(self, say: Say, latency: float = 0.0) -> None:
-        self.say = say
+    def __init__(self, script: Script, latency: float | None = 0.0) -> None:
+        self.script = script
         self.latency = latency
         self.requests: list[ApiRequest] = []
         self.times: list[float] = []
@@ -115,15 +104,16 @@ class ScriptedTransport:
         return asyncio.get_running_loop()
 
     async def request(self, call: ApiRequest) -> Response:
-        now = asyncio.get_running_loop().time()
-        self._started = now if self._started is None else self._started
+        self._started = now() if self._started is None else self._started
         self.requests.append(call)
-        self.times.append(round(now - self._started, 3))
-        await asyncio.sleep(self.latency)
-        said = self.say(call)
-        if isinstance(said, Exception):
-            raise said
-        return Response(status=200, body=json.dumps(said).encode(), headers={})
+        self.times.append(round(now() - self._started, 3))
+        if self.latency is not None:  # None: the response is there without a suspension
+            await asyncio.sleep(self.latency)
+        answer = self.script(call)
+        if isinstance(answer, Exception):
+            raise answer
+        headers = {"X-Request-Id": f"request-{len(self.requests)}"}
+        return Response(status=200, body=json.dumps(answer).encode(), headers=headers)
 
 
 class World:
@@ -131,21 +121,21 @@ class World:
 
     def __init__(
         self,
-        say: Say,
+        script: Script,
         *,
-        mailbox: MemoryMailbox | None = None,
-        latency: float = 0.0,
+        mailbox: Any = None,
+        latency: float | None = 0.0,
         policy: PollPolicy = POLICY,
-        **context: Any,
+        **options: Any,
     ) -> None:
-        self.transport = ScriptedTransport(say, latency)
+        self.transport = ScriptedTransport(script, latency)
         self.mailbox = mailbox
         self.context = PendingContext(
             transport=self.transport,  # type: ignore[arg-type]
             downloader=None,  # type: ignore[arg-type]
             policy=policy,
             mailbox=mailbox,
-            **context,
+            **options,
         )
         self.exports = Exports(self.context)
         self.renders = Renders(self.context)
@@ -153,26 +143,24 @@ class World:
 
     @property
     def times(self) -> list[float]:
+        """When requests came, in seconds since the first."""
         return self.transport.times
 
     @property
-    def reads(self) -> int:
+    def polls(self) -> int:
+        """How many requests came after the first."""
         return len(self.times) - 1
 
 
-def saying(*answers: dict[str, Any] | Exception) -> Say:
-    """Say these, one after the other, and the last one for ever."""
+def saying(*answers: Answer) -> Script:
+    """Return a script of these answers, one after the other, and the last one for ever."""
     left = list(answers)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
-PENDING = {"status": "pending", "url": None}
-READY = {"status": "ready", "url": URL}
-FAILED = {"status": "failed", "url": None}
-
-
-def export_event(status: str = "ready", url: str | None = URL) -> ExportReadyWebhook:
-    return ExportReadyWebhook(avatar_id=AVATAR, user_id="u", status=status, export_url=url)  # type: ignore[arg-type]
+def export_event(status: str = "ready", url: str | None = URL, avatar_id: UUID = AVATAR) -> ExportReadyWebhook:
+    """Return the event of an export."""
+    return ExportReadyWebhook(avatar_id=avatar_id, user_id="u", status=status, export_url=url)  # type: ignore[arg-type]
 
 
 async def after(seconds: float, work: Callable[[], Any]) -> None:

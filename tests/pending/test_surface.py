@@ -1,0 +1,79 @@
+"""What users see of pending objects."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import pkgutil
+import typing
+import weakref
+
+import pytest
+
+import avaturn_async
+from avaturn_async import AvaturnError, Pending, PendingAvatar, PendingExport, PendingRender
+from avaturn_async.resources import Avatars, Exports, Renders
+
+from .kit import AVATAR, PENDING, RENDER, World, run, saying
+
+COMMON = {"avatar_id", "done", "refresh", "result", "resume_token", "status", "wait"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ids"), [(Pending, set()), (PendingExport, set()), (PendingRender, {"id"}), (PendingAvatar, {"user_id"})]
+)
+def test_dir_shows_the_public_names_alone(kind: type[typing.Any], ids: set[str]) -> None:
+    """Those that the documentation names, and the ids."""
+    assert COMMON | ids == {name for name in dir(kind) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("kind", [Pending, PendingExport, PendingRender, PendingAvatar, Exports, Renders, Avatars])
+def test_annotations_can_be_resolved(kind: type[typing.Any]) -> None:
+    """As dependency injection and documentation tools do."""
+    typing.get_type_hints(kind)
+    for name in dir(kind):
+        member = getattr(kind, name)
+        target = member.fget if isinstance(member, property) else member
+        if not name.startswith("_") and callable(target) and name != "batch":
+            typing.get_type_hints(target)
+
+
+def test_every_error_is_exported() -> None:
+    """A class that can leave a public call can be caught by its name."""
+    for module in pkgutil.walk_packages(avaturn_async.__path__, "avaturn_async."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    kinds, found = [AvaturnError], set()
+    while kinds:
+        found.add(kinds[0].__name__)
+        kinds = [*kinds[1:], *kinds[0].__subclasses__()]
+    assert set() == found - set(avaturn_async.__all__)
+
+
+def test_text_names_the_job() -> None:
+    """In messages and on a prompt."""
+
+    async def story() -> None:
+        world = World(saying(PENDING))
+        export = await world.exports.create(AVATAR)
+        assert f"the export of avatar {AVATAR}" == str(export)
+        assert f"<PendingExport avatar_id={AVATAR} status=pending>" == repr(export)
+        assert f"the scan of avatar {AVATAR}" == str(world.avatars.pending("u", AVATAR))
+        assert f"the render of avatar {AVATAR}" == str(world.renders.pending(AVATAR, RENDER))
+
+    run(story())
+
+
+def test_a_dropped_pending_is_collected() -> None:
+    """Nothing keeps it: no registry, task or timer."""
+
+    async def story() -> None:
+        world = World(saying(PENDING))
+        export = await world.exports.create(AVATAR)
+        alive = weakref.ref(export)
+        del export
+        gc.collect()
+        assert alive() is None
+        assert not world.context.active
+
+    run(story())
