@@ -86,8 +86,9 @@ if TYPE_CHECKING:
     from .webhooks.mailbox import Delivery, Mailbox
     from .webhooks.memory import MemoryMailbox
     from .webhooks.postgres import PostgresMailbox
-    from .webhooks.receiver import Reply, WebhookReceiver
+    from .webhooks.receiver import WebhookReceiver
     from .webhooks.redis import RedisMailbox
+    from .webhooks.replies import Reply
     from .webhooks.verification import BasicAuth, PathSecret, Unauthenticated, Verifier
 
 # fmt: off
@@ -139,8 +140,9 @@ _HOMES = {
     "webhooks.mailbox": "Delivery Mailbox",
     "webhooks.memory": "MemoryMailbox",
     "webhooks.postgres": "PostgresMailbox",
-    "webhooks.receiver": "Reply WebhookReceiver",
+    "webhooks.receiver": "WebhookReceiver",
     "webhooks.redis": "RedisMailbox",
+    "webhooks.replies": "Reply",
     "webhooks.verification": "BasicAuth PathSecret Unauthenticated Verifier",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

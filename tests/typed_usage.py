@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 from uuid import UUID
 
 import avaturn_async as av
@@ -46,3 +46,38 @@ def errors(error: av.AvaturnError) -> None:
         assert_type(error.retry_after, float | None)
     if isinstance(error, av.GoneError):
         assert_type(error.asset_ids, tuple[UUID, ...])
+
+
+async def webhooks(receiver: av.WebhookReceiver) -> None:
+    """Register callbacks, and pass a webhook on by hand."""
+
+    @receiver.on("avatar.ready")
+    @receiver.on(av.AvatarReadyWebhook)
+    async def on_avatar(event: av.AvatarReadyWebhook) -> int:
+        return 1
+
+    @receiver.on("export.ready")
+    @receiver.on(av.ExportReadyWebhook)
+    async def on_export(event: av.ExportReadyWebhook) -> None: ...
+
+    @receiver.on("render.ready")
+    @receiver.on(av.RenderReadyWebhook)
+    async def on_render(event: av.RenderReadyWebhook) -> None: ...
+
+    @receiver.on("body.ready")
+    async def on_unknown(event: av.UnknownEvent) -> None: ...
+
+    @receiver.on("avatar.ready")
+    @receiver.on("export.ready")
+    async def on_any(event: av.Event) -> None: ...
+
+    assert_type(
+        await on_avatar(av.AvatarReadyWebhook(avatar_id=UUID(int=0))), int
+    )  # a decorated function keeps its type
+    receiver.on("avatar.ready")(on_export)  # type: ignore[type-var]
+    receiver.on(av.AvatarReadyWebhook)(on_export)  # type: ignore[type-var]
+    receiver.on(av.RenderReadyWebhook)(on_export)  # type: ignore[type-var]
+    receiver.on("export.ready")(print)  # type: ignore[type-var]
+    receiver.on(on_export)  # type: ignore[call-overload]
+    assert_type(await receiver.handle(b"", path="", headers={"a": "b"}), av.Reply)
+    assert_type(receiver.aws_lambda({})["statusCode"], Any)

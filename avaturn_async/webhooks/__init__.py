@@ -1,6 +1,6 @@
-"""Receive webhooks: events, their verification, the mailbox they are left in, and the receiver.
+"""Receive webhooks: events, their verification, mailboxes and the receiver.
 
-Importing this loads no web framework: the shells for aiohttp and ASGI are imported when they are first asked for.
+Importing this loads no web framework: the receiver imports a shell (aiohttp, ASGI, WSGI) when it is first used.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from .events import Event, UnknownEvent, key_of, parse_event
 from .mailbox import Delivery, Mailbox
 from .memory import MemoryMailbox
-from .receiver import Reply, WebhookReceiver
+from .receiver import WebhookReceiver
+from .replies import Reply
 from .verification import BasicAuth, PathSecret, Unauthenticated, Verifier
 
 __all__ = [

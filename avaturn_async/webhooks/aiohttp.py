@@ -2,109 +2,93 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from .accepted import AcceptedInApp
-from .receiver import ACCEPTED, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, UNREADABLE, Reply
-from .routing import TailRoute
-from .within import within
+from ..redact import Secret
+from .replies import COMPRESSED, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, UNREADABLE, Reply, is_encoded
 
 if TYPE_CHECKING:
-    from .receiver import WebhookReceiver
+    from .replies import Receiver
 
-__all__ = ["answer", "path_of", "routes", "setup"]
+__all__ = ["answer", "routes", "setup"]
 
 logger = logging.getLogger(__name__)
 
-#: Seconds in which a body must be there.
-BODY_TIMEOUT = 10.0
 
-
-def routes(receiver: WebhookReceiver, prefix: str) -> list[web.RouteDef]:
+def routes(receiver: Receiver, prefix: str) -> list[web.RouteDef]:
     """Return the routes of the webhook's url."""
     root = "/" + prefix.strip("/") if prefix.strip("/") else ""
 
-    async def handler(request: web.Request) -> web.StreamResponse:
-        receiver.bind_if_open()
-        return await answer(receiver, request, path_of(request), BODY_TIMEOUT)
+    async def handler(request: web.Request) -> web.Response:
+        receiver.bind(reopen=False)
+        response = await answer(receiver, request)
+        if response.status == COMPRESSED.status and not request.content.is_eof():
+            # aiohttp would go on to decode what it reads before it closes the connection.
+            await response.prepare(request)
+            await response.write_eof()
+            request.protocol.force_close()
+        return response
 
-    below: web.RouteDef = TailRoute("*", root + "/{tail:.*}", handler, {})
-    return [below, web.route("*", root, handler)] if root else [below]
+    return [web.route("*", path, handler) for path in (f"{root}/{{tail:.*}}", root) if path]
 
 
-def setup(receiver: WebhookReceiver, app: web.Application, prefix: str) -> None:
-    """Add the routes, and drain at the app's shutdown."""
+def setup(receiver: Receiver, app: web.Application, prefix: str) -> None:
+    """Add the routes, and drain callbacks when the app shuts down."""
 
-    async def started(_: web.Application) -> None:
+    async def start(_: web.Application) -> None:
         receiver.bind()
 
-    async def stopped(_: web.Application) -> None:
+    async def stop(_: web.Application) -> None:
         await receiver.aclose()
 
     app.add_routes(routes(receiver, prefix))
-    app.on_startup.append(started)
-    app.on_shutdown.append(stopped)
+    app.on_startup.append(start)
+    app.on_shutdown.append(stop)
 
 
-async def answer(
-    receiver: WebhookReceiver, request: web.BaseRequest, path: str, seconds: float, accepted: web.Response | None = None
-) -> web.Response:
-    """Read a request, bounded in size and time, and answer it; `accepted` is a 200 that is ready made."""
-    if request.method != "POST":
-        return _response(NOT_ALLOWED)
-    content = request.content
-    if content.is_eof() and content.exception() is None:  # as a rule it came whole, with the headers
-        body: bytes | Reply = content.read_nowait()
-    else:
-        body = await read(request, receiver.max_body, seconds)
+async def answer(receiver: Receiver, request: web.BaseRequest) -> web.Response:
+    """Read a request, bounded in size and time, and answer it; the connection closes unless its body was read."""
+    body = await _read(receiver, request)
     if isinstance(body, Reply):
-        return _last(body)
-    reply = await receiver.handle(body, path=path, headers=request.headers)
-    if reply is TOO_LARGE:
-        return _last(reply)
-    return accepted if reply is ACCEPTED and accepted is not None else _response(reply)
-
-
-def path_of(request: web.BaseRequest) -> str:
-    """Return the path; what needs no decoding is taken as it came, for a tenth of the time."""
-    raw = request.raw_path
-    plain = raw.startswith("/") and raw.isascii() and not ("%" in raw or "?" in raw or "#" in raw)
-    return raw if plain else request.path
-
-
-async def read(request: web.BaseRequest, most: int, seconds: float) -> bytes | Reply:
-    """Return the body, or the reply that refuses it."""
-    if request.content_length is not None and request.content_length > most:
-        return TOO_LARGE
-    try:
-        return await within(seconds, _read(request, most))
-    except TimeoutError:
-        return TOO_SLOW
-    except Exception as error:  # noqa: BLE001 - broken off or badly encoded: whichever, it is the sender's doing
-        logger.info("the body of a webhook can't be read: %s", type(error).__name__)
-        return UNREADABLE
-
-
-async def _read(request: web.BaseRequest, most: int) -> bytes | Reply:
-    parts, size = [], 0
-    while part := await request.content.readany():
-        parts.append(part)
-        size += len(part)
-        if size > most:
-            return TOO_LARGE
-    return b"".join(parts)
-
-
-def _last(reply: Reply) -> web.Response:
-    response = _response(reply)
-    response.force_close()
+        reply = body
+    else:
+        handling = receiver.handle(body, path=Secret(request.path), headers=request.headers)
+        reply = await handling
+    response = web.Response(status=reply.status, body=reply.body or None, headers=reply.headers)
+    if not request.content.is_eof():
+        response.force_close()
     return response
 
 
-def _response(reply: Reply) -> web.Response:
-    if reply is ACCEPTED:
-        return AcceptedInApp()
-    return web.Response(status=reply.status, body=reply.body, headers=reply.headers, content_type="text/plain")
+async def _read(receiver: Receiver, request: web.BaseRequest) -> bytes | Reply:
+    """Return the body, or the reply that refuses the request."""
+    length, content = request.content_length, request.content
+    if request.method != "POST":
+        return NOT_ALLOWED
+    if is_encoded(request.headers.get(hdrs.CONTENT_ENCODING)):
+        return COMPRESSED
+    if length is not None and length > receiver.max_body:
+        return TOO_LARGE
+    try:
+        if content.is_eof():  # it arrived with the headers, or a middleware read it: aiohttp keeps it
+            return await request.read()
+        async with asyncio.timeout(receiver.body_timeout):
+            if length is not None:
+                return await request.read()
+            body = bytearray()
+            async for chunk in content.iter_any():
+                body += chunk
+                if len(body) > receiver.max_body:
+                    return TOO_LARGE
+            return bytes(body)
+    except TimeoutError:
+        return TOO_SLOW
+    except web.HTTPRequestEntityTooLarge:  # the application's own limit is smaller
+        return TOO_LARGE
+    except Exception as error:  # noqa: BLE001 - cut off or badly encoded, the sender's fault
+        logger.info("the body of a webhook can't be read: %s", type(error).__name__)
+        return UNREADABLE

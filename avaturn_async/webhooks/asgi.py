@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .headers import LazyHeaders
-from .receiver import ACCEPTED, NO_HEADERS, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Reply
-from .within import within
+from ..redact import Secret
+from .replies import COMPRESSED, NO_HEADERS, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, Reply, is_encoded
 
 if TYPE_CHECKING:
-    from .receiver import WebhookReceiver
+    from .replies import Receiver
 
 __all__ = ["AsgiApp"]
 
@@ -18,63 +18,63 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-#: Seconds in which a body must be there.
-BODY_TIMEOUT = 10.0
+_BODY_UNREAD = {reply.status for reply in (TOO_SLOW, TOO_LARGE, COMPRESSED)}
 
 
 class AsgiApp:
-    """Mount it under a prefix; the path's last segment is what follows the prefix.
+    """Answers webhooks under any mount; with a path secret, the last segment of the path counts."""
 
-    A mounted application gets no lifespan events: enter the receiver in your own lifespan to have its callbacks
-    drained.
-    """
+    __slots__ = ("_receiver",)
 
-    __slots__ = ("_body_timeout", "_receiver")
-
-    def __init__(self, receiver: WebhookReceiver, *, body_timeout: float = BODY_TIMEOUT) -> None:
+    def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._body_timeout = body_timeout
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one scope."""
+        """Serve one connection."""
         if scope["type"] == "http":
-            self._receiver.bind_if_open()
+            self._receiver.bind(reopen=False)
             reply = await self._answer(scope, receive)
             if reply is not None:
-                await _send(reply, send, scope)
+                await _send(reply, send, scope.get("http_version", "1.1"))
         elif scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespan(receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
 
     async def _answer(self, scope: Message, receive: Receive) -> Reply | None:
+        """Return the reply, or None if the client is gone."""
         if scope["method"] != "POST":
             return NOT_ALLOWED
+        fields = dict(scope["headers"])  # their names are in lower case (ASGI HTTP)
+        if is_encoded(fields.get(b"content-encoding", b"").decode("latin-1")):
+            return COMPRESSED
+        length = fields.get(b"content-length", b"")
+        if length.isdigit() and int(length[:18]) > self._receiver.max_body:
+            return TOO_LARGE
         try:
-            body = await within(self._body_timeout, self._read(receive))
+            async with asyncio.timeout(self._receiver.body_timeout):
+                body = await self._read(receive)
         except TimeoutError:
             return TOO_SLOW
         if not isinstance(body, bytes):
             return body
-        headers = LazyHeaders(lambda: _decoded(scope["headers"])) if self._receiver.reads_headers else NO_HEADERS
-        return await self._receiver.handle(body, path=scope["path"], headers=headers)
+        headers = _decoded(scope["headers"]) if self._receiver.reads_headers else NO_HEADERS
+        return await self._receiver.handle(body, path=Secret(scope["path"]), headers=headers)
 
     async def _read(self, receive: Receive) -> bytes | Reply | None:
-        """Return the body, the reply that refuses it, or None where the client is gone."""
-        parts, size = [], 0
+        """Return the body, the reply that refuses it, or None if the client is gone."""
+        body = bytearray()
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            part = message.get("body", b"")
-            parts.append(part)
-            size += len(part)
-            if size > self._receiver.max_body:
+            body += message.get("body", b"")
+            if len(body) > self._receiver.max_body:
                 return TOO_LARGE
             if not message.get("more_body", False):
-                return b"".join(parts)
+                return bytes(body)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
@@ -86,23 +86,17 @@ class AsgiApp:
                 return
 
 
-def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
-    for name, value in headers:
-        yield name.decode("latin-1"), value.decode("latin-1")
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
 
-async def _send(reply: Reply, send: Send, scope: Message) -> None:
-    headers = [(b"content-length", b"0")] if reply is ACCEPTED else _headers(reply, scope.get("http_version", "1.1"))
+async def _send(reply: Reply, send: Send, http_version: str) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
+    headers.append((b"content-length", b"%d" % len(reply.body)))
+    if reply.status in _BODY_UNREAD and http_version.startswith("1"):  # HTTP/2 has no such header
+        headers.append((b"connection", b"close"))
     try:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
-    except OSError:  # the client is gone (ASGI HTTP 2.4); the event, if there was one, is kept
+    except OSError:  # the client is gone (ASGI HTTP 2.4); the event, if there was one, is stored
         return
-
-
-def _headers(reply: Reply, version: str) -> list[tuple[bytes, bytes]]:
-    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(reply.body))]
-    headers += [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
-    if (reply is TOO_SLOW or reply is TOO_LARGE) and version.startswith("1"):  # HTTP/2 has no such header
-        headers.append((b"connection", b"close"))
-    return headers

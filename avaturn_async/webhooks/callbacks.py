@@ -1,176 +1,154 @@
-"""Callbacks for events: run after the reply, drained at the end."""
+"""Callbacks for events: they run after the reply, and `drain` waits for them."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from .events import Event, UnknownEvent
 
-__all__ = ["Callback", "Callbacks"]
+__all__ = ["Callback", "Callbacks", "is_cancelled"]
 
 logger = logging.getLogger(__name__)
 
 Callback: TypeAlias = Callable[[Any], Awaitable[object]]
 
-#: Callbacks that run at once; events that may be under way, and callbacks that may be or wait to run.
-_AT_ONCE = 100
-_MOST = 10_000
+_MAX_RUNNING = 100
+_MAX_QUEUED = 10_000
 
 #: Seconds that cancelled callbacks have to clean up.
 _GRACE = 1.0
 
 
 class Callbacks:
-    """The callbacks of one receiver, and the count of what is under way.
+    """The callbacks of one receiver.
 
-    They run on the receiver's home loop. Without one, which is only where `handle` is called by hand on a receiver that
-    was not entered, they are awaited before the reply: a loop that ends with the request would lose them.
+    Callbacks run on the loop that `bind` was last called on, whichever thread an event arrives on. Without one, they
+    run to their end before the reply: the loop of a WSGI request or a Lambda invocation ends with it.
 
-    An event counts from `admit` to `leave`, a callback from `start` to its end, so that `drain` misses no callback of
-    what is answered with a 2xx, on whichever thread. (An event that is kept at once and has none does not count.)
-
-    Attributes:
-        known: the callbacks by the names of their events.
-        closing: whether the end has come.
+    Events count from `admit` to `leave` and callbacks from `start` to their end, so that `drain` waits for every
+    callback of an event that was answered with a 2xx.
     """
 
     def __init__(self) -> None:
-        self.known: dict[str, list[Callback]] = {}
-        self._home: asyncio.AbstractEventLoop | None = None
-        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._by_name: dict[str, list[Callback]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._slots = asyncio.Semaphore(_MAX_RUNNING)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lock = threading.Lock()
-        self._events: list[None] = []  # a list for a number: its append and pop need no lock
-        self._running = 0
-        self.closing = False
+        self._lock = threading.Lock()  # of the numbers below
+        self._events = 0
+        self._queued = 0
+        self._closing = False
         self._drains: list[asyncio.Future[None]] = []
 
     def add(self, name: str, callback: Callback) -> None:
-        """Call `callback` for events of this name."""
-        self.known.setdefault(name, []).append(callback)
+        """Call `callback` for events of this name; TypeError if it is not an async function."""
+        function = callback.func if isinstance(callback, partial) else callback
+        if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)):
+            raise TypeError(f"a callback must be an async function, not {callback!r}")
+        self._by_name.setdefault(name, []).append(callback)
 
-    def bind(self) -> None:
-        """Make the running loop the home of the callbacks, unless there is one that still runs."""
-        if self._home is None or self._home.is_closed():
-            self._home = asyncio.get_running_loop()
-            self._gate = asyncio.Semaphore(_AT_ONCE)
+    def bind(self, *, reopen: bool) -> None:
+        """Run callbacks on the current loop, unless they have one that still runs; `reopen` admits events again."""
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.get_running_loop()
+            self._slots = asyncio.Semaphore(_MAX_RUNNING)
             with self._lock:
-                self._running = 0  # what a closed loop left behind, or never began
+                self._queued = 0  # a closed loop runs none of them
                 self._tasks = set()
-
-    def open(self) -> None:
-        """Admit events again, after `drain`."""
-        self.closing = False
+        if reopen:
+            self._closing = False
 
     def admit(self) -> bool:
-        """Count an event in, or say that it has to come again: too many are under way, or the end has come."""
-        self._events.append(None)  # before the look at `closing`, so that `drain` sees the event or the event sees it
-        if self.closing or len(self._events) > _MOST:
-            self.leave()
-            return False
+        """Count an event in, or return False while closing."""
+        with self._lock:
+            if self._closing:
+                return False
+            self._events += 1
         return True
 
     def leave(self) -> None:
         """Count an event out."""
-        self._events.pop()
-        if self._drains:
-            self._count_out()
-
-    def _count_out(self, *, running: int = 0) -> None:
-        with self._lock:
-            self._running -= running
-            if not self._drains or self._events or self._running:
-                return
-            drains, self._drains = self._drains, []
-        for drained in drains:
-            with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
-                drained.get_loop().call_soon_threadsafe(_resolve, drained)
+        self._count_out(events=1)
 
     async def start(self, name: str, event: Event | UnknownEvent) -> bool:
-        """Have the callbacks for `event` run, or say that it has to come again: too many wait to run."""
-        known = self.known.get(name, ())
-        if known and self._running >= _MOST:
+        """Start the callbacks for `event`, or return False if too many are queued."""
+        callbacks = self._by_name.get(name, ())
+        if callbacks and self._queued >= _MAX_QUEUED:
             return False
-        for callback in known:
-            if not self._send_home(callback, event):
+        for callback in callbacks:
+            if not self._send_to_loop(callback, event):
                 await _run(callback, event)
         return True
 
-    def _send_home(self, callback: Callback, event: Event | UnknownEvent) -> bool:
-        """Start a callback on the home loop; say False where there is none."""
-        home = self._home
-        if home is None or home.is_closed():
+    def _send_to_loop(self, callback: Callback, event: Event | UnknownEvent) -> bool:
+        loop = self._loop
+        if loop is None or loop.is_closed():
             return False
         with self._lock:
-            self._running += 1
-        if home is asyncio.get_running_loop():
-            self._spawn(callback, event)
-            return True
+            self._queued += 1
         try:
-            home.call_soon_threadsafe(self._spawn, callback, event)
-        except RuntimeError:  # closed just now
-            self._count_out(running=1 if home is self._home else 0)
+            # Not a task yet: an eager one (3.12+) would begin before the reply.
+            loop.call_soon_threadsafe(self._spawn, callback, event)
+        except RuntimeError:  # the loop was closed just now
+            self._count_out(queued=1 if loop is self._loop else 0)
             return False
         return True
 
     def _spawn(self, callback: Callback, event: Event | UnknownEvent) -> None:
-        task = asyncio.get_running_loop().create_task(self._gated(callback, event))
+        task = asyncio.ensure_future(self._run_in_turn(callback, event))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_done)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if task in self._tasks:
-            self._tasks.discard(task)
-            self._count_out(running=1)
-
-    async def _gated(self, callback: Callback, event: Event | UnknownEvent) -> None:
-        async with self._gate:
+    async def _run_in_turn(self, callback: Callback, event: Event | UnknownEvent) -> None:
+        async with self._slots:
             await _run(callback, event)
 
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        if task in self._tasks:
+            self._tasks.discard(task)
+            self._count_out(queued=1)
+
+    def _count_out(self, *, events: int = 0, queued: int = 0) -> None:
+        with self._lock:
+            self._events -= events
+            self._queued -= queued
+            if not self._drains or self._events or self._queued:
+                return
+            drains, self._drains = self._drains, []
+        for drained in drains:
+            with suppress(RuntimeError):  # its loop is closed
+                drained.get_loop().call_soon_threadsafe(_resolve, drained)
+
     async def drain(self, seconds: float) -> None:
-        """Admit no more and wait for what is under way, so many seconds at most; cancel the rest with a log."""
+        """Admit no more events, wait for those in flight, and cancel callbacks that take longer than `seconds`."""
         drained = asyncio.get_running_loop().create_future()
         with self._lock:
-            self.closing = True
-            self._drains.append(drained)  # before the look at what is under way, so that its end is not missed
-            if not (self._events or self._running) or (self._home is not None and self._home.is_closed()):
-                self._drains.remove(drained)
+            self._closing = True
+            if not (self._events or self._queued) or (self._loop is not None and self._loop.is_closed()):
                 return
+            self._drains.append(drained)
         try:
-            async with asyncio.timeout(seconds):
-                await drained
-        except TimeoutError:
-            await self._cancel(seconds)
+            await asyncio.wait([drained], timeout=seconds)
+            if self._queued and self._loop is not None:
+                logger.error("%d callbacks were cancelled: they did not end within %g s", self._queued, seconds)
+                with suppress(RuntimeError):  # the loop was closed just now
+                    self._loop.call_soon_threadsafe(self._cancel_all)
+                await asyncio.wait([drained], timeout=_GRACE)
         finally:
-            self._forget(drained)
-
-    def _forget(self, drained: asyncio.Future[None]) -> None:
-        with self._lock:
-            if drained in self._drains:
+            with self._lock, suppress(ValueError):
                 self._drains.remove(drained)
 
-    async def _cancel(self, seconds: float) -> None:
-        home, tasks = self._home, tuple(self._tasks)
-        if home is None or not tasks:
-            return
-        logger.error("%d callbacks were cancelled: they were not over after %g s", len(tasks), seconds)
-        if home is not asyncio.get_running_loop():
-            with suppress(RuntimeError):
-                home.call_soon_threadsafe(_cancel_all, tasks)
-            return
-        _cancel_all(tasks)
-        await asyncio.wait(tasks, timeout=_GRACE)
-
-
-def _cancel_all(tasks: tuple[asyncio.Task[None], ...]) -> None:
-    for task in tasks:
-        task.cancel()
+    def _cancel_all(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
 
 def _resolve(drained: asyncio.Future[None]) -> None:
@@ -182,9 +160,14 @@ async def _run(callback: Callback, event: Event | UnknownEvent) -> None:
     try:
         await callback(event)
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if is_cancelled():
             raise
-        logger.exception("a callback for webhooks awaited something that was cancelled")
+        logger.exception("a webhook callback awaited something that was cancelled")
     except Exception:
-        logger.exception("a callback for webhooks raised")
+        logger.exception("a webhook callback raised")
+
+
+def is_cancelled() -> bool:
+    """Say whether the current task is being cancelled, and not something that it awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

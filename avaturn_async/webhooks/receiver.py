@@ -2,79 +2,86 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
-from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
-
-import attrs
+from collections.abc import Callable, Coroutine, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from ..errors import TransportError, WebhookError
-from ..redact import Secret
-from .callbacks import Callback, Callbacks
-from .events import Event, UnknownEvent, parse_event
-from .headers import LazyHeaders
+from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook
+from ..redact import MaskedBytes, Secret
+from .access_logs import mask_in_access_logs
+from .callbacks import Callbacks, is_cancelled
+from .events import EVENT_TYPES, Event, UnknownEvent, parse_event
 from .memory import MemoryMailbox
+from .replies import (
+    ACCEPTED,
+    NO_HEADERS,
+    NOT_FOUND,
+    TOO_LARGE,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    UNKNOWN,
+    UNREADABLE,
+    Reply,
+    refusal,
+)
 from .verification import BasicAuth, PathSecret, Unauthenticated, Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from aiohttp import web
 
-    from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook
     from .asgi import AsgiApp
     from .mailbox import Mailbox
     from .server import ReceiverServer
+    from .wsgi import WsgiApp
 
-__all__ = ["Reply", "WebhookReceiver"]
+__all__ = ["WebhookReceiver"]
 
 logger = logging.getLogger(__name__)
 
-F = TypeVar("F", bound=Callback)
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-RETRY_AFTER = "5"
-_DELIVER = MemoryMailbox.deliver
+F = TypeVar("F", bound=Callable[[Any], Coroutine[Any, Any, object]])
+OnAvatar = TypeVar("OnAvatar", bound=Callable[[AvatarReadyWebhook], Coroutine[Any, Any, object]])
+OnRender = TypeVar("OnRender", bound=Callable[[RenderReadyWebhook], Coroutine[Any, Any, object]])
+OnExport = TypeVar("OnExport", bound=Callable[[ExportReadyWebhook], Coroutine[Any, Any, object]])
 
-
-@attrs.frozen
-class Reply:
-    """What to answer a webhook with.
-
-    Attributes:
-        status: the HTTP status.
-        body: a line of text, or nothing.
-        headers: further headers.
-    """
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, hash=False)
-
-
-ACCEPTED = Reply(200)
-UNKNOWN = Reply(202, b"unknown event")
-NOT_FOUND = Reply(404)
-UNAUTHORIZED = Reply(401)
-CHALLENGE = Reply(401, headers=MappingProxyType({"WWW-Authenticate": 'Basic realm="webhooks", charset="UTF-8"'}))
-NOT_ALLOWED = Reply(405, headers=MappingProxyType({"Allow": "POST"}))
-UNREADABLE = Reply(400, b"the body can't be read")
-TOO_SLOW = Reply(408, b"the body did not come in time")
-TOO_LARGE = Reply(413, b"the body is too large")
-UNAVAILABLE = Reply(503, b"try again", MappingProxyType({"Retry-After": RETRY_AFTER}))
+_CHALLENGE = refusal(401, "", WWW_Authenticate='Basic realm="webhooks", charset="UTF-8"')
 
 
 class WebhookReceiver:
-    """Receives Avaturn's webhooks in whatever web framework you have, or in a server of its own.
+    """Receives Avaturn's webhooks in any web framework, or in a server of its own.
+
+    Mount it by `setup` or `routes` (aiohttp), `asgi` (FastAPI, Starlette, Litestar), `wsgi` (Flask, Django) or
+    `aws_lambda`; run `serve`; or call `handle` from anything else.
+
+    A webhook is answered with 503 if the mailbox can't store its event, callbacks are too far behind, or the receiver
+    is closing. The contract documents no retries, so an event that was refused may never come again. Exports and
+    avatars are then resolved by polling. A render has no endpoint to poll: its wait ends in `WaitTimeoutError`.
 
     Args:
-        auth: how webhooks are told from forged ones. A str is a path secret of at least 22 url-safe characters.
-        mailbox: where events are left for those who await them; one in memory if left out.
-        max_body: bytes of a body beyond which it is refused.
+        auth: how to tell webhooks from forged ones. A str is a path secret of at least 22 url-safe characters.
+        mailbox: where events are stored for awaiters; by default a `MemoryMailbox`.
+        max_body: bytes above which a body is refused.
+        body_timeout: seconds within which a body must arrive. Not used by `wsgi` and `aws_lambda`.
+
+    Attributes:
+        authenticated: whether the senders of accepted webhooks are verified.
+        reads_headers: whether they are verified by headers.
+        path: the part of the url after the prefix: with a path secret, the secret; else nothing.
     """
 
-    def __init__(self, auth: str | Verifier, *, mailbox: Mailbox | None = None, max_body: int = 65_536) -> None:
+    def __init__(
+        self,
+        auth: str | Verifier,
+        *,
+        mailbox: Mailbox | None = None,
+        max_body: int = 65_536,
+        body_timeout: float = 10.0,
+    ) -> None:
         if isinstance(auth, str):
             auth = Secret(auth)
             auth = PathSecret(auth)
@@ -82,47 +89,49 @@ class WebhookReceiver:
         if not callable(verify) or inspect.iscoroutinefunction(verify):
             kind = type(auth).__name__
             del auth, verify  # a traceback that shows locals must not show it
-            raise TypeError(f"auth must be a path secret or a Verifier, whose verify is no coroutine, not {kind}")
+            raise TypeError(f"auth must be a path secret or a Verifier with a synchronous verify method, not {kind}")
         if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
             raise ValueError(f"max_body must be a positive number of bytes, not {max_body!r}")
+        if not 0 < body_timeout < float("inf"):
+            raise ValueError(f"body_timeout must be a positive number of seconds, not {body_timeout!r}")
         self._verifier = auth
-        self._verify = verify
-        self._authenticated = not isinstance(auth, Unauthenticated)
-        self._reads_headers = type(auth) is not PathSecret
-        self._refusal = _refusal_of(auth)
-        self._max_body = max_body
+        self.authenticated = not isinstance(auth, Unauthenticated)
+        self.reads_headers = type(auth) not in (PathSecret, Unauthenticated)
+        self.path: str = getattr(auth, "path", "")
+        self.max_body = max_body
+        self.body_timeout = body_timeout
         self._callbacks = Callbacks()
+        self._mailbox_failing = False
         self.mailbox: Mailbox = MemoryMailbox() if mailbox is None else mailbox
         if not self.authenticated:
-            logger.warning("webhooks are not authenticated: they are only hints, and renders can't be awaited")
+            logger.warning("webhooks are not authenticated: events only trigger polls, and renders can't be awaited")
 
-    @property
-    def authenticated(self) -> bool:
-        """Say whether what is accepted was verified."""
-        return self._authenticated
+    @overload
+    def on(self, event: Literal["avatar.ready"] | type[AvatarReadyWebhook]) -> Callable[[OnAvatar], OnAvatar]: ...
 
-    @property
-    def max_body(self) -> int:
-        """Bytes of a body beyond which it is refused."""
-        return self._max_body
+    @overload
+    def on(self, event: Literal["render.ready"] | type[RenderReadyWebhook]) -> Callable[[OnRender], OnRender]: ...
 
-    @property
-    def reads_headers(self) -> bool:
-        """Say whether headers matter; a path secret's own verifier looks at none."""
-        return self._reads_headers
+    @overload
+    def on(self, event: Literal["export.ready"] | type[ExportReadyWebhook]) -> Callable[[OnExport], OnExport]: ...
 
-    @property
-    def path(self) -> str:
-        """What follows the prefix in the url: with a path secret, the secret; else nothing."""
-        return getattr(self._verifier, "path", "")
+    @overload
+    def on(self, event: str | type[Event]) -> Callable[[F], F]: ...
 
-    def on(self, event: str | type[AvatarReadyWebhook | RenderReadyWebhook | ExportReadyWebhook]) -> Callable[[F], F]:
-        """Register an async callback for an event, by name or class, also for events that nobody awaits.
+    def on(self, event: Any) -> Callable[[F], F]:
+        """Register an async callback for events of a name or class, whether or not somebody awaits them.
 
-        It gets the event, after the reply was sent; what it raises is logged. An unknown name is fine: its callbacks
-        get an `UnknownEvent`. With `Unauthenticated` the event may be forged.
+        It is called with the event after the reply was sent; what it raises is logged. Callbacks of a name that is not
+        in the contract get an `UnknownEvent`. With `Unauthenticated` the event may be forged.
+
+        Raises:
+            TypeError: `event` is neither a name nor a class of events, or the callback is not an async function.
         """
-        name = event if isinstance(event, str) else str(attrs.fields(event).event.default)
+        name = event if isinstance(event, str) else next((n for n, kind in EVENT_TYPES.items() if kind is event), None)
+        if name is None:
+            raise TypeError(
+                f'on() takes the name or class of an event, as in @receiver.on("export.ready"), not {event!r}'
+            )
 
         def register(callback: F) -> F:
             self._callbacks.add(name, callback)
@@ -131,97 +140,131 @@ class WebhookReceiver:
         return register
 
     async def handle(self, body: bytes, *, path: str = "", headers: Mapping[str, str] = NO_HEADERS) -> Reply:
-        """Take in one webhook; whatever comes in, a reply comes out.
+        """Process one webhook; whatever comes in, a reply comes out.
 
-        It may be called from any thread and loop. Where the receiver was not entered and has no server, callbacks are
-        awaited before this returns.
+        May be called from any thread and loop. If the receiver was neither entered nor mounted, callbacks end before
+        this returns.
 
         Args:
-            body: the body as it came.
-            path: the path that was asked for, or what the framework left of it; with a path secret it ends in it.
+            body: the body, as received. None is an empty one; a str, bytearray or memoryview is converted.
+            path: the path of the request, or what is left of it; with a path secret its last segment counts.
             headers: the headers, with names in any case.
 
         Returns:
-            200 accepted, 202 unknown event name, 400 not an event, 401 or 404 not authenticated, 413 too large, 503 to
-            be sent again: the mailbox fails, the receiver is closing, or callbacks are behind. An event that callbacks
-            are behind for is in the mailbox all the same.
+            200 accepted, 202 unknown event name, 400 not an event, 401 or 404 not authenticated, 413 too large, 503
+            not processed. An event is also stored if it is answered with 503 because callbacks are behind.
         """
-        if len(body) > self._max_body:
+        content = _as_bytes(body)
+        if content is None:
+            return UNREADABLE
+        if len(content) > self.max_body:
             return TOO_LARGE
-        if not self._is_authentic(body, path, headers):
-            return self._refusal
-        del path, headers  # nothing below needs the secrets in them
+        if not self._is_authentic(content, path, headers):
+            return self._refusal()
+        del body, path, headers  # a traceback that shows locals must not show them
         try:
-            event = parse_event(body)
+            event = parse_event(content)
         except WebhookError as error:
-            return Reply(400, str(error).encode("utf-8", "replace"))
-        return self._take_in_at_once(event) or await self._take_in(event)
-
-    def _take_in_at_once(self, event: Event | UnknownEvent) -> Reply | None:
-        """Take in what has nothing to wait for: a known event without callbacks, for a mailbox in memory."""
-        mailbox, callbacks = self.mailbox, self._callbacks
-        if not isinstance(mailbox, MemoryMailbox) or callbacks.closing:
-            return None
-        if getattr(mailbox.deliver, "__func__", None) is not _DELIVER:  # a way of the user's own, or of a test's
-            return None
-        if isinstance(event, UnknownEvent) or event.event in callbacks.known:
-            return None
-        try:
-            mailbox._put(event, self._authenticated)
-        except Exception:  # noqa: BLE001 - whatever it is, `deliver` raises it again, where it is told of
-            return None
-        return ACCEPTED
-
-    async def _take_in(self, event: Event | UnknownEvent) -> Reply:
+            return refusal(400, str(error))
         if not self._callbacks.admit():
             return UNAVAILABLE
         try:
-            return await self._keep(event)
+            if isinstance(event, UnknownEvent):
+                return UNKNOWN if await self._callbacks.start(event.name, event) else UNAVAILABLE
+            stored = await self._store(event)
+            return ACCEPTED if stored and await self._callbacks.start(event.event, event) else UNAVAILABLE
         finally:
             self._callbacks.leave()
 
-    async def _keep(self, event: Event | UnknownEvent) -> Reply:
-        if isinstance(event, UnknownEvent):
-            return UNKNOWN if await self._callbacks.start(event.name, event) else UNAVAILABLE
-        try:
-            await self.mailbox.deliver(event, authenticated=self._authenticated)
-        except Exception as error:  # noqa: BLE001 - the sender must learn that the event was not kept
-            if not isinstance(error, TransportError):  # which the mailbox has logged
-                logger.warning("the mailbox can't store events (%s); they are refused with 503", type(error).__name__)
-            return UNAVAILABLE
-        if event.event not in self._callbacks.known or await self._callbacks.start(event.event, event):
-            return ACCEPTED
-        return UNAVAILABLE
-
     def _is_authentic(self, body: bytes, path: str, headers: Mapping[str, str]) -> bool:
         try:
-            if self._reads_headers and type(headers) is not LazyHeaders:
-                headers = LazyHeaders(headers.items)
-            return self._verify(body, path=path, headers=headers) is True
-        except Exception as error:  # noqa: BLE001 - a verifier that raises does not know the sender
+            if self.reads_headers:
+                headers = {str(name).lower(): value for name, value in (headers or NO_HEADERS).items()}
+            return self._verifier.verify(body, path=path, headers=headers) is True
+        except Exception as error:  # noqa: BLE001 - a verifier that raises has not verified the sender
             logger.warning("the verifier raised %s; the webhook was refused", type(error).__name__)
             return False
 
-    # Where it is mounted.
+    def _refusal(self) -> Reply:
+        if isinstance(self._verifier, PathSecret):
+            return NOT_FOUND
+        return _CHALLENGE if isinstance(self._verifier, BasicAuth) else UNAUTHORIZED
+
+    async def _store(self, event: Event) -> bool:
+        """Deliver an event to the mailbox; each outage of it is logged once."""
+        failing = self._mailbox_failing
+        try:
+            await self.mailbox.deliver(event, authenticated=self.authenticated)
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            problem = "CancelledError"
+        except TransportError:
+            return False  # logged by the mailbox, once for each outage
+        except Exception as error:  # noqa: BLE001 - whatever a mailbox raises, the event was not stored
+            problem = type(error).__name__
+        else:
+            if failing and self._mailbox_failing:  # a delivery that began before the outage does not end it
+                self._mailbox_failing = False
+                logger.info("the mailbox stores events again")
+            return True
+        if not self._mailbox_failing:
+            self._mailbox_failing = True
+            logger.warning("the mailbox can't store events (%s); webhooks are answered with 503", problem)
+        return False
+
+    # Ways to mount it.
 
     def routes(self, prefix: str = "/avaturn") -> list[web.RouteDef]:
-        """Return aiohttp routes for the webhook's url; `setup` also drains callbacks at the app's shutdown."""
+        """Return aiohttp routes for the webhook's url; `setup` also drains callbacks when the app shuts down."""
         from .aiohttp import routes
 
+        self._mask_access_logs()
         return routes(self, prefix)
 
     def setup(self, app: web.Application, prefix: str = "/avaturn") -> None:
-        """Mount the receiver in an aiohttp app, and drain its callbacks at the app's shutdown."""
+        """Mount the receiver in an aiohttp app, and drain its callbacks when the app shuts down."""
         from .aiohttp import setup
 
+        self._mask_access_logs()
         setup(self, app, prefix)
 
     @property
     def asgi(self) -> AsgiApp:
-        """An ASGI application, to be mounted in Starlette, FastAPI or any other."""
+        """An ASGI application, to mount in Starlette, FastAPI, Litestar or any other.
+
+        A mounted application gets no lifespan events: enter the receiver in the lifespan of your own application, so
+        that its callbacks are drained.
+        """
         from .asgi import AsgiApp
 
+        self._mask_access_logs()
         return AsgiApp(self)
+
+    @property
+    def wsgi(self) -> WsgiApp:
+        """A WSGI application, to mount beside Flask, Django or any other.
+
+        Each webhook is processed on an event loop of its own, and its callbacks end before the response is sent.
+        Awaiters in other processes need a `RedisMailbox` or `PostgresMailbox`.
+        """
+        from .wsgi import WsgiApp
+
+        self._mask_access_logs()
+        return WsgiApp(self)
+
+    def aws_lambda(self, event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
+        """Process a webhook that invoked an AWS Lambda function: ``handler = receiver.aws_lambda``.
+
+        Takes events of API Gateway (payload formats 1.0 and 2.0), of function urls and of load balancers. Callbacks
+        end before this returns. Awaiters elsewhere need a `RedisMailbox` or `PostgresMailbox`.
+
+        Returns:
+            The response, as API Gateway expects it.
+        """
+        from .aws_lambda import respond
+
+        return respond(self, event)
 
     def serve(
         self,
@@ -232,25 +275,25 @@ class WebhookReceiver:
         public_url: str | None = None,
         max_connections: int = 1000,
         header_timeout: float = 10.0,
-        body_timeout: float = 10.0,
         shutdown_timeout: float = 5.0,
     ) -> AbstractAsyncContextManager[ReceiverServer]:
-        """Serve webhooks from a socket of our own, for as long as the `async with` block runs.
+        """Serve webhooks from a socket of our own while the `async with` block runs.
 
         Args:
-            host: the address to listen at.
-            port: the port, 0 for any that is free.
-            prefix: what stands before the secret in the path.
-            public_url: scheme and host under which the world reaches this server, for its `url`.
-            max_connections: connections at once; a further one takes the place of the slowest.
-            header_timeout: seconds in which a request's headers must be there.
-            body_timeout: seconds in which its body must be there.
-            shutdown_timeout: seconds that requests under way have at the end.
+            host: the address to listen on.
+            port: the port; 0 for any free one.
+            prefix: the part of the path before the secret.
+            public_url: scheme and host under which the internet reaches this server, for its `url`.
+            max_connections: simultaneous connections; at the limit a new one replaces the slowest.
+            header_timeout: seconds within which the headers of a request must arrive, on a new or an idle connection.
+            shutdown_timeout: seconds that requests in flight have to end.
 
-        Entering raises ``OSError`` where the port is taken.
+        Raises:
+            OSError: the port is taken (on entering the block).
         """
         from .server import ReceiverServer
 
+        self._mask_access_logs()
         return ReceiverServer(
             self,
             host,
@@ -259,23 +302,26 @@ class WebhookReceiver:
             public_url=public_url,
             max_connections=max_connections,
             header_timeout=header_timeout,
-            body_timeout=body_timeout,
             shutdown_timeout=shutdown_timeout,
         )
 
-    def bind(self) -> None:
-        """Make the running loop the one that callbacks run on, and accept webhooks again after `aclose`."""
-        self._callbacks.bind()
-        self._callbacks.open()
+    def _mask_access_logs(self) -> None:
+        if isinstance(self._verifier, PathSecret):
+            mask_in_access_logs(self, self._verifier.secrets)
 
-    def bind_if_open(self) -> None:
-        """Make the running loop the home of callbacks, where there is none yet."""
-        self._callbacks.bind()
+    # Its life.
+
+    def bind(self, *, reopen: bool = True) -> None:
+        """Run callbacks on the current loop, unless they have one that still runs; `reopen` undoes `aclose`.
+
+        Entering the receiver calls this, and so do the servers that it is mounted in.
+        """
+        self._callbacks.bind(reopen=reopen)
 
     async def aclose(self, drain: float = 10) -> None:
-        """Refuse further webhooks with 503 and wait, at most `drain` seconds, for events and callbacks under way.
+        """Answer further webhooks with 503, and wait up to `drain` seconds for events and callbacks in flight.
 
-        The mailbox stays as it is.
+        Does not close the mailbox.
         """
         await self._callbacks.drain(drain)
 
@@ -289,11 +335,15 @@ class WebhookReceiver:
         await self.aclose()
 
     def __repr__(self) -> str:
-        verifier = getattr(self, "_verifier", None)  # a traceback may show a receiver that is not made yet
+        verifier = getattr(self, "_verifier", None)  # a traceback may show a receiver whose __init__ failed
         return f"<WebhookReceiver {type(verifier).__name__}>"
 
 
-def _refusal_of(verifier: Verifier) -> Reply:
-    if isinstance(verifier, PathSecret):
-        return NOT_FOUND
-    return CHALLENGE if isinstance(verifier, BasicAuth) else UNAUTHORIZED
+def _as_bytes(body: Any) -> MaskedBytes | None:
+    """Return what a framework passed as the body in bytes, or None if it is not one."""
+    try:
+        if isinstance(body, str):
+            body = body.encode()
+        return MaskedBytes(body or b"") if body is None or isinstance(body, bytes | bytearray | memoryview) else None
+    except ValueError:  # lone surrogates, or a memoryview that was released
+        return None

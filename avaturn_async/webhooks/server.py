@@ -1,171 +1,46 @@
-"""The embedded server: webhooks from a socket of our own, without a router, patient with nobody."""
+"""The embedded server: webhooks on a socket of our own, with limits for slow senders."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from ..redact import origin_of
-from .accepted import Accepted
-from .aiohttp import answer, path_of
-from .deadlines import Deadlines
-from .receiver import NOT_FOUND
+from ..redact import SecretUrl, origin_of
+from .aiohttp import answer
+from .replies import NOT_FOUND
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
     from aiohttp import StreamReader
-    from aiohttp.web_protocol import RequestHandler
 
-    from .receiver import WebhookReceiver
+    from .replies import Receiver
 
 __all__ = ["ReceiverServer"]
 
 logger = logging.getLogger(__name__)
 
-#: aiohttp's own messages show request lines, and so the secret in them.
+#: aiohttp's own messages quote request lines, which hold the secret.
 _SILENT = logging.Logger(f"{__name__}.silent")
 _SILENT.disabled = True
 
-#: Seconds that a sender which was refused before its body ended has to read the answer.
+#: Seconds for a sender whose body was refused to read the response before its connection is closed.
 _LINGER = 1.0
-
-#: Seconds for aiohttp to cut off what is not over in time; 0 would mean as long as it takes.
-_CUT_OFF = 0.001
-
-
-class _Connections(web.Server):
-    """aiohttp's low-level server, with a limit of connections and a deadline for headers.
-
-    At the limit a newcomer takes the place of who has been sending a request for longest, so that slow senders keep
-    nobody out. It is dropped itself only where each connection has brought a whole request that is being answered.
-    """
-
-    def __init__(self, handler: Any, *, most: int, header_timeout: float, **options: Any) -> None:
-        super().__init__(handler, logger=_SILENT, access_log=None, lingering_time=_LINGER, **options)
-        self._most = most
-        self._headers_due: Deadlines[RequestHandler] = Deadlines(header_timeout, _abort)
-        self._end_due: Deadlines[RequestHandler] = Deadlines(min(header_timeout, _LINGER), _abort)
-        self._unread: dict[RequestHandler, StreamReader] = {}
-        self._open: dict[RequestHandler, StreamReader | None] = {}  # and the body that is coming; the slowest first
-        self._transports: dict[RequestHandler, asyncio.Transport] = {}  # aiohttp forgets those that it closes
-        self._none_left: asyncio.Future[None] | None = None
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        self._transports[handler] = transport
-        slowest = self._slowest() if len(self._open) >= self._most else None
-        if slowest is not None:
-            self._drop(slowest)
-        if len(self._open) < self._most:
-            self.expect_headers(handler)
-        else:
-            self._drop(handler)
-
-    def _slowest(self) -> RequestHandler | None:
-        return next((handler for handler, body in self._open.items() if body is None or not body.is_eof()), None)
-
-    def _drop(self, handler: RequestHandler) -> None:
-        self._open.pop(handler, None)
-        self._lift(handler)
-        if handler in self._transports:  # soon: aiohttp's task for a new connection must have begun
-            asyncio.get_running_loop().call_soon(self._transports[handler].abort)
-
-    def drop_all(self) -> None:
-        """Drop every connection, and what its sender has not read."""
-        for handler in tuple(self._transports):
-            self._drop(handler)
-        self._headers_due.clear()
-        self._end_due.clear()
-
-    async def end(self, seconds: float) -> None:
-        """Let requests under way end, and answers be read, in this time; aiohttp takes it twice, or 0 for no limit."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._close_idle()
-                await self.shutdown(None)
-                await self._all_lost()
-        except TimeoutError:
-            pass
-        finally:
-            await self.shutdown(_CUT_OFF)
-            self.drop_all()
-            await self._all_lost()
-
-    async def _close_idle(self) -> None:
-        for _ in range(3):  # what was accepted just before the end comes, and begins to wait, within so many turns
-            self.pre_shutdown()
-            await asyncio.sleep(0)
-
-    async def _all_lost(self) -> None:
-        if self._transports:
-            self._none_left = asyncio.get_running_loop().create_future()
-            await self._none_left
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        self._open.pop(handler, None)
-        self._lift(handler)
-        self._transports.pop(handler, None)
-        if self._none_left is not None and not self._transports and not self._none_left.done():
-            self._none_left.set_result(None)
-        unread = self._unread.pop(handler, None)
-        if unread is not None and not unread.is_eof():
-            unread.feed_eof()  # else aiohttp's task waits on for the rest, and the connection counts
-        super().connection_lost(handler, exc)
-
-    def expect_headers(self, handler: RequestHandler) -> None:
-        """Drop the connection unless whole headers come in time; an idle one is dropped as well."""
-        self._open.pop(handler, None)
-        if handler.transport is not None:
-            self._open[handler] = None
-            self._headers_due.set(handler)
-
-    def expect_end(self, handler: RequestHandler, unread: StreamReader) -> None:
-        """Drop the connection soon: it stays only for the last answer to be read, while the rest of a body comes."""
-        self._unread[handler] = unread
-        self._end_due.set(handler)
-
-    def got_headers(self, handler: RequestHandler, body: StreamReader) -> None:
-        """Lift the deadline; the connection counts as slow until the whole body is there."""
-        self._headers_due.lift(handler)
-        if self._unread:  # of whom there are none, as a rule
-            self._end_due.lift(handler)
-        if handler in self._open:
-            self._open[handler] = body
-
-    def _lift(self, handler: RequestHandler) -> None:
-        self._headers_due.lift(handler)
-        self._end_due.lift(handler)
-
-
-def _abort(handler: RequestHandler) -> None:
-    if handler.transport is not None:
-        handler.transport.abort()
+#: Seconds for cancelled requests to end.
+_GRACE = 1.0
 
 
 class ReceiverServer:
-    """A server of a receiver's own; `async with` it.
-
-    Args:
-        receiver: whose webhooks are served.
-        host: the address to listen at.
-        port: the port, 0 for any that is free.
-        prefix: what stands before the secret in the path.
-        public_url: scheme and host under which the world reaches this server, for `url`.
-        max_connections: connections at once; a further one takes the place of the slowest.
-        header_timeout: seconds in which a request's headers must be there.
-        body_timeout: seconds in which its body must be there.
-        shutdown_timeout: seconds that requests under way have at the end.
-
-    Entering raises ``OSError`` where the port is taken.
-    """
+    """A server for one receiver; `async with` it. `WebhookReceiver.serve` documents its arguments."""
 
     def __init__(
         self,
-        receiver: WebhookReceiver,
+        receiver: Receiver,
         host: str = "127.0.0.1",
         port: int = 0,
         *,
@@ -173,33 +48,29 @@ class ReceiverServer:
         public_url: str | None = None,
         max_connections: int = 1000,
         header_timeout: float = 10.0,
-        body_timeout: float = 10.0,
         shutdown_timeout: float = 5.0,
     ) -> None:
         self._receiver = receiver
         self._address = (host, port)
         self._root = "/" + prefix.strip("/") if prefix.strip("/") else ""
-        self._below = f"{self._root}/"
-        self._public = public_url and public_url.rstrip("/")
-        self._origin = self._public
+        self._public_url = public_url and public_url.rstrip("/")
+        self._origin = self._public_url
         self._max_connections = max_connections
         self._header_timeout = header_timeout
-        self._body_timeout = body_timeout
         self._shutdown_timeout = shutdown_timeout
         self._connections: _Connections | None = None
         self._server: asyncio.Server | None = None
-        self._accepted = Accepted()
 
     @property
     def url(self) -> str:
-        """The url to enter in the developer portal; a path secret is in it. RuntimeError before the start."""
+        """The url to enter in the developer portal, path secret included; RuntimeError before the start."""
         if self._origin is None:
             raise RuntimeError("the server has no url until it has started: use `async with`")
-        return f"{self._origin}{self._root}/{self._receiver.path}".rstrip("/")
+        return SecretUrl(f"{self._origin}{self._root}/{self._receiver.path}".rstrip("/"))
 
     @property
     def port(self) -> int:
-        """The port that is listened at."""
+        """The port that the server listens on; RuntimeError while it is not running."""
         if self._server is None or not self._server.sockets:
             raise RuntimeError("the server is not running")
         port: int = self._server.sockets[0].getsockname()[1]
@@ -207,12 +78,10 @@ class ReceiverServer:
 
     async def __aenter__(self) -> Self:
         self._receiver.bind()
+        self._connections = _Connections(self._answer, self._max_connections, self._header_timeout)
         loop = asyncio.get_running_loop()
-        self._connections = _Connections(
-            self._handle, most=self._max_connections, header_timeout=self._header_timeout, keepalive_timeout=75
-        )
-        self._server = await loop.create_server(self._connections, *self._address, backlog=1024)
-        if self._public is None:
+        self._server = await loop.create_server(self._connections.accept, *self._address, backlog=1024)
+        if self._public_url is None:
             host = self._address[0]
             shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
             self._origin = f"http://[{shown}]:{self.port}" if ":" in shown else f"http://{shown}:{self.port}"
@@ -221,43 +90,188 @@ class ReceiverServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop listening, let requests under way end, then drain the receiver's callbacks."""
+        """Stop listening, let requests in flight end, then drain the receiver's callbacks."""
         assert self._server is not None and self._connections is not None  # noqa: PT018, S101
         self._server.close()
         try:
-            await self._connections.end(self._shutdown_timeout)
-            await self._server.wait_closed()
-        finally:  # also where the end itself is cancelled
-            self._connections.drop_all()
+            await self._connections.close(self._shutdown_timeout)
+        finally:
             await self._receiver.aclose()
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        assert self._connections is not None  # noqa: S101
-        handler = request.protocol
-        self._connections.got_headers(handler, request.content)
-        try:
-            response = await self._answer(request, path_of(request))
-        finally:
-            if handler.transport is None or request.content.is_eof():
-                self._connections.expect_headers(handler)
-            else:
-                self._connections.expect_end(handler, request.content)
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        if request.path != self._root and not request.path.startswith(f"{self._root}/"):
+            return web.Response(status=NOT_FOUND.status)
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # RFC 9110, 10.1.1
+        response = await answer(self._receiver, request)
         logger.info("%s %s/*** answered %d", request.method, self._root, response.status)
         return response
-
-    async def _answer(self, request: web.BaseRequest, path: str) -> web.Response:
-        if not path.startswith(self._below) and path != self._root:
-            return web.Response(status=NOT_FOUND.status)
-        if hdrs.EXPECT in request.headers:
-            await _invite(request)
-        accepted = self._accepted if request.keep_alive and request.version == HttpVersion11 else None
-        return await answer(self._receiver, request, path, self._body_timeout, accepted)
 
     def __repr__(self) -> str:
         return f"<ReceiverServer {origin_of(self._origin) if self._origin else 'not started'}>"
 
 
-async def _invite(request: web.BaseRequest) -> None:
-    """Tell a sender that waits to be told so that its body may come (RFC 9110, 10.1.1); no router does it here."""
-    if request.headers[hdrs.EXPECT].lower() == "100-continue" and request.version >= HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+class _Connections:
+    """The open connections, which aiohttp's low-level server reads requests from.
+
+    At the limit a new connection replaces the one that has waited longest for its sender, so that slow senders keep
+    nobody out. It is refused only if every other connection has brought a whole request that is being answered.
+    """
+
+    def __init__(
+        self, answer: Callable[[web.BaseRequest], Awaitable[web.Response]], limit: int, header_timeout: float
+    ) -> None:
+        self._answer = answer
+        self._limit = limit
+        self._header_timeout = header_timeout
+        self._http = web.Server(self._handle, logger=_SILENT, access_log=None, lingering_time=0, auto_decompress=False)
+        self._open: dict[asyncio.BaseTransport | None, _Connection] = {}  # those unchanged for longest come first
+        self._handlers: set[asyncio.Task[object]] = set()
+        self._none_open = asyncio.Event()
+        self._closing = False
+
+    def accept(self) -> _Connection:
+        """Return the protocol of a new connection."""
+        return _Connection(self, self._http(), self._header_timeout)
+
+    def add(self, connection: _Connection) -> None:
+        """Keep a new connection, or drop it."""
+        room = not self._closing
+        if room and len(self._open) >= self._limit:
+            slowest = next((each for each in self._open.values() if each.is_waiting), None)
+            if slowest is not None:
+                slowest.drop()
+            room = slowest is not None
+        if room:
+            self._open[connection.transport] = connection
+            self._none_open.clear()
+        else:
+            connection.drop()
+
+    def discard(self, connection: _Connection) -> None:
+        """Forget a connection."""
+        self._open.pop(connection.transport, None)
+        if not self._open:
+            self._none_open.set()
+
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
+        handler, connection = asyncio.current_task(), self._open.get(request.transport)
+        assert handler is not None  # noqa: S101
+        self._handlers.add(handler)
+        if connection is not None:
+            connection.begin(request.content)
+        try:
+            response = await self._answer(request)
+            if self._closing:
+                response.force_close()
+            if not request.content.is_eof():
+                await _linger(request, response)
+            return response
+        finally:
+            self._handlers.discard(handler)
+            if connection is not None:
+                connection.end()
+                if self._open.pop(connection.transport, None):
+                    self._open[connection.transport] = connection
+
+    async def close(self, seconds: float) -> None:
+        """Close idle connections, give requests in flight this time to end, and drop the rest."""
+        self._closing = True
+        try:
+            for connection in tuple(self._open.values()):
+                if connection.is_idle:
+                    connection.transport.close()  # once its last response is read
+            if self._open:
+                self._none_open.clear()
+                async with asyncio.timeout(seconds):
+                    await self._none_open.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for handler in self._handlers:
+                handler.cancel()
+            for connection in tuple(self._open.values()):
+                connection.drop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE):
+                    while self._http.connections:  # noqa: ASYNC110 - aiohttp's tasks end within a few turns of the loop
+                        await asyncio.sleep(0)
+
+
+class _Connection(asyncio.Protocol):
+    """Passes a connection on to aiohttp, and drops it when headers are late or responses are not read."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, connections: _Connections, http: asyncio.Protocol, header_timeout: float) -> None:
+        self._connections = connections
+        self._http = http
+        self._header_timeout = header_timeout
+        self._loop = asyncio.get_running_loop()
+        self._body: StreamReader | None = None  # of the request that is being handled
+        self._deadline = self._loop.time() + header_timeout
+        self._timer = self._loop.call_later(header_timeout, self._check_deadline)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being handled."""
+        return self._body is None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether headers or a body have yet to arrive."""
+        return self._body is None or not self._body.is_eof()
+
+    def begin(self, body: StreamReader) -> None:
+        """Lift the deadline: headers are complete, and the body has a timeout of its own."""
+        self._body = body
+        self._deadline = float("inf")
+
+    def end(self) -> None:
+        """Expect the next headers; until then, the response has to be read."""
+        self._body = None
+        self._deadline = self._loop.time() + self._header_timeout
+
+    def drop(self) -> None:
+        """Abort the connection, and make room at once."""
+        self._connections.discard(self)
+        self.transport.abort()
+
+    def _check_deadline(self) -> None:
+        left = self._deadline - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(min(left, self._header_timeout), self._check_deadline)
+        else:
+            self.drop()
+
+    # asyncio's protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._http.connection_made(transport)
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._http.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._http.eof_received()
+
+    def pause_writing(self) -> None:
+        """Drop a sender that leaves so many responses unread that the transport's buffer is full."""
+        self.drop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._connections.discard(self)
+        self._http.connection_lost(exc)
+
+
+async def _linger(request: web.BaseRequest, response: web.Response) -> None:
+    """Send the response to a request whose body is not complete, and read on so that its sender gets to see it."""
+    with suppress(Exception):  # the sender is gone, or takes too long
+        async with asyncio.timeout(_LINGER):
+            await response.prepare(request)
+            await response.write_eof()
+            async for _ in request.content.iter_any():
+                pass

@@ -1,16 +1,14 @@
-"""Tell Avaturn's webhooks from forged ones."""
+"""Verify that a webhook comes from Avaturn."""
 
 from __future__ import annotations
 
 import base64
 import hmac
 import re
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 from ..redact import Secret
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["BasicAuth", "PathSecret", "Unauthenticated", "Verifier"]
 
@@ -18,30 +16,35 @@ _SECRET = re.compile(r"[A-Za-z0-9_-]{22,}")
 
 
 class Verifier(Protocol):
-    """Says whether a webhook is authentic.
+    """Decides whether a webhook is authentic.
 
-    Avaturn documents no signature; the protocol can carry one all the same, of a gateway that signs or one to come.
+    The contract documents no signature. An implementation can check one all the same: of a gateway that signs what it
+    forwards, or of an Avaturn that does so one day.
     """
 
     def verify(self, body: bytes, *, path: str, headers: Mapping[str, str]) -> bool:
-        """Return True for an authentic webhook; whatever this raises is a refusal.
+        """Return True for an authentic webhook; an exception counts as False.
 
         Args:
-            body: the body as it came.
-            path: the path that was asked for, or what the framework left of it.
-            headers: the headers, their names in lower case.
+            body: the body, as received.
+            path: the path of the request, or what is left of it where the framework removed a prefix.
+            headers: the headers, with names in lower case.
         """
 
 
 class PathSecret:
-    """The secret is the last segment of the url that is entered in the developer portal.
+    """Requires a secret as the last segment of the url that is entered in the developer portal.
+
+    The receiver masks it in the access logs of aiohttp, uvicorn, hypercorn, granian and gunicorn, where they are
+    written by its own process. A proxy, load balancer or API gateway in front logs the path too: leave the path out of
+    its log format, or use `BasicAuth`, whose credentials are in a header.
 
     Args:
-        secrets: each at least 22 url-safe characters, such as ``secrets.token_urlsafe(16)``. The first is the one
-            that urls are made with; the others are still accepted, for rotation.
+        secrets: each at least 22 url-safe characters, such as ``secrets.token_urlsafe(16)``. The first is used in
+            urls; the others are accepted as well, for rotation.
     """
 
-    __slots__ = ("_known", "path")
+    __slots__ = ("path", "secrets")
 
     def __init__(self, *secrets: str) -> None:
         known = tuple(_masked(secret) for secret in secrets)
@@ -52,31 +55,29 @@ class PathSecret:
             if not _SECRET.fullmatch(secret):
                 raise ValueError(f"path secret {number} must be at least 22 characters of A-Z, a-z, 0-9, '-' and '_'")
         self.path = known[0]
-        self._known = known
+        self.secrets = known
 
     def verify(self, body: bytes, *, path: str, headers: Mapping[str, str]) -> bool:
-        """Compare the path's last segment with every secret, in constant time."""
-        given = path.rpartition("/")[2]
-        if not given.isascii():  # it is none of ours, and can't be compared
-            return False
+        """Compare the last segment of the path with every secret, in constant time; one trailing slash is ignored."""
+        given = path.removesuffix("/").rpartition("/")[2].encode("utf-8", "replace")
         found = False
-        for secret in self._known:
-            found |= hmac.compare_digest(given, secret)
+        for secret in self.secrets:
+            found |= hmac.compare_digest(given, secret.encode())
         return found
 
     def __repr__(self) -> str:
-        return f"<PathSecret, {len(getattr(self, '_known', ()))} known>"
+        return f"<PathSecret, {len(getattr(self, 'secrets', ()))} known>"
 
 
 class BasicAuth:
-    """HTTP Basic authentication (RFC 7617): the url entered in the portal is ``https://user:password@host/...``."""
+    """Requires HTTP Basic authentication (RFC 7617): the portal's url is ``https://user:password@host/...``."""
 
     __slots__ = ("_expected",)
 
     def __init__(self, user: str, password: str) -> None:
         user, password = _masked(user), _masked(password)
         if not user or ":" in user:
-            raise ValueError("BasicAuth.user must not be empty and must not have a colon in it")
+            raise ValueError("BasicAuth.user must not be empty and must not contain a colon")
         if not password:
             raise ValueError("BasicAuth.password must not be empty")
         self._expected = Secret(base64.b64encode(f"{user}:{password}".encode()).decode())
@@ -92,17 +93,17 @@ class BasicAuth:
 
 
 def _masked(secret: object) -> Secret:
-    """Return a secret that shows nowhere; what is no str becomes an empty one, which is then refused."""
+    """Return a str that tracebacks mask; anything but a str becomes an empty one, which its caller refuses."""
     return Secret(secret if isinstance(secret, str) else "")
 
 
 class Unauthenticated:
-    """Accept every webhook as a mere hint: it wakes a read, within a budget, and proves nothing."""
+    """Accepts every webhook. Anyone can forge one, so an event only triggers a poll, and renders can't be awaited."""
 
     __slots__ = ()
 
     def verify(self, body: bytes, *, path: str, headers: Mapping[str, str]) -> bool:
-        """Accept it."""
+        """Accept the webhook."""
         return True
 
     def __repr__(self) -> str:

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import gzip
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import attrs
 import pytest
 from aiohttp import web
 
 from avaturn_async import WebhookReceiver
-from avaturn_async.webhooks import aiohttp as shell, key_of
+from avaturn_async.webhooks import key_of
 
-from .raw import ask, connected, post, rest, status
+from .kit import PATH, aiohttp_server, ask, chunked, connected, post, rest, status
 from .samples import OTHER, SECRET, export_body, export_event
 
-PATH = f"/avaturn/{SECRET}"
-
-
-@asynccontextmanager
-async def running(app: web.Application) -> AsyncIterator[int]:
-    """Serve an application at a free port."""
-    runner = web.AppRunner(app, shutdown_timeout=5, lingering_time=0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @pytest.fixture
@@ -43,7 +31,7 @@ async def port(receiver: WebhookReceiver) -> AsyncIterator[int]:
     """Serve an application in which the receiver is set up."""
     app = web.Application()
     receiver.setup(app)
-    async with running(app) as port:
+    async with aiohttp_server(app) as port:
         yield port
 
 
@@ -73,7 +61,7 @@ async def test_prefixes(receiver: WebhookReceiver, prefix: str, path: str, by_se
         receiver.setup(app, prefix)
     else:
         app.add_routes(receiver.routes(prefix))
-    async with running(app) as port:
+    async with aiohttp_server(app) as port:
         assert 200 == (await ask(port, post(path, export_body())))[0]
         assert 404 == (await ask(port, post(path.replace(SECRET, OTHER), export_body())))[0]
 
@@ -84,17 +72,6 @@ def mounted(app: web.Application, above: list[str]) -> web.Application:
         inner, app = app, web.Application()
         app.add_subapp(mount, inner)
     return app
-
-
-def noting(seen: list[web.UrlMappingMatchInfo]) -> Any:
-    """Return a middleware that notes what was matched."""
-
-    @web.middleware
-    async def note(request: web.Request, handler: Any) -> Any:
-        seen.append(request.match_info)
-        return await handler(request)
-
-    return note
 
 
 @pytest.mark.parametrize(
@@ -113,62 +90,74 @@ async def test_apps_in_apps(receiver: WebhookReceiver, prefix: str, path: str, a
     app = web.Application()
     receiver.setup(app, prefix)
     app = mounted(app, above)
-    async with running(app) as port:
+    async with aiohttp_server(app) as port:
         assert 200 == (await ask(port, post("".join(reversed(above)) + path, export_body())))[0]
 
 
-async def test_a_prefix_with_a_pattern(receiver: WebhookReceiver) -> None:
-    """It is matched as aiohttp matches it, and what it finds is there for middlewares, but for the secret."""
-    seen: list[web.UrlMappingMatchInfo] = []
-    app = web.Application(middlewares=[noting(seen)])
-    receiver.setup(app, "/hooks/{tenant}")
-    async with running(app) as port:
-        assert 200 == (await ask(port, post(f"/hooks/someone/{SECRET}", export_body())))[0]
-        assert 404 == (await ask(port, post(f"/hooks//{SECRET}", export_body())))[0]
-    assert [{"tenant": "someone"}, {}] == [dict(match) for match in seen]
+def middleware(read: Callable[[web.Request], Awaitable[object]]) -> Any:
+    """Return a middleware that reads each request before its handler does."""
+
+    @web.middleware
+    async def before(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await read(request)
+        return await handler(request)
+
+    return before
 
 
-async def test_another_route_at_the_same_path(receiver: WebhookReceiver) -> None:
-    """One that somebody adds to the resource is found as well, as those do who add OPTIONS for CORS."""
-
-    async def hello(_: web.Request) -> web.Response:
-        return web.Response(text="hello")
-
-    app = web.Application()
-    below, _ = receiver.routes()
-    (route,) = attrs.evolve(below, method="POST").register(app.router)
-    assert isinstance(route.resource, web.Resource)
-    route.resource.add_route("GET", hello)
-    async with running(app) as port:
-        assert 200 == (await ask(port, post(PATH, export_body())))[0]
-        async with connected(port) as (reader, writer):
-            writer.write(f"GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-            assert (await rest(reader)).endswith(b"hello")
-
-
-def test_a_route_can_be_named(receiver: WebhookReceiver) -> None:
-    """As any other of aiohttp's route definitions, for urls to be made of the name."""
-    app = web.Application()
-    below, _ = receiver.routes()
-    app.add_routes([attrs.evolve(below, kwargs={"name": "webhooks"})])
-    assert "/avaturn/x" == str(app.router["webhooks"].url_for(tail="x"))
-
-
-@pytest.mark.parametrize("above", [[], ["/app"], ["/app", "/site"]])
-async def test_the_router_shows_no_secret(receiver: WebhookReceiver, above: list[str]) -> None:
-    """What middlewares log of a match is the route alone."""
-    seen: list[web.UrlMappingMatchInfo] = []
-    app = web.Application(middlewares=[noting(seen)])
+@pytest.mark.parametrize("request_bytes", [post(PATH, export_body()), chunked(PATH, [export_body()])])
+@pytest.mark.parametrize("method", ["read", "text", "json", "post"])
+async def test_a_middleware_that_reads_the_body(receiver: WebhookReceiver, method: str, request_bytes: bytes) -> None:
+    """The body is taken from aiohttp's cache, however it was read."""
+    app = web.Application(middlewares=[middleware(lambda request: getattr(request, method)())])
     receiver.setup(app)
-    app = mounted(app, above)
-    async with running(app) as port:
-        assert 200 == (await ask(port, post("".join(reversed(above)) + PATH, export_body())))[0]
-    (match,) = seen
-    assert "avaturn/{tail}" in repr(match)
-    assert SECRET not in repr(match)
+    async with aiohttp_server(app) as port:
+        assert 200 == (await ask(port, request_bytes))[0]
+        assert 404 == (await ask(port, request_bytes.replace(SECRET.encode(), OTHER.encode())))[0]
 
 
-@pytest.mark.parametrize("path", [f"/avaturn/{OTHER}", "/avaturn", "/avaturn/", f"{PATH}/", "/avaturnx", "/"])
+async def test_a_middleware_that_reads_a_form(receiver: WebhookReceiver) -> None:
+    """JSON that is announced as a form, and read as one, is still there."""
+    app = web.Application(middlewares=[middleware(lambda request: request.post())])
+    receiver.setup(app)
+    async with aiohttp_server(app) as port:
+        form = "Content-Type: application/x-www-form-urlencoded"
+        assert 200 == (await ask(port, post(PATH, export_body(), form)))[0]
+        multipart = b'--b\r\nContent-Disposition: form-data; name="event"\r\n\r\nexport.ready\r\n--b--\r\n'
+        assert 400 == (await ask(port, post(PATH, multipart, "Content-Type: multipart/form-data; boundary=b")))[0]
+
+
+async def test_a_middleware_that_reads_afterwards(receiver: WebhookReceiver) -> None:
+    """The body stays in aiohttp's cache, for those who log it after the response."""
+    seen: list[bytes] = []
+
+    @web.middleware
+    async def after(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        seen.append(await request.read())
+        return response
+
+    app = web.Application(middlewares=[after])
+    receiver.setup(app)
+    async with aiohttp_server(app) as port:
+        assert 200 == (await ask(port, post(PATH, export_body())))[0]
+    assert [export_body()] == seen
+
+
+@pytest.mark.parametrize("above", [[], ["/app"], ["/app", "/site"]], ids=len)
+async def test_a_prefix_with_a_pattern(receiver: WebhookReceiver, above: list[str]) -> None:
+    """The prefix is matched as aiohttp matches it."""
+    app = web.Application()
+    receiver.setup(app, "/hooks/{tenant}")
+    app, root = mounted(app, above), "".join(reversed(above))
+    async with aiohttp_server(app) as port:
+        assert 200 == (await ask(port, post(f"{root}/hooks/someone/{SECRET}", export_body())))[0]
+        assert 404 == (await ask(port, post(f"{root}/hooks//{SECRET}", export_body())))[0]
+
+
+@pytest.mark.parametrize(
+    "path", [f"/avaturn/{OTHER}", "/avaturn", "/avaturn/", f"{PATH}//", f"{PATH}/x", "/avaturnx", "/"]
+)
 async def test_other_paths(port: int, path: str) -> None:
     """A wrong secret looks like any other wrong path."""
     assert 404 == (await ask(port, post(path, export_body())))[0]
@@ -200,22 +189,79 @@ async def test_a_large_body_in_chunks_is_refused(port: int) -> None:
 
 async def test_a_body_in_chunks(port: int) -> None:
     """A body in several chunks is put together."""
-    chunks = b"".join(b"1\r\n" + bytes([byte]) + b"\r\n" for byte in export_body())
-    head = b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert 200 == (await ask(port, head + chunks + b"0\r\n\r\n"))[0]
+    assert 200 == (await ask(port, chunked(PATH, [bytes([byte]) for byte in export_body()])))[0]
+    head, body = chunked(PATH, [export_body()]).split(b"\r\n\r\n", 1)
+    async with connected(port) as (reader, writer):
+        writer.write(head + b"\r\n\r\n")
+        for byte in body:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert 200 == await status(reader)
 
 
-async def test_a_slow_body(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that doesn't come in time is answered with 408."""
-    monkeypatch.setattr(shell, "BODY_TIMEOUT", 0.05)
-    assert 408 == (await ask(port, post(PATH, export_body()[:-1], length=len(export_body()))))[0]
+async def test_the_limit_of_the_application(receiver: WebhookReceiver) -> None:
+    """An application that takes smaller bodies refuses ours with the same status."""
+    app = web.Application(client_max_size=100)
+    receiver.setup(app)
+    async with aiohttp_server(app) as port:
+        assert 413 == (await ask(port, post(PATH, export_body())))[0]
+
+
+async def test_a_slow_body() -> None:
+    """A body that does not arrive in time is answered with 408."""
+    app = web.Application()
+    WebhookReceiver(SECRET, body_timeout=0.05).setup(app)
+    async with aiohttp_server(app) as port, connected(port) as (reader, writer):
+        writer.write(post(PATH, export_body()[:-1], length=len(export_body())))
+        assert 408 == await status(reader)
+        assert b"" == await rest(reader)
 
 
 async def test_a_broken_body(port: int, caplog: pytest.LogCaptureFixture) -> None:
-    """A body that can't be decoded is the sender's fault, and its log shows no secret."""
-    broken = post(PATH, b"no gzip at all", "Content-Encoding: gzip")
-    assert 400 == (await ask(port, broken))[0]
+    """A body with a malformed chunk is the sender's fault, and its log shows no secret."""
+    head = b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert 400 == (await ask(port, head + b"no length\r\n"))[0]
     assert SECRET not in caplog.text
+
+
+# Compressed bodies.
+
+
+BOMB = gzip.compress(bytes(2**26))  # 65 kB
+
+
+@pytest.mark.parametrize(
+    ("encoding", "encode"),
+    [("gzip", gzip.compress), ("GZIP", gzip.compress), ("deflate", zlib.compress), ("gzip, x", bytes), ("new", bytes)],
+)
+async def test_a_compressed_body_is_refused(port: int, encoding: str, encode: Callable[[bytes], bytes]) -> None:
+    """Whatever the coding, known to aiohttp or not."""
+    code, headers = await ask(port, post(PATH, encode(export_body()), f"Content-Encoding: {encoding}"))
+    assert (415, "identity") == (code, headers["accept-encoding"])
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+async def test_an_uncompressed_body_may_say_so(port: int, encoding: str) -> None:
+    """Identity is no coding."""
+    assert 200 == (await ask(port, post(PATH, export_body(), f"Content-Encoding: {encoding}")))[0]
+
+
+@pytest.mark.parametrize("path", [PATH, f"/avaturn/{OTHER}"], ids=["authentic", "forged"])
+async def test_a_bomb_is_not_decoded(receiver: WebhookReceiver, path: str) -> None:
+    """Hardly any of a gzip bomb is decoded: the response is sent and the connection closed instead."""
+    seen: list[web.Request] = []
+
+    async def note(request: web.Request) -> None:
+        seen.append(request)
+
+    app = web.Application(middlewares=[middleware(note)])
+    receiver.setup(app)
+    async with aiohttp_server(app, lingering_time=10) as port, connected(port) as (reader, writer):
+        writer.write(post(path, BOMB, "Content-Encoding: gzip"))
+        assert 415 == await status(reader)
+        assert b"" == await rest(reader)
+        assert seen[0].content.total_bytes < 2**20
 
 
 async def test_a_sender_that_goes_away(receiver: WebhookReceiver, port: int, caplog: pytest.LogCaptureFixture) -> None:
@@ -238,7 +284,7 @@ async def test_callbacks_are_drained_at_shutdown(receiver: WebhookReceiver) -> N
 
     app = web.Application()
     receiver.setup(app)
-    async with running(app) as port:
+    async with aiohttp_server(app) as port:
         assert 200 == (await ask(port, post(PATH, export_body())))[0]
         asyncio.get_running_loop().call_soon(gate.set)
     assert [export_event()] == ended
@@ -255,7 +301,7 @@ async def test_callbacks_of_bare_routes_run(receiver: WebhookReceiver) -> None:
 
     app = web.Application()
     app.add_routes(receiver.routes())
-    async with running(app) as port:
+    async with aiohttp_server(app) as port:
         assert 200 == (await ask(port, post(PATH, export_body())))[0]
     await receiver.aclose()
     assert [export_event()] == called

@@ -1,13 +1,16 @@
-"""Callbacks: after the reply, on the home loop whatever thread delivers, and drained at the end."""
+"""Callbacks: after the reply, on the receiver's loop whatever thread delivers, and drained at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
+import sys
 import threading
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -17,11 +20,11 @@ from avaturn_async import (
     UnknownEvent,
     WebhookReceiver,
 )
-from avaturn_async.webhooks import Reply, callbacks as callbacks_module, key_of
+from avaturn_async.webhooks import Reply, key_of
 
-from .samples import SECRET, Gated, avatar, export_body, export_event
+from .kit import PATH
+from .samples import SECRET, Gated, avatar, export_body, export_event, render_body
 
-PATH = f"/avaturn/{SECRET}"
 KEY = key_of(export_event())
 
 
@@ -84,11 +87,8 @@ async def test_callbacks_are_drained() -> None:
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
-async def test_callbacks_are_cancelled_in_the_end(
-    stubborn: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Callbacks that take longer are cancelled with a log; one that won't be does not hold up the end."""
-    monkeypatch.setattr(callbacks_module, "_GRACE", 0.01)
+async def test_callbacks_are_cancelled_in_the_end(stubborn: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Callbacks that take longer are cancelled with a log; one that ignores that does not hold up the end."""
     receiver, gate, cancelled = WebhookReceiver(SECRET), asyncio.Event(), []
 
     @receiver.on("export.ready")
@@ -103,11 +103,143 @@ async def test_callbacks_are_cancelled_in_the_end(
 
     receiver.bind()
     await receiver.handle(export_body(), path=PATH)
-    await asyncio.sleep(0)
+    for _ in range(3):
+        await asyncio.sleep(0)
     await receiver.aclose(drain=0)
     assert [export_event()] == cancelled
-    assert ["1 callbacks were cancelled: they were not over after 0 s"] == caplog.messages
+    assert ["1 callbacks were cancelled: they did not end within 0 s"] == caplog.messages
     gate.set()
+
+
+async def test_a_callback_that_has_not_begun_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    """A receiver that is closed at once calls nobody afterwards."""
+    receiver, called = WebhookReceiver(SECRET), []
+
+    @receiver.on("export.ready")
+    async def callback(event: Any) -> None:
+        await asyncio.Event().wait()
+        called.append(event)
+
+    receiver.bind()
+    await receiver.handle(export_body(), path=PATH)
+    await receiver.aclose(drain=0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [] == called
+    assert 1 == len(caplog.records)
+
+
+async def test_events_are_refused_while_callbacks_are_behind() -> None:
+    """With 10,000 callbacks queued an event is answered with 503, but stored; events without callbacks are accepted."""
+    receiver, gate = WebhookReceiver(SECRET), asyncio.Event()
+
+    @receiver.on("export.ready")
+    async def slow(event: Any) -> None:
+        await gate.wait()
+
+    async with receiver:
+        for _ in range(10_000):
+            assert 200 == (await receiver.handle(export_body(), path=PATH)).status
+        waiting = receiver.mailbox.wait(key_of(export_event(avatar(7))), "")
+        assert 503 == (await receiver.handle(export_body(avatar(7)), path=PATH)).status
+        assert export_event(avatar(7)) == (await waiting).event
+        assert 200 == (await receiver.handle(render_body(), path=PATH)).status
+        gate.set()
+
+
+async def test_at_most_100_run_at_once() -> None:
+    """Further callbacks wait for their turn."""
+    receiver, running, most = WebhookReceiver(SECRET), 0, 0
+
+    @receiver.on("export.ready")
+    async def callback(event: Any) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        running -= 1
+
+    async with receiver:
+        for _ in range(350):
+            await receiver.handle(export_body(), path=PATH)
+    assert 100 == most
+
+
+# Registration.
+
+
+def test_sync_functions_are_refused() -> None:
+    """A callback that would return no awaitable, or only sometimes, is refused at once."""
+    receiver = WebhookReceiver(SECRET)
+
+    class Called:
+        def __call__(self, event: Any) -> None:
+            """Do nothing."""
+
+    async def generator(event: Any) -> Any:
+        yield event
+
+    queue: asyncio.Queue[Any] = asyncio.Queue()
+    odd: list[Any] = [print, lambda event: queue.put(event), Called(), Called, partial(print), generator, None, 7]
+    for callback in odd:
+        with pytest.raises(TypeError, match="a callback must be an async function, not"):
+            receiver.on("export.ready")(callback)
+
+
+async def test_ways_to_write_a_callback() -> None:
+    """Async functions and methods, partial ones, and objects that are called with await."""
+    receiver, called = WebhookReceiver(SECRET), []
+
+    async def function(event: Any, more: int = 0) -> None:
+        called.append(more)
+
+    class Called:
+        async def __call__(self, event: Any) -> None:
+            """Note it."""
+            called.append(2)
+
+    queue: asyncio.Queue[Any] = asyncio.Queue()
+    mock = AsyncMock()
+    for callback in (function, partial(function, more=1), Called(), partial(Called()), queue.put, mock):
+        assert callback is receiver.on("export.ready")(callback)
+    await receiver.handle(export_body(), path=PATH)
+    assert [0, 1, 2, 2] == called
+    assert export_event() == queue.get_nowait()
+    mock.assert_awaited_once_with(export_event())
+
+
+async def decorated(event: Any) -> None:
+    """Stand for a callback."""
+
+
+@pytest.mark.parametrize("event", [decorated, None, 7, Exception, UnknownEvent, ExportReadyWebhook.__init__])
+def test_on_needs_an_event(event: Any) -> None:
+    """A decorator without parentheses, and anything else that is no event, is refused with an example."""
+    with pytest.raises(TypeError, match=r'on\(\) takes .* as in @receiver\.on\("export\.ready"\), not'):
+        WebhookReceiver(SECRET).on(event)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
+def test_eager_tasks() -> None:
+    """With an eager task factory callbacks still run after the reply, and are drained."""
+    receiver, order = WebhookReceiver(SECRET), []
+
+    @receiver.on("export.ready")
+    async def callback(event: Any) -> None:
+        order.append("begins")
+        if len(order) > 2:
+            await asyncio.sleep(0)
+        order.append("ends")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+        for _ in range(2):
+            async with receiver:
+                order.append((await receiver.handle(export_body(), path=PATH)).status)
+
+    asyncio.run(main())
+    assert [200, "begins", "ends"] * 2 == order
 
 
 async def test_an_event_on_its_way_is_drained() -> None:
@@ -254,27 +386,57 @@ async def test_closed_from_another_loop(caplog: pytest.LogCaptureFixture) -> Non
     assert 1 == len(caplog.records)
 
 
-class ClosedJustNow:
+class Ending(asyncio.SelectorEventLoop):
     """A loop that is closed between the question and the call."""
 
-    def is_closed(self) -> bool:
-        """Say no."""
-        return False
+    ended = False
 
-    def call_soon_threadsafe(self, *_: Any) -> None:
-        """Refuse."""
-        raise RuntimeError("Event loop is closed")
+    def call_soon_threadsafe(self, *arguments: Any, **options: Any) -> asyncio.Handle:
+        """Refuse at the end."""
+        if self.ended:
+            raise RuntimeError("Event loop is closed")
+        return super().call_soon_threadsafe(*arguments, **options)
 
 
-async def test_a_home_that_ends_meanwhile() -> None:
-    """Where the home loop closes at this very moment, callbacks run here and count no longer."""
+def test_a_loop_that_ends_meanwhile() -> None:
+    """If the receiver's loop closes at this very moment, callbacks run where the event is handled."""
     receiver, called = WebhookReceiver(SECRET), []
 
     @receiver.on("export.ready")
     async def callback(event: Any) -> None:
         called.append(event)
 
-    receiver._callbacks._home = ClosedJustNow()  # type: ignore[assignment]
-    assert 200 == (await receiver.handle(export_body(), path=PATH)).status
-    await receiver.aclose()
+    async def bind() -> None:
+        receiver.bind()
+
+    loop = Ending()
+    loop.run_until_complete(bind())
+    loop.ended = True
+    assert 200 == asyncio.run(receiver.handle(export_body(), path=PATH)).status
     assert [export_event()] == called
+    loop.ended = False
+    loop.close()
+
+
+def test_a_loop_that_is_gone_before_a_callback_began() -> None:
+    """What a closed loop never began is not waited for by the next one."""
+    receiver, called = WebhookReceiver(SECRET), []
+
+    @receiver.on("export.ready")
+    async def callback(event: Any) -> None:
+        called.append(event)
+
+    async def bind() -> None:
+        receiver.bind()
+
+    async def end() -> None:
+        receiver.bind()
+        async with asyncio.timeout(5):
+            await receiver.aclose(drain=30)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(bind())
+    assert 200 == asyncio.run(receiver.handle(export_body(), path=PATH)).status
+    loop.close()
+    asyncio.run(end())
+    assert [] == called

@@ -16,11 +16,13 @@ from avaturn_async import (
     WebhookError,
     parse_event,
 )
+from avaturn_async.redact import MaskedBytes
 from avaturn_async.webhooks import key_of
-from avaturn_async.webhooks.strict_json import MAX_DEPTH
 
+from ..leaks import leaks
 from .samples import AVATAR, RENDER, avatar_event, export_body, export_event, render_body, render_event
 
+MAX_DEPTH = 32
 EVENTS = (AvatarReadyWebhook, RenderReadyWebhook, ExportReadyWebhook, UnknownEvent)
 
 
@@ -68,61 +70,36 @@ def test_an_unknown_event_keeps_its_body() -> None:
     assert hash(expected) == hash(event)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"event": "x", "event": "y"}',
-        b'{"event": "x", "a": {"b": [{"c": 1, "c": 1}]}}',
-        b'{"event": "x", "a": 1, "\\u0061": 2}',
-    ],
-)
-def test_duplicate_keys_are_refused(body: bytes) -> None:
-    """The same key twice is refused at any depth, however it is written."""
-    assert "the webhook can't be read: an object has the same key twice" == refusal(body)
+def test_links_in_an_unknown_event_are_masked() -> None:
+    """Its repr shows no query of a link, at any depth, and the links are the same."""
+    event = parse_event(b'{"event": "new", "urls": [{"a": "https://h/p?signature=s3cret"}]}')
+    assert isinstance(event, UnknownEvent)
+    assert "s3cret" not in repr(event)
+    assert "https://h/p" in repr(event)
+    assert [{"a": "https://h/p?signature=s3cret"}] == event.body["urls"]
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_what_is_no_number_is_refused(number: str) -> None:
-    """Python's extensions of JSON are refused."""
-    assert f"the webhook can't be read: {number} is not JSON" == refusal(f'{{"event": "x", "n": [{number}]}}')
-
-
-@pytest.mark.parametrize("number", ["1e999", "-1e999"])
-def test_numbers_that_overflow_are_refused(number: str) -> None:
-    """A number that would be read as an infinity is refused too."""
-    assert "the webhook can't be read: a number is too large" == refusal(f'{{"event": "x", "n": {number}}}')
-
-
-def test_huge_integers() -> None:
-    """An integer is exact up to the interpreter's limit of digits, and refused beyond it."""
-    event = parse_event(b'{"event": "x", "n": 1' + b"0" * 4000 + b"}")
-    assert 10**4000 == event.body["n"] if isinstance(event, UnknownEvent) else None
-    assert "the webhook can't be read" in refusal(b'{"event": "x", "n": 1' + b"0" * 60_000 + b"}")
+    """Python's extensions of JSON and numbers out of range are refused."""
+    assert refusal(f'{{"event": "x", "n": [{number}]}}')
 
 
 def test_depth_is_bounded() -> None:
-    """32 levels are read, and 33 are not."""
+    """32 levels are read, 33 and 100,000 are not."""
     assert isinstance(parse_event(nested(MAX_DEPTH)), UnknownEvent)
-    assert "the webhook can't be read: it is nested more than 32 levels deep" == refusal(nested(MAX_DEPTH + 1))
+    for levels in (MAX_DEPTH + 1, 100_000):
+        assert refusal(nested(levels))
 
 
-def test_width_is_not_depth() -> None:
-    """Many objects side by side are fine, and so are brackets in a str."""
-    body = {"event": "x", "wide": [{"a": [n]} for n in range(50)], "text": '[{"\\' * 100}
-    assert UnknownEvent("x", body) == parse_event(json.dumps(body))
-
-
-@pytest.mark.parametrize("opening", [b"[", b'{"a":', b"[{"])
-def test_bottomless_nesting_is_refused(opening: bytes) -> None:
-    """100,000 levels are a refusal and no RecursionError."""
-    assert "levels deep" in refusal(opening * 100_000)
-
-
-def test_what_is_not_utf_8_is_refused() -> None:
-    """Other encodings are refused, with the place."""
-    assert "the webhook can't be read: it is not UTF-8 at byte 11" == refusal(b'{"event": "\xff"}')
-    assert "the webhook can't be read" in refusal('{"event": "x"}'.encode("utf-16"))
-    assert "the webhook can't be read" in refusal(b'\xef\xbb\xbf{"event": "x"}')
+@pytest.mark.parametrize(
+    "body",
+    [b'{"event": "\xff"}', '{"event": "x"}'.encode("utf-16"), b'\xef\xbb\xbf{"event": "x"}', '{"event": "\ud800"}'],
+    ids=["bytes", "utf-16", "bom", "surrogate"],
+)
+def test_what_is_not_utf_8_is_refused(body: bytes | str) -> None:
+    """Other encodings and lone surrogates are refused."""
+    assert "the webhook can't be read: " in refusal(body)
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"avatar.ready"', b"1", b"{", b"{}", b'{"event": 1}'])
@@ -145,6 +122,16 @@ def test_what_is_no_event_is_refused(body: bytes) -> None:
 def test_the_place_is_named(body: bytes, said: str) -> None:
     """A refusal names the path of what is wrong."""
     assert refusal(body).startswith(f"the webhook can't be read: {said}")
+
+
+@pytest.mark.parametrize("cut", range(10, 150, 20))
+def test_a_refusal_shows_no_link(cut: int) -> None:
+    """Neither the message nor the locals of a traceback show the query of a link, wherever the body is cut."""
+    for body in (export_body(export_url="https://h/p?signature=s3cret", user_id=5), export_body(status=1)):
+        for damaged in (body, body[:cut], body.replace(b"}", b"")):
+            with pytest.raises(WebhookError) as caught:
+                parse_event(MaskedBytes(damaged))
+            assert [] == leaks(caught.value, "s3cret")
 
 
 def json_values() -> st.SearchStrategy[Any]:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 import random
 import resource
 import socket
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
 
 from avaturn_async import BasicAuth, ExportReadyWebhook, WebhookReceiver
 from avaturn_async.webhooks import Reply, key_of
 from avaturn_async.webhooks.server import ReceiverServer
 
-from .raw import ask, closed, connected, post, rest, status, trickle
+from .kit import PATH, ask, chunked, closed, connected, post, rest, status, trickle
 from .samples import AVATAR, OTHER, SECRET, Gated, avatar, export_body, export_event
 
-PATH = f"/avaturn/{SECRET}"
 CROWD = 1000 if resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 4096 else 200
 
 
@@ -139,8 +142,8 @@ async def test_several_on_one_connection(server: ReceiverServer) -> None:
         f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n".encode(),
         f"POST {PATH} HTTP/1.1\r\nHost: x\r\nX: ".encode() + b"x" * 20_000 + b"\r\n\r\n",
         f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n".encode(),
-        post(PATH, b"no gzip at all", "Content-Encoding: gzip"),
     ],
+    ids=["tls", "no-path", "version", "length", "two-lengths", "long-header", "chunk"],
 )
 async def test_malformed_http(server: ReceiverServer, request_bytes: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """What is no HTTP is answered with 400 without a word in the logs of any library."""
@@ -164,7 +167,8 @@ async def test_no_log_shows_the_secret(receiver: WebhookReceiver, caplog: pytest
             await ask(server.port, post(PATH, body))
         await ask(server.port, post(PATH, b"").replace(b"POST", b"GET"))
         await ask(server.port, post(PATH + "/%zz?" + SECRET, b"{}", "Referer: " + server.url))
-    async with receiver.serve(body_timeout=0.05, header_timeout=0.1) as server:
+    receiver.body_timeout = 0.05
+    async with receiver.serve(header_timeout=0.1) as server:
         for slow in (post(PATH, b"")[:-4], post(PATH, b"{", length=9)):
             async with connected(server.port) as (reader, writer):
                 writer.write(slow)
@@ -177,7 +181,7 @@ async def test_no_log_shows_the_secret(receiver: WebhookReceiver, caplog: pytest
 # Patience.
 
 
-@pytest.mark.parametrize("sent", [b"", b"P", post(PATH, b"")[:-2]])
+@pytest.mark.parametrize("sent", [b"", b"P", post(PATH, b"")[:-2]], ids=["nothing", "method", "headers"])
 async def test_slow_headers_are_dropped(receiver: WebhookReceiver, sent: bytes) -> None:
     """A connection whose headers don't come is dropped without an answer."""
     async with receiver.serve(header_timeout=0.05) as server, connected(server.port) as (reader, writer):
@@ -194,19 +198,22 @@ async def test_an_idle_connection_is_dropped(receiver: WebhookReceiver) -> None:
         assert b"" == await rest(reader)
 
 
-async def test_a_slow_body_is_dropped(receiver: WebhookReceiver) -> None:
-    """A body that doesn't come is answered with 408, and the connection is closed."""
-    async with receiver.serve(body_timeout=0.05, header_timeout=2) as server, connected(server.port) as streams:
+async def test_a_slow_body_is_dropped() -> None:
+    """A body that does not arrive is answered with 408, and the connection is closed."""
+    receiver = WebhookReceiver(SECRET, body_timeout=0.05)
+    async with receiver.serve(header_timeout=2) as server, connected(server.port) as streams:
         streams[1].write(post(PATH, b"{", length=1000))
         assert 408 == await status(streams[0])
         assert b"" == await rest(streams[0])
 
 
-async def test_a_crowd_of_slow_senders(receiver: WebhookReceiver) -> None:
+@pytest.mark.slow
+async def test_a_crowd_of_slow_senders() -> None:
     """Senders of one byte at a time are dropped while valid webhooks are answered."""
     head, body = post(PATH, b" " * 5000).split(b"\r\n\r\n")
+    receiver = WebhookReceiver(SECRET, body_timeout=3)
     async with (
-        receiver.serve(header_timeout=3, body_timeout=3, max_connections=CROWD + 10) as server,
+        receiver.serve(header_timeout=3, max_connections=CROWD + 10) as server,
         AsyncExitStack() as stack,
     ):
         streams = [await stack.enter_async_context(connected(server.port)) for _ in range(CROWD)]
@@ -235,7 +242,7 @@ async def test_the_slowest_makes_room(receiver: WebhookReceiver) -> None:
             assert b"" == await rest(streams[slowest][0])
 
 
-@pytest.mark.parametrize("slow", [b"POST / HTTP/1.1\r\nX: ", post(PATH, b"{", length=300)])
+@pytest.mark.parametrize("slow", [b"POST / HTTP/1.1\r\nX: ", post(PATH, b"{", length=300)], ids=["headers", "body"])
 async def test_slow_senders_keep_nobody_out(receiver: WebhookReceiver, slow: bytes) -> None:
     """However many slow senders hold a connection, at the limit too, a webhook comes through."""
     async with receiver.serve(max_connections=50) as server, AsyncExitStack() as stack:
@@ -275,6 +282,99 @@ async def test_connections_are_limited() -> None:
                 writer.write(post(PATH, export_body()))
                 code = await status(reader)
         assert 200 == code
+
+
+# Refused bodies, and responses that are not read.
+
+
+@pytest.fixture
+def inflated() -> Iterator[list[object]]:
+    """Count the decompressors that aiohttp makes."""
+    made: list[object] = []
+
+    def decompressobj(*arguments: Any, **options: Any) -> Any:
+        made.append(arguments)
+        return zlib.decompressobj(*arguments, **options)
+
+    aiohttp.set_zlib_backend(SimpleNamespace(**vars(zlib) | {"decompressobj": decompressobj}))
+    yield made
+    aiohttp.set_zlib_backend(zlib)
+
+
+@pytest.mark.parametrize("path", [PATH, f"/avaturn/{OTHER}"], ids=["authentic", "forged"])
+async def test_a_compressed_body_is_refused(server: ReceiverServer, path: str, inflated: list[object]) -> None:
+    """A compressed body is not decoded, and its connection is kept."""
+    async with connected(server.port) as (reader, writer):
+        for _ in range(2):
+            writer.write(post(path, gzip.compress(export_body()), "Content-Encoding: gzip"))
+            assert 415 == await status(reader)
+    assert [] == inflated
+
+
+async def test_a_refused_body_may_still_be_sent(server: ReceiverServer) -> None:
+    """A sender that sends all of a refused body before it reads gets to see the response."""
+    for request in (post(PATH, bytes(5_000_000)), chunked(PATH, [bytes(50_000)] * 100)):
+        async with connected(server.port) as (reader, writer):
+            writer.write(request)
+            await writer.drain()
+            assert 413 == await status(reader)
+            assert b"" == await rest(reader)
+
+
+async def test_a_refused_body_without_end(server: ReceiverServer) -> None:
+    """A connection whose refused body goes on is closed within some seconds."""
+    async with connected(server.port) as (reader, writer):
+        writer.write(post(PATH, b"{", length=70_000))
+        assert 413 == await status(reader)
+        assert b"" == await rest(reader)
+
+
+@pytest.mark.slow
+async def test_a_sender_that_reads_no_responses(receiver: WebhookReceiver) -> None:
+    """Once unread responses fill the buffers, the connection is dropped."""
+    async with receiver.serve(header_timeout=600, shutdown_timeout=0) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with pytest.raises(ConnectionError):
+            await flood(writer)
+        await closed(writer)
+
+
+async def flood(writer: asyncio.StreamWriter) -> None:
+    """Send requests until that fails."""
+    while True:
+        writer.write(500 * post("/", b""))
+        await writer.drain()
+
+
+async def test_responses_that_are_read_late(receiver: WebhookReceiver) -> None:
+    """What a sender has not read when the server ends is still sent."""
+    taken: list[Any] = []
+
+    @receiver.on("export.ready")
+    async def count(event: Any) -> None:
+        taken.append(event)
+
+    async with receiver.serve(shutdown_timeout=60) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        writer.write(300 * post(PATH, export_body()))
+        while len(taken) < 300:
+            await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.05, writer.transport.resume_reading)  # type: ignore[attr-defined]
+    assert 300 == (await rest(reader)).count(b"HTTP/1.1 200 OK")
+    await closed(writer)
+
+
+async def test_a_sender_that_is_gone(receiver: WebhookReceiver, server: ReceiverServer) -> None:
+    """An event whose sender does not wait for the response is stored all the same."""
+    async with connected(server.port) as (_, writer):
+        writer.write(post(PATH, export_body()))
+        await writer.drain()
+        writer.transport.abort()
+        assert (await receiver.mailbox.wait(key_of(export_event()), "")).authenticated
 
 
 # The end.
@@ -473,16 +573,9 @@ async def test_a_graceful_end(receiver: WebhookReceiver, end_after: int) -> None
 
 
 async def test_nothing_is_left(receiver: WebhookReceiver) -> None:
-    """After the end no task is left, no connection, and no timer of one."""
-    server = ReceiverServer(receiver)
+    """After the end no task is left."""
     before = asyncio.all_tasks()
-    async with server:
+    async with receiver.serve() as server:
         for _ in range(3):
             assert 200 == (await ask(server.port, post(PATH, export_body(AVATAR))))[0]
-        connections = server._connections
-    assert connections is not None
-    assert [] == connections.connections
-    assert [{}] * 2 == [connections._unread, connections._open]
-    for deadlines in (connections._headers_due, connections._end_due):
-        assert (0, None) == (len(deadlines), deadlines._timer)
     assert set() == asyncio.all_tasks() - before

@@ -33,14 +33,16 @@ def basic(text: str, scheme: str = "Basic") -> dict[str, str]:
     return {"authorization": f"{scheme} {base64.b64encode(text.encode()).decode()}"}
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("prefix", ["", "/", "/avaturn/", "/a/b/", "/?/"])
-def test_a_path_secret_is_the_last_segment(prefix: str) -> None:
-    """What stands before the secret doesn't matter."""
-    assert PathSecret(SECRET).verify(b"", path=prefix + SECRET, headers={}) is True
+def test_a_path_secret_is_the_last_segment(prefix: str, slash: str) -> None:
+    """The part before the secret does not matter, nor does a trailing slash."""
+    assert PathSecret(SECRET).verify(b"", path=prefix + SECRET + slash, headers={}) is True
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/", SECRET[:-1], SECRET + "x", f"/{SECRET}/", f"/{SECRET}/x", SECRET.upper(), "é", "\ud800", OTHER]
+    "path",
+    ["", "/", SECRET[:-1], SECRET + "x", f"/{SECRET}//", f"/{SECRET}/x", SECRET.upper(), SECRET + "é", "\ud800", OTHER],
 )
 def test_another_path_is_refused(path: str) -> None:
     """Anything but the secret is refused."""
@@ -197,9 +199,28 @@ def test_secrets_are_in_no_repr() -> None:
 
 def test_what_is_no_verifier_is_refused() -> None:
     """A receiver asks for something that verifies, and does not show what it got."""
-    with pytest.raises(TypeError, match=r"auth must be a path secret or a Verifier, .*not bytes"):
+    with pytest.raises(TypeError, match=r"auth must be a path secret or a Verifier with .*not bytes"):
         WebhookReceiver(SECRET.encode())  # type: ignore[arg-type]
     assert SECRET not in shown(lambda: WebhookReceiver(SECRET.encode()))  # type: ignore[arg-type]
+
+
+def test_an_awaited_verifier_is_refused() -> None:
+    """An async verify method would refuse every webhook."""
+
+    class Awaited:
+        async def verify(self, body: bytes, *, path: str, headers: Any) -> bool:
+            """Accept."""
+            return True
+
+    with pytest.raises(TypeError, match="synchronous verify"):
+        WebhookReceiver(Awaited())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("body_timeout", [0, -1, float("nan"), float("inf")])
+def test_an_odd_timeout_is_refused(body_timeout: float) -> None:
+    """The timeout of a body is a positive number of seconds."""
+    with pytest.raises(ValueError, match="body_timeout must be a positive number of seconds"):
+        WebhookReceiver(SECRET, body_timeout=body_timeout)
 
 
 @pytest.mark.parametrize("max_body", [0, -1, True, 1.5, None])
