@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ MISSING = 'the command line needs packages that are not installed: pip install "
 def main() -> None:
     """Run the command ``avaturn`` with the arguments of this process, and exit with its code."""
     signal.signal(signal.SIGINT, _leave)
+    _open_missing_streams()
     try:
         import_module("rich")  # which the commands load when they need it
         from .cli.app import app
@@ -28,6 +30,13 @@ def main() -> None:
         sys.stderr.write(f"avaturn: {MISSING}\n")
         sys.exit(2)
     app(prog_name="avaturn")
+
+
+def _open_missing_streams() -> None:
+    """Replace streams that the parent closed, as services do: else a file or socket would take their descriptors."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - until the process ends
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

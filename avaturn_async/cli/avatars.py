@@ -1,94 +1,98 @@
 """``avaturn avatars``."""
 
+import sys
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import customization
-from .connecting import Access, connected
-from .options import BaseUrl, Json, Timeout, Token, examples
+from .command import AVATAR, AvatarId, Timeout, UserId, command, group
+from .connect import Access, connected
 from .output import Column, Output, note
-from .running import DONE, off_loop, run
+from .runner import DONE
 
-__all__ = ["add_to"]
+if TYPE_CHECKING:
+    from ..models import ExternalAvatarCustomization
 
-avatars = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+__all__ = ["add_to", "read_customization"]
 
-UserId = Annotated[str, typer.Argument(metavar="USER")]
-AvatarId = Annotated[str, typer.Argument(metavar="ID")]
+CREATE_HELP = """Create an avatar from three photos and print its id.
+
+It waits until the photos are processed, and then sets a customization, without which exports and renders of the avatar
+are undefined: Avaturn's defaults, or those of --customization FILE, such as
+
+\b
+  {"body": "body_0", "assets": {"clothing": {"id": "..."},
+   "hair_and_headwear": {"id": "...", "color": "#402010"}}}
+
+"avaturn avatars customization get" prints that of another avatar.
+"""
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    customization.add_to(avatars)
-    app.add_typer(avatars, name="avatars", help="List, create, customize and delete avatars.")
+    avatars = group(app, "avatars", help="List, create, customize and delete avatars.")
+    command(
+        avatars,
+        "list",
+        help="List the avatars of a user.",
+        examples=("avaturn avatars list cm3x8s9d2 --all",),
+    )(list_avatars)
+    command(
+        avatars,
+        help=CREATE_HELP,
+        examples=(
+            "avaturn avatars create cm3x8s9d2 front.jpg left.jpg right.jpg --body-type female",
+            "avaturn avatars create cm3x8s9d2 *.jpg --body-type male --customization outfit.json",
+        ),
+    )(create)
+    command(
+        avatars,
+        help="Delete one avatar of a user, with its cached exports.",
+        examples=(f"avaturn avatars delete cm3x8s9d2 {AVATAR}",),
+    )(delete)
+    customization = group(avatars, "customization", help="Read and set what an avatar looks like.")
+    command(
+        customization,
+        "get",
+        help="Print an avatar's customization, as ``set`` takes it.",
+        examples=(
+            f"avaturn avatars customization get {AVATAR}",
+            f"avaturn avatars customization get {AVATAR} > outfit.json",
+        ),
+    )(get_customization)
+    command(
+        customization,
+        "set",
+        help="Set an avatar's customization; this makes a new version of it.",
+        examples=(f"avaturn avatars customization set {AVATAR} outfit.json",),
+    )(set_customization)
 
 
-class Scan(NamedTuple):
-    """An avatar to be made."""
+def read_customization(file: Path) -> "ExternalAvatarCustomization":
+    """Read a customization from a JSON file, or from stdin for ``-``.
 
-    photos: tuple[Path, Path, Path]
-    body_type: str
-    telephoto: bool
-    customization: Path | None
-    timeout: float
-
-
-@avatars.command("list", epilog=examples("avaturn avatars list cm3x8s9d2 --all"))
-def list_(
-    user_id: UserId,
-    everything: Annotated[bool, typer.Option("--all", help="Also those that are not ready, or failed.")] = False,
-    token: Token = None,
-    base_url: BaseUrl = None,
-    json: Json = False,
-) -> None:
-    """List the avatars of a user."""
-    run(_list(Access(token, base_url), Output(as_json=json), user_id, everything=everything))
-
-
-@avatars.command(
-    epilog=examples(
-        "avaturn avatars create cm3x8s9d2 front.jpg left.jpg right.jpg --body-type female --customization outfit.json",
-    )
-)
-def create(
-    user_id: UserId,
-    frontal: Annotated[Path, typer.Argument(metavar="FRONTAL", help="A JPEG: straight into the camera.")],
-    side_1: Annotated[Path, typer.Argument(metavar="SIDE1", help="A JPEG: turned to one side.")],
-    side_2: Annotated[Path, typer.Argument(metavar="SIDE2", help="A JPEG: turned to the other.")],
-    body_type: Annotated[str, typer.Option(metavar="male|female")],
-    telephoto: Annotated[bool, typer.Option("--telephoto", help="They were taken through a telephoto lens.")] = False,
-    customization: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSON to customize the avatar with; exports need it.")
-    ] = None,
-    timeout: Timeout = 900,
-    token: Token = None,
-    base_url: BaseUrl = None,
-    json: Json = False,
-) -> None:
-    """Create an avatar from three photos and print its id.
-
-    It waits until the photos are processed.
+    Raises:
+        ValueError: it is not one; the message says where.
     """
-    scan = Scan((frontal, side_1, side_2), body_type, telephoto, customization, timeout)
-    run(_create(Access(token, base_url), Output(as_json=json), user_id, scan))
+    from ..errors import ResponseFormatError
+    from ..http import codec
+    from ..models import ExternalAvatarCustomization
+
+    try:
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        return codec.load(content, ExternalAvatarCustomization)
+    except ResponseFormatError as error:
+        raise ValueError(f"{file}: {str(error).removeprefix('the response ')}") from None
 
 
-@avatars.command(epilog=examples("avaturn avatars delete cm3x8s9d2 0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00"))
-def delete(
+async def list_avatars(
+    access: Access,
+    output: Output,
     user_id: UserId,
-    avatar_id: AvatarId,
-    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Be content where there is no such avatar.")] = False,
-    token: Token = None,
-    base_url: BaseUrl = None,
-    json: Json = False,
-) -> None:
-    """Delete one avatar of a user, with its cached exports."""
-    run(_delete(Access(token, base_url), Output(as_json=json), user_id, avatar_id, missing_ok=missing_ok))
-
-
-async def _list(access: Access, output: Output, user_id: str, *, everything: bool) -> int:
+    everything: Annotated[bool, typer.Option("--all", help="Include those that are not ready, or failed.")] = False,
+) -> int:
+    """List avatars."""
     async with connected(access) as client:
         found = await client.avatars.list(user_id, include_not_ready=everything)
     for avatar in found:
@@ -97,22 +101,88 @@ async def _list(access: Access, output: Output, user_id: str, *, everything: boo
     return DONE
 
 
-async def _create(access: Access, output: Output, user_id: str, scan: Scan) -> int:
+async def create(
+    access: Access,
+    output: Output,
+    user_id: UserId,
+    frontal: Annotated[Path, typer.Argument(metavar="FRONTAL", help="A JPEG: straight into the camera.")],
+    side_1: Annotated[Path, typer.Argument(metavar="SIDE1", help="A JPEG: turned to one side.")],
+    side_2: Annotated[Path, typer.Argument(metavar="SIDE2", help="A JPEG: turned to the other side.")],
+    body_type: Annotated[str, typer.Option(metavar="male|female")],
+    telephoto: Annotated[bool, typer.Option("--telephoto", help="They were taken through a telephoto lens.")] = False,
+    customization: Annotated[
+        Path | None, typer.Option("--customization", metavar="FILE", help="JSON to customize the avatar with.")
+    ] = None,
+    no_customization: Annotated[
+        bool, typer.Option("--no-customization", help="Set none; the avatar can't be exported until one is set.")
+    ] = False,
+    timeout: Timeout = 900,
+) -> int:
+    """Create an avatar."""
+    import asyncio
+
+    from ..models import ExternalAvatarCustomization
     from ..resources.photos import Photos
 
-    frontal, side_1, side_2 = scan.photos
-    photos = Photos(frontal, side_1, side_2, body_type=scan.body_type, telephoto=scan.telephoto)  # type: ignore[arg-type]
-    wanted = None if scan.customization is None else await off_loop(customization.read, scan.customization)
+    if customization is not None and no_customization:
+        raise ValueError("--customization and --no-customization exclude each other")
+    photos = Photos(frontal, side_1, side_2, body_type=body_type, telephoto=telephoto)  # type: ignore[arg-type]
+    wanted = None if no_customization else ExternalAvatarCustomization()
+    if customization is not None:
+        wanted = await asyncio.to_thread(read_customization, customization)
     async with connected(access) as client:
         pending = await client.avatars.create_from_photos(user_id, photos, customization=wanted)
         note(f"uploaded the photos of avatar {pending.avatar_id}; waiting for the scan")
-        avatar = await pending.wait(timeout=scan.timeout)
+        avatar = await pending.wait(timeout=timeout)
     output.result({"avatar_id": str(avatar.id), "status": str(avatar.status)}, str(avatar.id))
+    if no_customization:
+        note(f"before the avatar can be exported: avaturn avatars customization set {avatar.id} FILE")
     return DONE
 
 
-async def _delete(access: Access, output: Output, user_id: str, avatar_id: str, *, missing_ok: bool) -> int:
+async def delete(
+    access: Access,
+    output: Output,
+    user_id: UserId,
+    avatar_id: AvatarId,
+    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Succeed if the avatar does not exist.")] = False,
+) -> int:
+    """Delete an avatar."""
+    from ..errors import NotFoundError
+
+    deleted = True
     async with connected(access) as client:
-        await client.avatars.delete(user_id, avatar_id, missing_ok=missing_ok)
-    output.result({"avatar_id": avatar_id, "deleted": True}, f"deleted avatar {avatar_id}")
+        try:
+            await client.avatars.delete(user_id, avatar_id)
+        except NotFoundError:
+            if not missing_ok:
+                raise
+            deleted = False
+    told = f"deleted avatar {avatar_id}" if deleted else f"there is no avatar {avatar_id}"
+    output.result({"avatar_id": avatar_id, "deleted": deleted}, told)
+    return DONE
+
+
+async def get_customization(access: Access, output: Output, avatar_id: AvatarId) -> int:
+    """Print a customization."""
+    from ..http.codec import unstructure
+
+    async with connected(access) as client:
+        output.document(unstructure(await client.avatars.get_customization(avatar_id)))
+    return DONE
+
+
+async def set_customization(
+    access: Access,
+    output: Output,
+    avatar_id: AvatarId,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON; - is stdin.")],
+) -> int:
+    """Set a customization."""
+    import asyncio
+
+    wanted = await asyncio.to_thread(read_customization, file)
+    async with connected(access) as client:
+        await client.avatars.set_customization(avatar_id, wanted)
+    output.result({"avatar_id": avatar_id, "customized": True}, f"customized avatar {avatar_id}")
     return DONE

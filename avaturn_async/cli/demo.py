@@ -1,24 +1,46 @@
-"""``avaturn demo``."""
+"""``avaturn demo``: photos in, models out, against an emulator on real sockets."""
 
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from .options import Json, examples
-from .output import Output
-from .running import run
+from .command import command
+from .export import COLUMNS, Model, prepare_folder
+from .output import Output, note, size_of
+from .runner import DONE
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from ..client import AvaturnClient
+    from ..emulator import Catalogue
+    from ..models import ExternalAvatarCustomization
+    from ..pending.results import Download
+    from .terminal import Bars, Lines
 
 __all__ = ["add_to"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+HELP = """Make avatars from photos and export them, on this machine alone.
+
+An emulator of Avaturn and a webhook receiver run within the command: no account or token is needed. Users are created,
+photos uploaded, scans awaited and customized; all exports are awaited at once, by webhook or poll; the models are
+downloaded and checked.
+"""
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    lines = examples("avaturn demo", "avaturn demo --count 20 --webhook-loss 0.3", "avaturn demo --json --out models")
-    app.command(epilog=lines)(demo)
+    lines = "avaturn demo", "avaturn demo --count 20 --webhook-loss 0.3", "avaturn demo --json --out models"
+    command(app, help=HELP, examples=lines)(demo)
 
 
-def demo(
+async def demo(
+    output: Output,
     count: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many avatars.")] = 8,
     out: Annotated[
         Path | None,
@@ -33,18 +55,163 @@ def demo(
         float, typer.Option(min=0, max=1, metavar="0..1", help="How often a webhook is lost; a poll makes up for it.")
     ] = 0,
     model_size: Annotated[
-        int | None, typer.Option(min=1, max=64 * 2**20, metavar="BYTES", help="The least size of a model.")
+        int | None, typer.Option(min=1, max=64 * 2**20, metavar="BYTES", help="The minimum size of a model.")
     ] = None,
     small_models: Annotated[bool, typer.Option("--small-models", help="Make models of 1 MB, not of 12 MB.")] = False,
-    json: Json = False,
-) -> None:
-    """Make avatars from photos and export them, on this machine alone.
+) -> int:
+    """Run the demo."""
+    import asyncio
+    import secrets
+    import time
 
-    An emulator of Avaturn and a webhook receiver run within the command: no account or token is needed. Users are made
-    and photos uploaded, scans awaited and customized, all exports awaited at once by webhook or poll, the models
-    downloaded and checked.
-    """
-    from .story import Plan, tell_story
+    from ..client import AvaturnClient
+    from ..config import PollPolicy
+    from ..emulator import Emulator, Faults, Timing
+    from ..webhooks import WebhookReceiver
 
-    plan = Plan(count, out, seed, webhook_loss, model_size, "small" if small_models else "full")
-    run(tell_story(plan, Output(as_json=json)))
+    started = time.monotonic()
+    folder = await asyncio.to_thread(_folder, out)
+    note(f"models go to {folder}")
+    receiver = WebhookReceiver(secrets.token_urlsafe(24))
+    emulator = Emulator(
+        seed=seed,
+        timing=Timing(scan=0.3, export=0.6, jitter=0.6),
+        faults=Faults(webhook_loss=webhook_loss),
+        models="small" if small_models else "full",
+        model_size=model_size,
+    )
+    # The first poll comes after the last webhook would have, so that a poll resolves only what lost its webhook.
+    polling = PollPolicy(first=2.0, first_with_webhooks=2.0, factor=1.2)
+    async with (
+        emulator as avaturn,
+        receiver.serve() as server,
+        AvaturnClient(avaturn.token, base_url=avaturn.url, webhooks=receiver, polling=polling) as client,
+    ):
+        avaturn.webhook_url = server.url
+        with output.progress() as progress:
+            models = await _make_models(client, avaturn.catalogue, progress, folder, count, seed)
+    _show(models, folder, time.monotonic() - started, output)
+    return DONE
+
+
+async def _make_models(
+    client: "AvaturnClient", catalogue: "Catalogue", progress: "Bars | Lines", folder: Path, count: int, seed: int
+) -> list[Model]:
+    """Go from photos to models, stage by stage, each for all avatars at once."""
+    import asyncio
+    from random import Random
+
+    from ..emulator.images import photo
+    from ..resources.photos import Photos
+
+    async def upload(number: int) -> Any:
+        face = 1000 * seed + number
+        views = [await asyncio.to_thread(photo, seed=face, view=view) for view in ("frontal", "side-1", "side-2")]
+        user = await client.users.create()
+        photos = Photos(*views, body_type="female" if number % 2 else "male")
+        outfit = _outfit(catalogue, Random(face))
+        return await client.avatars.create_from_photos(user.id, photos, customization=outfit)
+
+    async def scan(pending: Any) -> Any:
+        return await pending
+
+    async def export(avatar: Any) -> Any:
+        return await client.exports.create_and_wait(avatar.id)
+
+    async def download(numbered: Any) -> Model:
+        number, made = numbered
+        file = folder / f"model-{number:0{len(str(count))}}.glb"
+        saved = await made.download(file, overwrite=True, checksum=True)
+        await asyncio.to_thread(_check, saved)
+        return Model(made, saved)
+
+    scans = await _each(progress, "photos", range(count), upload)
+    avatars = await _each(progress, "scans", scans, scan)
+    exports = await _each(progress, "exports", avatars, export)
+    return await _each(progress, "downloads", list(enumerate(exports, 1)), download)
+
+
+def _folder(out: Path | None) -> Path:
+    """Create the folder for the models: `out`, or the first free ``avatars/demo-N``."""
+    if out is not None:
+        prepare_folder(out)
+        return out
+    Path("avatars").mkdir(exist_ok=True)
+    number = 1
+    while True:
+        folder = Path(f"avatars/demo-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+async def _each(
+    progress: "Bars | Lines", name: str, items: Sequence[T], work: Callable[[T], Coroutine[Any, Any, R]]
+) -> list[R]:
+    """Run one stage of the demo for all avatars at once."""
+    import asyncio
+
+    stage = progress.stage(name, len(items))
+
+    async def counted(item: T) -> R:
+        result = await work(item)
+        stage.advance()
+        return result
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(counted(item)) for item in items]
+    return [task.result() for task in tasks]
+
+
+def _outfit(catalogue: "Catalogue", dice: "Random") -> "ExternalAvatarCustomization":
+    from ..models import (
+        AssetSlot,
+        AssetSlots,
+        AssetSlotWithColorRGB,
+        AssetSlotWithColorRGBA,
+        AvatarBody,
+        ExternalAvatarCustomization,
+    )
+
+    chosen = {slot: dice.choice(catalogue.available(slot)).id for slot in ("clothing", "footwear", "eyewear")}
+    hair = dice.choice(catalogue.available("hair_and_headwear")).id
+    assets = AssetSlots(
+        clothing=AssetSlot(id=chosen["clothing"]),
+        footwear=AssetSlot(id=chosen["footwear"]),
+        eyewear=AssetSlotWithColorRGBA(id=chosen["eyewear"], color="#202020ff"),
+        hair_and_headwear=AssetSlotWithColorRGB(id=hair, color=f"#{dice.randrange(0x1000000):06x}"),
+    )
+    return ExternalAvatarCustomization(assets=assets, body=AvatarBody(dice.choice(catalogue.bodies)))
+
+
+def _check(download: "Download") -> None:
+    """Read a model from the disk, and compare it with what was received."""
+    import hashlib
+    import struct
+
+    from ..errors import NotAModelError
+
+    content = download.path.read_bytes()
+    magic, version, length = struct.unpack_from("<4sII", content)
+    if (magic, version, length) != (b"glTF", 2, download.size):
+        raise NotAModelError(f"{download.path} does not begin with the header of a whole GLB model")
+    if hashlib.sha256(content).hexdigest() != download.sha256:
+        raise NotAModelError(f"{download.path} is not what was downloaded: its SHA-256 differs")
+
+
+def _show(models: list[Model], folder: Path, seconds: float, output: Output) -> None:
+    from collections import Counter
+
+    for model in models:
+        output.emit(model.record())
+    output.table(COLUMNS, [model.row() for model in models])
+    size = sum(model.download.size for model in models)
+    ways = Counter(str(model.export.resolved_by) for model in models)
+    record = {"folder": str(folder), "done": len(models), "failed": 0, "size": size, "seconds": round(seconds, 3)}
+    output.emit(record | {"resolved_by": ways})
+    shown = ", ".join(f"{count} by {way}" for way, count in ways.items())
+    output.line("")
+    output.line(f"{len(models)} models of {size_of(size)} in {folder}, in {seconds:.1f} s: {shown}.")
+    output.line(f"Look into one with: avaturn inspect {models[0].download.path}")

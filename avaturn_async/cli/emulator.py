@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Json, examples
+from .command import command
 from .output import Output
-from .running import refuse, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +14,11 @@ if TYPE_CHECKING:
     from ..emulator import Emulator
 
 __all__ = ["add_to"]
+
+HELP = """Run a local Avaturn until Ctrl-C.
+
+It prints the environment for clients that use it instead of the real one, and how to get an avatar.
+"""
 
 BANNER = """\
 The Avaturn emulator is running at {url} until Ctrl-C. In another terminal:
@@ -24,26 +28,25 @@ export AVATURN_API_TOKEN={token}
 
 To get an avatar and its model:
 
-avaturn users create            # prints a USER
-avaturn sessions create USER    # prints a link: finish the session there
-avaturn export AVATAR           # the id that the page shows
+avaturn users create            # prints the id of a USER
+avaturn sessions create USER    # prints a link: open it and finish the session; the page shows the id of an AVATAR
+avaturn export AVATAR
 
-Or with an avatar from photos, any three JPEGs:
+Or from photos, any three JPEGs:
 
-echo '{{"assets": {{}}, "body": "body_0"}}' > outfit.json
-avaturn avatars create USER FRONT.jpg LEFT.jpg RIGHT.jpg \\
-    --body-type female --customization outfit.json"""
+avaturn avatars create USER FRONT.jpg LEFT.jpg RIGHT.jpg --body-type female
+"""
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    lines = examples(
+    lines = (
         "avaturn emulator",
         "avaturn emulator --webhook-url http://127.0.0.1:8481/avaturn/SECRET --webhook-loss 0.3",
         "avaturn emulator --export-seconds 20 --server-errors 0.05 --resets 0.02 --seed 7",
         "avaturn emulator --host 0.0.0.0 --public-url http://avaturn:8480",
     )
-    app.command(epilog=lines)(emulator)
+    command(app, help=HELP, examples=lines)(emulator)
 
 
 class Body(StrEnum):
@@ -63,7 +66,8 @@ def seconds(what: str) -> Any:
     return typer.Option(min=0, metavar="SECONDS", help=what)
 
 
-def emulator(
+async def emulator(
+    output: Output,
     host: Annotated[
         str, typer.Option(metavar="HOST", help="The address to listen at; 0.0.0.0 for all networks.")
     ] = "127.0.0.1",
@@ -93,18 +97,15 @@ def emulator(
     broken_downloads: Annotated[float, share("a download's connection breaks")] = 0,
     slow: Annotated[float, seconds("A request waits up to this much.")] = 0,
     job_failures: Annotated[float, share("a scan, export or render fails")] = 0,
-    json: Json = False,
-) -> None:
-    """Run a local Avaturn until Ctrl-C.
-
-    Print the environment for clients that use it instead of the real one, and how to get an avatar.
-    """
+) -> int:
+    """Run the emulator."""
     options = locals()
-    try:
-        avaturn = _emulator(options)
-    except ValueError as error:
-        refuse(error)
-    run(_serve(avaturn, Output(as_json=json)))
+    import asyncio
+
+    async with _emulator(options) as avaturn:
+        output.emit({"url": avaturn.url, "token": avaturn.token, "webhook_url": avaturn.webhook_url})
+        output.text(BANNER.format(url=avaturn.url, token=avaturn.token))
+        return await asyncio.Event().wait()
 
 
 def _emulator(options: "Mapping[str, Any]") -> "Emulator":

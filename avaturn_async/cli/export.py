@@ -1,112 +1,126 @@
-"""``avaturn export``."""
+"""``avaturn export``, and how an exported model is shown."""
 
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ..errors import AuthenticationError, AvaturnError
-from .connecting import Access, Hooks, connected, unique_ids
-from .exported import COLUMNS, Model
-from .files import make_folder, refuse_existing
-from .options import BaseUrl, Json, OutFolder, Overwrite, Secret, Timeout, Token, WebhookHost, WebhookPort, examples
-from .output import Output
-from .running import DONE, FAILED, failure, off_loop, run, tell_of
+from .command import AVATAR, OutFolder, Overwrite, Timeout, command
+from .connect import Access, Hooks, connected
+from .output import Column, Output, size_of
+from .runner import DONE, FAILED, failure, tell_of
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ..client import AvaturnClient
-    from .progress import Stage
+    from ..pending.results import Download, Export
 
-__all__ = ["add_to"]
+__all__ = ["COLUMNS", "Model", "add_to", "prepare_folder"]
+
+HELP = """Export avatars as GLB models and download them, as DIR/ID.glb.
+
+Exports are polled. With --webhook-port and AVATURN_WEBHOOK_SECRET they are awaited by webhook as well, which is quicker
+and costs fewer requests.
+"""
+
+COLUMNS = (
+    Column("avatar", 36),
+    Column("by"),
+    Column("took", numbers=True),
+    Column("polls", numbers=True),
+    Column("size", numbers=True),
+    Column("file"),
+)
+
+
+class Model(NamedTuple):
+    """A model on the disk, and its export."""
+
+    export: "Export"
+    download: "Download"
+
+    def record(self) -> dict[str, Any]:
+        """Return the record for machines."""
+        export, download = self
+        return {
+            "avatar_id": str(export.avatar_id),
+            "resolved_by": export.resolved_by,
+            "seconds": round(export.waited, 3),
+            "polls": export.polls,
+            "size": download.size,
+            "sha256": download.sha256,
+            "file": str(download.path),
+        }
+
+    def row(self) -> tuple[str, ...]:
+        """Return the row of the table for people, with the file's name alone: its folder is named elsewhere."""
+        export, download = self
+        seconds, size = f"{export.waited:.2f} s", size_of(download.size)
+        return str(export.avatar_id), export.resolved_by, seconds, str(export.polls), size, download.path.name
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    lines = examples(
-        "avaturn export 0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00 --out models",
-        "avaturn export $(cat ids.txt) --out models --webhook-port 8481 --secret $SECRET",
+    lines = (
+        f"avaturn export {AVATAR} --out models",
+        "avaturn export $(cat ids.txt) --out models --webhook-port 8481",
     )
-    app.command(epilog=lines)(export)
+    command(app, help=HELP, examples=lines)(export)
 
 
-class Order(NamedTuple):
-    """What to do with each avatar."""
-
-    folder: Path
-    timeout: float
-    overwrite: bool
-
-    def file(self, avatar: "UUID") -> Path:
-        """Return where an avatar's model goes."""
-        return self.folder / f"{avatar}.glb"
+def prepare_folder(folder: Path, files: Iterable[Path] = ()) -> None:
+    """Create a folder for downloads, and raise FileExistsError for the first of `files` that exists."""
+    for file in files:
+        if file.exists():
+            raise FileExistsError(errno.EEXIST, "it exists already; --overwrite replaces it", str(file))
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
 
 
-def export(
+async def export(
+    access: Access,
+    hooks: Hooks,
+    output: Output,
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Avatars; each is exported once.")],
     out: OutFolder = Path(),
     timeout: Timeout = 900,
     overwrite: Overwrite = False,
-    webhook_host: WebhookHost = "127.0.0.1",
-    webhook_port: WebhookPort = None,
-    secret: Secret = None,
-    token: Token = None,
-    base_url: BaseUrl = None,
-    json: Json = False,
-) -> None:
-    """Export avatars as GLB models and download them, as DIR/ID.glb.
-
-    Exports are polled. With --webhook-port and --secret they are awaited by webhooks as well, which is quicker and
-    costs fewer requests.
-    """
-    order, hooks = Order(out, timeout, overwrite), Hooks(webhook_host, webhook_port, secret)
-    run(_export(Access(token, base_url), hooks, Output(as_json=json), ids, order))
-
-
-async def _export(access: Access, hooks: Hooks, output: Output, ids: list[str], order: Order) -> int:
+) -> int:
+    """Export avatars."""
     import asyncio
 
-    avatars = unique_ids(ids)
-    async with connected(access, hooks) as client:
-        await off_loop(_prepare, order, avatars)
-        with output.progress() as progress:
-            work = _Work(client, output, order, progress.stage("exports", len(avatars)))
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work.one(avatar)) for avatar in avatars]
-    models = [model for task in tasks if (model := task.result())]
-    if models:
-        output.table(COLUMNS, [model.row() for model in models])
-    return DONE if len(models) == len(avatars) else FAILED
+    from ..errors import AuthenticationError, AvaturnError
+    from ..models import as_uuid
 
+    files = {avatar: out / f"{avatar}.glb" for avatar in (as_uuid(each, "the avatar's id") for each in ids)}
+    models: list[Model] = []
 
-def _prepare(order: Order, avatars: Iterable["UUID"]) -> None:
-    if not order.overwrite:
-        refuse_existing(map(order.file, avatars))
-    make_folder(order.folder)
-
-
-class _Work(NamedTuple):
-    client: "AvaturnClient"
-    output: Output
-    order: Order
-    stage: "Stage"
-
-    async def one(self, avatar: "UUID") -> Model | None:
-        """Export and download one avatar; where that fails tell it, and let the others go on."""
-        model = None
+    async def one(avatar: "UUID") -> None:
         try:
-            model = await self._model(avatar)
-            self.output.emit(model.record())
+            made = await client.exports.create_and_wait(avatar, timeout=timeout)
+            model = Model(made, await made.download(files[avatar], overwrite=overwrite, checksum=True))
+            models.append(model)
+            output.emit(model.record())
         except AuthenticationError:
-            raise  # for all of them
+            raise  # all of them would fail
         except AvaturnError as error:
             tell_of(avatar, error)
-            self.output.emit({"avatar_id": str(avatar), "error": type(error).__name__, "message": failure(error)})
-        self.stage.advance()
-        return model
+            output.emit({"avatar_id": str(avatar), "error": type(error).__name__, "message": failure(error)})
+        stage.advance()
 
-    async def _model(self, avatar: "UUID") -> Model:
-        export = await self.client.exports.create_and_wait(avatar, timeout=self.order.timeout)
-        return Model(export, await export.download(self.order.file(avatar), overwrite=self.order.overwrite))
+    async with connected(access, hooks) as client:
+        await asyncio.to_thread(prepare_folder, out, [] if overwrite else files.values())
+        with output.progress() as progress:
+            stage = progress.stage("exports", len(files))
+            async with asyncio.TaskGroup() as tasks:
+                for avatar in files:
+                    tasks.create_task(one(avatar))
+    if models:
+        order = list(files)
+        models.sort(key=lambda model: order.index(model.export.avatar_id))
+        output.table(COLUMNS, [model.row() for model in models])
+    return DONE if len(models) == len(files) else FAILED

@@ -5,48 +5,52 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Json, examples
-from .output import Column, Output, note, one_line, size_of
-from .running import DONE, FAILED, USAGE, failure
+from .command import command
+from .output import Column, Output, note, size_of
+from .runner import DONE, FAILED, USAGE, failure
 
 if TYPE_CHECKING:
     from .glb import Coverage, Report, Texture
 
 __all__ = ["add_to"]
 
+HELP = """Show what is in GLB models.
+
+Body type T1 or T2, size, meshes, triangles, vertices, textures, joints, animations, and how many of ARKit's blend
+shapes and of the visemes there are.
+"""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command(epilog=examples("avaturn inspect avatar.glb", "avaturn inspect --json models/*.glb"))(inspect)
+    command(app, help=HELP, examples=("avaturn inspect avatar.glb", "avaturn inspect --json models/*.glb"))(inspect)
 
 
-def inspect(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="GLB models.")], json: Json = False
-) -> None:
-    """Say what is in GLB models.
-
-    That is what people ask before they ship one: body type T1 or T2, size, meshes, triangles, vertices, textures,
-    joints, animations, and how many of ARKit's blend shapes and of the visemes there are.
-    """
-    output, code = Output(as_json=json), DONE
+async def inspect(
+    output: Output, files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="GLB models.")]
+) -> int:
+    """Show models."""
+    code = DONE
     for number, file in enumerate(files):
         if number:
             output.line("")
-        code = max(code, _inspect(file, output))
-    raise typer.Exit(code)
+        code = max(code, await _inspect(file, output))
+    return code
 
 
-def _inspect(file: Path, output: Output) -> int:
+async def _inspect(file: Path, output: Output) -> int:
+    import asyncio
+
     from ..errors import NotAModelError
     from .glb import read
 
     try:
-        report = read(file)
+        report = await asyncio.to_thread(read, file)
     except (OSError, NotAModelError) as error:
         note(f"avaturn: {failure(error)}")
         return USAGE if isinstance(error, OSError) else FAILED
     output.emit(report.record())
-    output.line(one_line(str(file)))
+    output.line(str(file))
     output.table([Column("", 14), Column("")], _facts(report))
     return DONE
 

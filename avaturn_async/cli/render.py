@@ -2,27 +2,23 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
-from ..errors import WebhooksRequiredError
-from .connecting import Access, Hooks, connected, unique_ids
-from .files import make_folder, refuse_existing
-from .options import BaseUrl, Json, OutFolder, Overwrite, Secret, Timeout, Token, WebhookHost, WebhookPort, examples
+from .command import AVATAR, AvatarId, OutFolder, Overwrite, Timeout, command
+from .connect import Access, Hooks, connected
+from .export import prepare_folder
 from .output import Output, size_of
-from .running import DONE, off_loop, run
-
-if TYPE_CHECKING:
-    from uuid import UUID
+from .runner import DONE
 
 __all__ = ["add_to"]
 
+HELP = """Render an avatar in a scene and download the image, as DIR/ID-SCENE.FORMAT.
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    line = "avaturn render 0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00 --webhook-port 8481 --secret $SECRET"
-    app.command(epilog=examples(line, f"{line} --scene common/forest_half_body --format png"))(render)
+The API reports the end of a render by webhook alone. So --webhook-port and AVATURN_WEBHOOK_SECRET are needed, and the
+url in the developer portal must lead to that port.
+"""
 
 
 class Format(StrEnum):
@@ -33,22 +29,17 @@ class Format(StrEnum):
     WEBP = "webp"
 
 
-class Picture(NamedTuple):
-    """An image to be made."""
-
-    scene: str
-    format: Format
-    folder: Path
-    timeout: float
-    overwrite: bool
-
-    def file(self, avatar: "UUID") -> Path:
-        """Return where the image goes."""
-        return self.folder / f"{avatar}-{self.scene.replace('/', '-')}.{self.format}"
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    line = f"avaturn render {AVATAR} --webhook-port 8481"
+    command(app, help=HELP, examples=(line, f"{line} --scene common/forest_half_body --format png"))(render)
 
 
-def render(
-    avatar_id: Annotated[str, typer.Argument(metavar="ID")],
+async def render(
+    access: Access,
+    hooks: Hooks,
+    output: Output,
+    avatar_id: AvatarId,
     scene: Annotated[str, typer.Option(metavar="SCENE", help="A documented scene, or one of your own.")] = (
         "common/preview"
     ),
@@ -56,38 +47,33 @@ def render(
     out: OutFolder = Path(),
     timeout: Timeout = 900,
     overwrite: Overwrite = False,
-    webhook_host: WebhookHost = "127.0.0.1",
-    webhook_port: WebhookPort = None,
-    secret: Secret = None,
-    token: Token = None,
-    base_url: BaseUrl = None,
-    json: Json = False,
-) -> None:
-    """Render an avatar in a scene and download the image.
+) -> int:
+    """Render an avatar."""
+    import asyncio
 
-    The file is DIR/ID-SCENE.FORMAT. The API tells by webhook alone that a render is over, so --webhook-port and
-    --secret are needed: those of the url in the developer portal.
-    """
-    picture, hooks = Picture(scene, format, out, timeout, overwrite), Hooks(webhook_host, webhook_port, secret)
-    run(_render(Access(token, base_url), hooks, Output(as_json=json), avatar_id, picture))
+    from ..errors import WaitTimeoutError, WebhooksRequiredError
+    from ..models import as_uuid
 
-
-async def _render(access: Access, hooks: Hooks, output: Output, avatar_id: str, picture: Picture) -> int:
-    (avatar,) = unique_ids([avatar_id])
+    avatar = as_uuid(avatar_id, "the avatar's id")
     if hooks.port is None:
-        raise WebhooksRequiredError("the end of a render is told by webhook alone: give --webhook-port and --secret")
+        raise WebhooksRequiredError(
+            "the end of a render is reported by webhook alone: give --webhook-port and set AVATURN_WEBHOOK_SECRET"
+        )
+    file = out / f"{avatar}-{scene.replace('/', '-')}.{format}"
     async with connected(access, hooks) as client:
-        await off_loop(_prepare, picture, avatar)
-        pending = await client.renders.create(avatar, picture.scene, format=picture.format.value)
-        made = await pending.wait(timeout=picture.timeout)
-        file = await made.download(picture.file(avatar), overwrite=picture.overwrite)
+        await asyncio.to_thread(prepare_folder, out, [] if overwrite else [file])
+        pending = await client.renders.create(avatar, scene, format=format.value)
+        try:
+            made = await pending.wait(timeout=timeout)
+        except WaitTimeoutError as error:
+            raise WaitTimeoutError(
+                f"no webhook reported the end of render {pending.id} within {timeout:g} s: check that the url in the "
+                f"developer portal leads to {hooks.host}:{hooks.port} and ends with the secret",
+                timeout=error.timeout,
+                status=error.status,
+            ) from None
+        saved = await made.download(file, overwrite=overwrite, checksum=True)
     record: dict[str, Any] = {"render_id": str(made.id), "avatar_id": str(avatar), "resolved_by": made.resolved_by}
-    record |= {"seconds": round(made.waited, 3), "size": file.size, "sha256": file.sha256, "file": str(file.path)}
-    output.result(record, f"{file.path} ({size_of(file.size)}, by {made.resolved_by} in {made.waited:.2f} s)")
+    record |= {"seconds": round(made.waited, 3), "size": saved.size, "sha256": saved.sha256, "file": str(saved.path)}
+    output.result(record, f"{saved.path} ({size_of(saved.size)}, by {made.resolved_by} in {made.waited:.2f} s)")
     return DONE
-
-
-def _prepare(picture: Picture, avatar: "UUID") -> None:
-    if not picture.overwrite:
-        refuse_existing([picture.file(avatar)])
-    make_folder(picture.folder)

@@ -44,7 +44,12 @@ class _Result:
         return None
 
     async def download(
-        self, path: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        checksum: bool = False,
+        progress: Progress | None = None,
     ) -> Download:
         """Fetch the file to `path`, whole or not at all.
 
@@ -54,7 +59,8 @@ class _Result:
 
         Args:
             path: where the file goes; its folder must exist.
-            overwrite: replace a file that is there already.
+            overwrite: replace an existing file.
+            checksum: compute the SHA-256.
             progress: called with the bytes so far, and the bytes in all or None.
 
         Raises:

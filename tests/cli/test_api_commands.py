@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from avaturn_async.cli.connecting import Access, Hooks
+from avaturn_async.cli.connect import Access, Hooks
 from avaturn_async.emulator import EmulatorThread, Faults
 
 from .kit import AVATAR, SECRET, against, avaturn, free_port, records
@@ -52,7 +52,9 @@ def test_users(call: Run) -> None:
     assert f"deleted user {user}\n" == call("users", "delete", user).stdout
     again = call("users", "delete", user)
     assert (1, 1) == (again.exit_code, len(again.stderr.splitlines()))
-    assert 0 == call("users", "delete", user, "--missing-ok").exit_code
+    missing = call("users", "delete", user, "--missing-ok", "--json")
+    assert (0, [{"user_id": user, "deleted": False}]) == (missing.exit_code, records(missing.stdout))
+    assert f"there is no user {user}\n" == call("users", "delete", user, "--missing-ok").stdout
 
 
 def test_avatar_of_photos(call: Run, user: str, avatar: str) -> None:
@@ -69,10 +71,14 @@ def test_avatar_of_photos(call: Run, user: str, avatar: str) -> None:
 
 def test_avatar_without_customization(call: Run, user: str, photos: list[Path]) -> None:
     """Which avatar it is is said before the wait, and the result is a record."""
-    made = call("avatars", "create", user, *photos, "--body-type", "male", "--telephoto", "--json")
+    made = call(
+        "avatars", "create", user, *photos, "--body-type", "male", "--telephoto", "--no-customization", "--json"
+    )
     (record,) = records(made.stdout)
     assert "ready" == record["status"]
-    assert f"uploaded the photos of avatar {record['avatar_id']}; waiting for the scan\n" == made.stderr
+    uploaded, hint = made.stderr.splitlines()
+    assert f"uploaded the photos of avatar {record['avatar_id']}; waiting for the scan" == uploaded
+    assert f"avaturn avatars customization set {record['avatar_id']} FILE" in hint
 
 
 def test_customization_there_and_back(call: Run, avatar: str, tmp_path: Path) -> None:
@@ -167,6 +173,40 @@ def test_render(call: Run, emulated: EmulatorThread, avatar: str, tmp_path: Path
     assert b"\x89PNG" == file.read_bytes()[:4]
     (record,) = records(call("render", avatar, *hooks, "--json", "--overwrite").stdout)
     assert ("webhook", str(tmp_path / f"{avatar}-common-preview.jpg")) == (record["resolved_by"], record["file"])
+
+
+def test_render_without_a_webhook(call: Run, avatar: str, tmp_path: Path) -> None:
+    """The error says that no webhook came, and what to check."""
+    hooks = ["--webhook-port", 0, "--secret", SECRET, "--out", tmp_path]
+    done = call("render", avatar, *hooks, "--timeout", "0.2")
+    assert (1, "") == (done.exit_code, done.stdout)
+    assert "no webhook reported the end of render " in done.stderr
+    assert "check that the url in the developer portal leads to 127.0.0.1:0" in done.stderr
+
+
+def test_avatar_from_photos_can_be_exported(call: Run, user: str, photos: list[Path], tmp_path: Path) -> None:
+    """Without further options a customization is set, so that the next command works."""
+    made = call("avatars", "create", user, *photos, "--body-type", "female")
+    done = call("export", made.stdout.strip(), "--out", tmp_path)
+    assert 0 == done.exit_code, done.stderr
+
+
+def test_proxy_of_the_environment(emulated: EmulatorThread, tmp_path: Path) -> None:
+    """HTTPS_PROXY is used for the API; NO_PROXY and loopback addresses are exempt."""
+    port = free_port()
+    proxied = {"AVATURN_API_TOKEN": "token", "https_proxy": f"http://127.0.0.1:{port}", "no_proxy": ""}
+    done = avaturn("users", "create", "--base-url", "https://avaturn.example", env=proxied)
+    assert 1 == done.exit_code
+    assert str(port) in done.stderr
+    assert 0 == avaturn("users", "create", env=against(emulated) | {"http_proxy": f"http://127.0.0.1:{port}"}).exit_code
+
+
+def test_plain_http_is_allowed_by_option() -> None:
+    """Otherwise the refusal names the option."""
+    line = ["users", "create", "--base-url", "http://avaturn.example", "--proxy", f"http://127.0.0.1:{free_port()}"]
+    refused = avaturn(*line, env={"AVATURN_API_TOKEN": "token"})
+    assert (2, True) == (refused.exit_code, "give --allow-http" in refused.stderr)
+    assert 1 == avaturn(*line, "--allow-http", env={"AVATURN_API_TOKEN": "token"}).exit_code
 
 
 def test_server_that_fails(call: Run, emulated: EmulatorThread) -> None:

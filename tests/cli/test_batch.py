@@ -10,8 +10,7 @@ import pytest
 
 from avaturn_async import AvaturnClient, BatchProgress, ExternalAvatarCustomization, Photos, PollPolicy
 from avaturn_async.batch.report import BatchOutcome
-from avaturn_async.cli.batch_progress import tracker
-from avaturn_async.cli.batching import TOLD, Tally, percentiles
+from avaturn_async.cli.batch import PRINTED, Tally, percentiles, tracker
 from avaturn_async.cli.output import Output
 from avaturn_async.emulator import EmulatorThread, Timing
 from avaturn_async.errors import JobFailedError
@@ -54,7 +53,7 @@ def test_all_done(emulated: EmulatorThread, avatars: list[str], ids: Path, tmp_p
     assert {f"{avatar}.glb" for avatar in avatars} == {file.name for file in (tmp_path / "models").iterdir()}
     head, size, waits = done.stdout.splitlines()
     assert head.startswith(f"{COUNT} done, 0 failed, in ")
-    assert size.endswith(" in models")
+    assert size.endswith(f" in {tmp_path / 'models'}")
     assert "by percentile: " in waits
     assert f"exports: {COUNT} of {COUNT}, 0 failed, 0 under way" in done.stderr
 
@@ -91,7 +90,7 @@ def test_ctrl_c(emulated: EmulatorThread, ids: Path, tmp_path: Path) -> None:
         read_until(running.stdout, "junk")
         code, out, err = interrupt(running)
     assert (130, "") == (code, out)
-    assert ["0 were done; the same command goes on from here", "avaturn: interrupted"] == err[-2:]
+    assert ["0 were done; the same command continues from here", "avaturn: interrupted"] == err[-2:]
 
 
 def test_journal(emulated: EmulatorThread, ids: Path, tmp_path: Path) -> None:
@@ -127,22 +126,22 @@ def test_refusals(
 
 def test_many_failures_of_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
     """The first are told one by one, the rest are counted; machines are told of all."""
-    tally = Tally(Output(as_json=False))
-    for number in range(TOLD + 9):
+    tally = Tally(Output(False), Path("models"))
+    for number in range(PRINTED + 9):
         tally.add(BatchOutcome(avatar_id=UUID(int=number), error=JobFailedError("it failed", resolved_by="poll")))
     told = capsys.readouterr().err.splitlines()
-    assert (TOLD + 1, "avaturn: further ones that fail with JobFailedError are counted only") == (len(told), told[-1])
+    assert (PRINTED + 1, "avaturn: further JobFailedError failures are only counted") == (len(told), told[-1])
     tally.sum_up()
-    assert f"\n{TOLD + 9} x JobFailedError\n" in capsys.readouterr().out
+    assert f"\n{PRINTED + 9} x JobFailedError\n" in capsys.readouterr().out
 
 
 def test_done_before(capsys: pytest.CaptureFixture[str]) -> None:
     """An outcome of an earlier run has no wait of its own."""
-    tally = Tally(Output(as_json=True))
-    tally.add(BatchOutcome(avatar_id=UUID(AVATAR), attempts=2))
+    earlier = BatchOutcome(avatar_id=UUID(AVATAR), attempts=2)
+    Tally(Output(True), Path("models")).add(earlier)
     assert [{"avatar_id": AVATAR, "resolved_by": None, "attempts": 2}] == records(capsys.readouterr().out)
-    Tally(tally._output).sum_up()
-    tally._output.as_json = False
+    tally = Tally(Output(False), Path("models"))
+    tally.add(earlier)
     tally.sum_up()
     assert "1 done (1 of them before), 0 failed" in capsys.readouterr().out
 
@@ -157,7 +156,7 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bar says how many ended, failed and wait, how fast, and for how long yet, within 80 columns."""
     screen = terminal(monkeypatch)
     now = BatchProgress(total=5000, done=1200, failed=34, pending=256, bytes=1, rate=123.4, eta=3661.2)
-    with tracker(Output(as_json=False), 5000) as told:
+    with tracker(Output(False), 5000) as told:
         told(now)
     assert "1234/5000" in screen.getvalue()
     assert "34 failed, 256 under way, 123.4/s, 1:01:01 left" in screen.getvalue()

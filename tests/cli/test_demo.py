@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from avaturn_async.cli import story
+from avaturn_async.cli import demo
 from avaturn_async.cli.glb import read
 from avaturn_async.downloads.downloader import Download
 from avaturn_async.errors import NotAModelError
@@ -88,4 +88,4 @@ def test_files_are_checked(tmp_path: Path, size: int) -> None:
     file = tmp_path / "model.glb"
     file.write_bytes(b"glTF\x02\0\0\0\x0c\0\0\0")
     with pytest.raises(NotAModelError, match="SHA-256" if size == 12 else "header"):
-        story._check(Download(file, size, "0" * 64))
+        demo._check(Download(file, size, "0" * 64))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import avaturn_async
 from avaturn_async.cli.app import app
+from avaturn_async.emulator import EmulatorThread
 
-from .kit import avaturn, command_line
+from .kit import AVATAR, against, avaturn, command_line, records
 
 HEAVY = {"asyncio", "aiohttp", "attrs", "attr", "cattrs", "tenacity", "PIL", "pygltflib", "avaturn_async.emulator"}
 
@@ -106,3 +109,19 @@ def test_completion() -> None:
         "import os; os.environ.update(_AVATURN_COMPLETE='complete_bash', COMP_WORDS='avaturn insp', COMP_CWORD='1'); "
     )
     assert "inspect" == python(code + command_line()).stdout.strip()
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "<&-", "<&- 2>&-"])
+def test_closed_streams(emulated: EmulatorThread, tmp_path: Path, redirection: str) -> None:
+    """A service without stdin or stderr gets its records and its exit code."""
+    line = f"{sys.executable} -m avaturn_async export {AVATAR} --json --out {tmp_path} {redirection}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, env=os.environ | against(emulated))
+    assert 1 == done.returncode
+    assert ["NotFoundError"] == [record["error"] for record in records(done.stdout)]
+
+
+def test_help_without_docstrings() -> None:
+    """Under ``python -OO`` each command still says what it does."""
+    done = subprocess.run([sys.executable, "-OO", "-m", "avaturn_async", "--help"], capture_output=True, text=True)
+    assert "Make, export and render Avaturn avatars." in done.stdout
+    assert "Export avatars as GLB models" in done.stdout

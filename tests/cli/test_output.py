@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from avaturn_async.cli.output import Column, Output, note, size_of
 
-from .kit import AVATAR, terminal
+from .kit import AVATAR, records, terminal
 
 COLUMNS = (Column("avatar", 36), Column("size", numbers=True), Column("file"))
 ROW = (AVATAR, "12 kB", f"a/long/path/to/models/{AVATAR}.glb")
@@ -14,7 +17,7 @@ ROW = (AVATAR, "12 kB", f"a/long/path/to/models/{AVATAR}.glb")
 
 def test_table_for_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     """Rows are lines, however long, without colours or spaces at their ends."""
-    Output(as_json=False).table(COLUMNS, [ROW])
+    Output(False).table(COLUMNS, [ROW])
     heading, row = capsys.readouterr().out.splitlines()
     assert ["avatar", "size", "file"] == heading.split()
     assert f"{AVATAR}  12 kB  {ROW[2]}" == row
@@ -24,7 +27,7 @@ def test_table_for_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
 def test_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     """A UUID stays whole, and what is too wide goes on in the next line."""
     shown = terminal(monkeypatch, columns)
-    Output(as_json=False).table(COLUMNS, [ROW])
+    Output(False).table(COLUMNS, [ROW])
     lines = shown.getvalue().splitlines()
     assert lines[0].startswith("\x1b[1m")
     assert lines[1].startswith(AVATAR)
@@ -36,24 +39,63 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_COLOR is minded; bold is no colour."""
     shown = terminal(monkeypatch)
     monkeypatch.setenv("NO_COLOR", "1")
-    Output(as_json=False).table(COLUMNS, [ROW])
+    Output(False).table(COLUMNS, [ROW])
     assert "\x1b[3" not in shown.getvalue()
 
 
 def test_json_is_for_machines_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json there are records and nothing else, and without there are none."""
-    output = Output(as_json=True)
+    """With --json there are records and nothing else; without it there are none."""
+    output = Output(True)
     output.table(COLUMNS, [ROW])
     output.line("for people")
-    output.result({"name": "Zoë"}, "Zoë")
-    assert '{"name": "Zoë"}\n' == capsys.readouterr().out
-    Output(as_json=False).result({"name": "Zoë"}, "Zoë")
-    assert "Zoë\n" == capsys.readouterr().out
+    output.result({"name": "Zo\xeb"}, "Zo\xeb")
+    (record,) = records(capsys.readouterr().out)
+    assert {"name": "Zo\xeb"} == record
+    Output(False).result({"name": "Zo\xeb"}, "Zo\xeb")
+    assert "Zo\xeb\n" == capsys.readouterr().out
+
+
+CONTROLS = "".join(map(chr, [0, 7, 27, 0x7F, 0x9B, 0x202E, 0x2066]))
+
+
+def test_control_characters_are_escaped_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    """A record is printable ASCII, and reads back as it was, lone surrogates included."""
+    Output(True).emit({"name": CONTROLS + "\ud800"})
+    printed = capsys.readouterr().out.removesuffix("\n")
+    assert printed.isascii()
+    assert printed.isprintable()
+    assert [{"name": CONTROLS + "\ud800"}] == records(printed)
+
+
+def test_control_characters_are_removed_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing that an API sends can drive the terminal, in lines, tables and notes."""
+    Output(False).line(f"id{CONTROLS}\n2")
+    Output(False).table([Column("")], [[f"id{CONTROLS}\n2"]])
+    note(f"id{CONTROLS}\n2")
+    out, err = capsys.readouterr()
+    assert ["id 2", "id 2"] == out.splitlines()
+    assert "id 2\n" == err
+
+
+def test_endless_texts_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    """An id of megabytes does not flood the terminal."""
+    Output(False).line("x" * 5_000_000)
+    assert 5_000 > len(capsys.readouterr().out)
+
+
+def test_a_stream_that_lacks_a_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is escaped, not lost."""
+    raw = io.BytesIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    Output(False).line("Zo\xeb")
+    note("Zo\xeb")
+    assert b"Zo\\xeb\nZo\\xeb\n" == raw.getvalue()
 
 
 def test_progress_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """Elsewhere than on a terminal a stage has two lines, on stderr."""
-    with Output(as_json=False).progress() as progress:
+    with Output(False).progress() as progress:
         stage = progress.stage("exports", 3)
         for _ in range(3):
             stage.advance()
@@ -63,7 +105,7 @@ def test_progress_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
 def test_progress_in_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal there are bars, which go away, and notes are not torn by them."""
     screen = terminal(monkeypatch)
-    with Output(as_json=False).progress() as progress:
+    with Output(False).progress() as progress:
         stage = progress.stage("exports", 3)
         stage.advance()
         note("one failed")
@@ -76,7 +118,7 @@ def test_progress_in_bars(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_bars_between_lines_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal that shows JSON shows no bars."""
     shown = terminal(monkeypatch)
-    with Output(as_json=True).progress() as progress:
+    with Output(True).progress() as progress:
         progress.stage("exports", 3)
     assert "exports: 0 of 3\n" == shown.getvalue()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from avaturn_async.cli.watching import refusal
+from avaturn_async.cli.listen import refusal
 from avaturn_async.emulator import Emulator
 
 from .kit import AVATAR, SECRET, avaturn, interrupt, process, read_until, records
@@ -105,9 +105,9 @@ def test_listen_refuses(tmp_path: Path) -> None:
     with process("listen", "--port", 0, "--json", cwd=tmp_path) as listening:
         url = first_record(listening)["url"]
         assert 404 == post(url[:-1], READY)
-        assert "does not end in the secret" in read_until(listening.stderr, "refused")
+        assert "does not end with the secret" in read_until(listening.stderr, "refused")
         assert 400 == post(url, b"not JSON")
-        assert "it is no event" in read_until(listening.stderr, "refused")
+        assert "it is not an event" in read_until(listening.stderr, "refused")
         assert (130, "", ["avaturn: interrupted"]) == interrupt(listening)
 
 

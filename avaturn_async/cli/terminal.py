@@ -1,0 +1,108 @@
+"""Tables and progress bars, drawn by Rich."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from .output import note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .output import Column
+
+__all__ = ["Bars", "Lines", "Stage", "console_on", "draw"]
+
+#: Columns of a terminal below which tables have narrow gaps.
+ROOMY = 90
+#: Characters in a line of output that is no terminal's.
+ENDLESS = 10_000
+
+
+def console_on(stream: TextIO) -> Console:
+    """Return Rich's console on a stream; it honours NO_COLOR and TERM."""
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = ENDLESS
+    return console
+
+
+def draw(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> str:
+    """Draw a table for stdout; wide cells continue on the next line."""
+    console = console_on(sys.stdout)
+    gap = 1 if console.width < ROOMY else 2
+    headings = any(column.heading for column in columns)
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold", show_header=headings)
+    for column in columns:
+        side = "right" if column.numbers else "left"
+        table.add_column(column.heading, width=column.width, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*row)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+class Stage(Protocol):
+    """A stage of the work."""
+
+    def advance(self) -> None:
+        """Count one more piece as done."""
+
+
+class Lines:
+    """Progress as plain lines, for logs: one when a stage begins, one when it ends."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def stage(self, name: str, total: int) -> Stage:
+        """Begin a stage of `total` pieces."""
+        return _Line(name, total)
+
+
+class _Line:
+    def __init__(self, name: str, total: int) -> None:
+        self._name, self._total, self._done = name, total, 0
+        note(f"{name}: 0 of {total}")
+
+    def advance(self) -> None:
+        self._done += 1
+        if self._done == self._total:
+            note(f"{self._name}: {self._done} of {self._total}")
+
+
+class Bars:
+    """Progress as bars on a terminal, which disappear at the end."""
+
+    def __init__(self, console: Console) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        # Results go to stdout unchanged; only notes on stderr must not tear the bars.
+        self._bars = Progress(*columns, console=console, transient=True, redirect_stdout=False)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def stage(self, name: str, total: int) -> Stage:
+        """Begin a stage of `total` pieces."""
+        return _Bar(self._bars, self._bars.add_task(name, total=total))
+
+
+class _Bar:
+    def __init__(self, bars: Progress, task: TaskID) -> None:
+        self._bars, self._task = bars, task
+
+    def advance(self) -> None:
+        self._bars.advance(self._task)
