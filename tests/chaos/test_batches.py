@@ -21,7 +21,7 @@ from avaturn_async import (
     TransportError,
 )
 from avaturn_async.emulator import Emulator, Faults, Timing
-from avaturn_async.models import NewExportResponse
+from avaturn_async.models import NewExportResponse, RenderStatus
 from avaturn_async.pending.export import PendingExport
 from avaturn_async.resources import Exports
 
@@ -82,9 +82,8 @@ class _Instant(Exports):
     """Exports that are ready at once, without an API."""
 
     async def create(self, avatar_id: str | UUID) -> PendingExport:
-        pending = PendingExport(self._context, UUID(str(avatar_id)), status="pending")  # type: ignore[arg-type]
-        pending.update_from(NewExportResponse(status="ready", url="https://files.example/x"), "create")  # type: ignore[arg-type]
-        return pending
+        ready = NewExportResponse(status=RenderStatus.READY, url="https://files.example/x")
+        return PendingExport(self._context, UUID(str(avatar_id)), ready)
 
 
 async def test_iterated_outcomes_are_not_kept() -> None:
