@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 import schemathesis
-from schemathesis import engine
+
+# The engine imports these late. A test that runs pytest in this process drops what was imported meanwhile, and a second
+# import has other classes.
+from schemathesis.engine import core, events
 
 from avaturn_async.emulator import Emulator, EmulatorThread
 from avaturn_async.emulator.pages import contract, served
@@ -38,13 +41,11 @@ def findings(document: dict[str, Any], emulator: EmulatorThread, **config: Any) 
         **config,
     }
     schema = schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(settings))
-    events = list(engine.from_schema(schema).execute())
-    assert isinstance(events[-1], engine.events.EngineFinished)
-    errors = [repr(event) for event in events if isinstance(event, engine.events.FatalError)]
-    errors += [
-        f"{e.label}: {e.value!r}: {e.info.message}" for e in events if isinstance(e, engine.events.NonFatalError)
-    ]
-    scenarios = [event for event in events if isinstance(event, engine.events.ScenarioFinished)]
+    found = list(core.Engine(schema=schema).execute())
+    assert isinstance(found[-1], events.EngineFinished)
+    errors = [repr(event) for event in found if isinstance(event, events.FatalError)]
+    errors += [f"{e.label}: {e.value!r}: {e.info.message}" for e in found if isinstance(e, events.NonFatalError)]
+    scenarios = [event for event in found if isinstance(event, events.ScenarioFinished)]
     assert len(scenarios) > 20
     failures = [
         f"{check.name}: {check.failure_info.failure!r}"
