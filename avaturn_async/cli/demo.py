@@ -74,6 +74,7 @@ async def demo(
     note(f"models go to {folder}")
     receiver = WebhookReceiver(secrets.token_urlsafe(24))
     emulator = Emulator(
+        token=secrets.token_urlsafe(24),
         seed=seed,
         timing=Timing(scan=0.3, export=0.6, jitter=0.6),
         faults=Faults(webhook_loss=webhook_loss),

@@ -126,12 +126,3 @@ def _emulator(options: "Mapping[str, Any]") -> "Emulator":
         timing=Timing(**timing, url_ttl=options["url_seconds"]),
         faults=Faults(**faults),
     )
-
-
-async def _serve(emulator: "Emulator", output: Output) -> int:
-    import asyncio
-
-    async with emulator as avaturn:
-        output.emit({"url": avaturn.url, "token": avaturn.token, "webhook_url": avaturn.webhook_url})
-        output.line(BANNER.format(url=avaturn.url, token=avaturn.token))
-        return await asyncio.Event().wait()
