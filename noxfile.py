@@ -13,10 +13,11 @@ nox.options.default_venv_backend = "uv|virtualenv"  # the first of them that is 
 nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.11", "3.12", "3.13"]
-EXTRAS = ".[cli,emulator,postgres,redis,speedups,testing]"
+EXTRAS = ".[cli,emulator,glb,postgres,redis,speedups,testing]"
 NPM_PACKAGES = [
     *("gltf-validator@2.0.0-dev.3.10", "@stoplight/prism-cli@5.16.0"),
     *("three@0.180.0", "@met4citizen/talkinghead@1.7.0", "playwright-core@1.65.1"),
+    *("@gltf-transform/cli@4.5.1", "gltfpack@1.3.0", "ktx-parse@1.1.0"),
 ]
 #: Processes that share the tests: tests that wait leave a core idle, so there are more of them than cores.
 PARALLEL = ["-n", str(min(8, 1 + (os.cpu_count() or 1))), "--dist", "worksteal"]

@@ -1,7 +1,7 @@
-"""``avaturn inspect``."""
+"""``avaturn inspect``: what is in models, and whether they keep within limits."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,52 +10,78 @@ from .output import Column, Output, note, size_of
 from .runner import DONE, FAILED, USAGE, failure
 
 if TYPE_CHECKING:
-    from .glb import Coverage, Report, Texture
+    from ..glb import Budget, Coverage, ModelReport, Texture
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "facts"]
 
-HELP = """Show what is in GLB models.
+HELP = """Show what is in GLB models, and check them against limits.
 
 Body type T1 or T2, size, meshes, triangles, vertices, textures, joints, animations, and how many of ARKit's blend
-shapes and of the visemes there are.
+shapes and of the visemes there are. Exits with 1 if a model exceeds a limit or lacks something required.
 """
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    command(app, help=HELP, examples=("avaturn inspect avatar.glb", "avaturn inspect --json models/*.glb"))(inspect)
+    lines = "avaturn inspect avatar.glb", "avaturn inspect --max-triangles 30000 --require T2 models/*.glb"
+    command(app, help=HELP, examples=lines)(inspect)
+
+
+def _limit(metavar: str, help: str) -> Any:
+    return typer.Option(min=0, metavar=metavar, help=help)
 
 
 async def inspect(
-    output: Output, files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="GLB models.")]
+    output: Output,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="GLB models.")],
+    max_triangles: Annotated[int | None, _limit("N", "Fail if there are more triangles.")] = None,
+    max_texture: Annotated[int | None, _limit("PIXELS", "Fail if a texture has a longer side.")] = None,
+    max_bytes: Annotated[int | None, _limit("BYTES", "Fail if the file is larger.")] = None,
+    max_morph_targets: Annotated[int | None, _limit("N", "Fail if a mesh has more morph targets.")] = None,
+    require: Annotated[
+        list[str] | None, typer.Option(metavar="WHAT", help="Fail without it: T1, T2, arkit or visemes.")
+    ] = None,
 ) -> int:
-    """Show models."""
+    """Show and check models."""
+    from ..glb import Budget
+
+    budget = Budget(
+        max_triangles=max_triangles,
+        max_texture=max_texture,
+        max_bytes=max_bytes,
+        max_morph_targets=max_morph_targets,
+        require=require or (),
+    )
     code = DONE
     for number, file in enumerate(files):
         if number:
             output.line("")
-        code = max(code, await _inspect(file, output))
+        code = max(code, await _inspect(file, budget, output))
     return code
 
 
-async def _inspect(file: Path, output: Output) -> int:
+async def _inspect(file: Path, budget: "Budget", output: Output) -> int:
     import asyncio
 
+    from .. import glb
     from ..errors import NotAModelError
-    from .glb import read
 
     try:
-        report = await asyncio.to_thread(read, file)
+        report = await asyncio.to_thread(glb.inspect, file)
     except (OSError, NotAModelError) as error:
         note(f"avaturn: {failure(error)}")
         return USAGE if isinstance(error, OSError) else FAILED
-    output.emit(report.record())
+    violations = [str(each) for each in report.check(budget)]
+    output.emit({"file": str(file), **report.record(), "violations": violations})
     output.line(str(file))
-    output.table([Column("", 14), Column("")], _facts(report))
-    return DONE
+    output.table([Column("", 14), Column("")], facts(report))
+    for violation in violations:
+        note(f"avaturn: {file}: {violation}")
+    return FAILED if violations else DONE
 
 
-def _facts(report: "Report") -> list[tuple[str, str]]:
+def facts(report: "ModelReport") -> list[tuple[str, str]]:
+    """Return a report as rows for people."""
     targets = ", ".join(f"{len(mesh.targets)} on {mesh.name}" for mesh in report.meshes if mesh.targets)
     animations = ", ".join(f"{one.name} ({one.seconds:.1f} s)" for one in report.animations)
     return [
@@ -81,6 +107,6 @@ def _texture(texture: "Texture") -> str:
 
 
 def _coverage(coverage: "Coverage") -> str:
-    found, missing = coverage
+    found, missing = coverage.found, coverage.missing
     said = f"{len(found)} of {len(found) + len(missing)}"
     return f"{said}; without {', '.join(missing)}" if found and missing else said

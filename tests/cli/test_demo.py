@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from avaturn_async import glb
 from avaturn_async.cli import demo
-from avaturn_async.cli.glb import read
 from avaturn_async.downloads.downloader import Download
 from avaturn_async.errors import NotAModelError
 
@@ -34,7 +34,7 @@ def test_all_by_webhook(tmp_path: Path) -> None:
     for model in models:
         file = tmp_path / model["file"]
         assert (model["size"], model["sha256"]) == (file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest())
-        assert "T2" == read(file).body_type
+        assert "T2" == glb.inspect(file).body_type
     stages = [f"{name}: {done} of 8" for name in ("photos", "scans", "exports", "downloads") for done in (0, 8)]
     assert ["models go to avatars/demo-1", *stages] == err
 

@@ -1,49 +1,13 @@
-"""``avaturn inspect``."""
+"""``avaturn inspect`` and ``avaturn shrink``."""
 
 from __future__ import annotations
 
-import json
-import struct
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from avaturn_async.cli.expressions import ARKIT, VISEMES
-from avaturn_async.cli.glb import Animation, Coverage, Mesh, Texture, read
-from avaturn_async.errors import NotAModelError
+from avaturn_async import glb as library
+from tests.glb.kit import glb, with_images
 
 from .kit import avaturn, model, records
-
-
-def glb(folder: Path, document: dict[str, Any] | bytes, data: bytes = b"") -> Path:
-    """Write a GLB of a glTF document and its binary buffer."""
-    text = document if isinstance(document, bytes) else json.dumps({"asset": {"version": "2.0"}} | document).encode()
-    text += b" " * (-len(text) % 4)
-    data += bytes(-len(data) % 4)
-    chunks = struct.pack("<II", len(text), 0x4E4F534A) + text
-    if data:
-        chunks += struct.pack("<II", len(data), 0x004E4942) + data
-    file = folder / "made.glb"
-    file.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks)
-    return file
-
-
-def test_t2_has_all_expressions(tmp_path: Path) -> None:
-    """A T2 body has a head with 52 blend shapes and 15 visemes."""
-    report = read(model(tmp_path, "T2"))
-    head = next(mesh for mesh in report.meshes if mesh.name == "Head_Mesh")
-    assert "T2" == report.body_type
-    assert 72 == len(head.targets)
-    assert (ARKIT, ()) == report.arkit
-    assert (VISEMES, ()) == report.visemes
-
-
-def test_t1_has_no_expressions(tmp_path: Path) -> None:
-    """A T1 body has a static head."""
-    report = read(model(tmp_path, "T1"))
-    assert "T1" == report.body_type
-    assert ((), ARKIT) == report.arkit
 
 
 def test_facts_for_people(tmp_path: Path) -> None:
@@ -85,83 +49,76 @@ def test_missing_file(tmp_path: Path) -> None:
     assert (2, f"avaturn: {tmp_path}/none.glb: No such file or directory\n") == (result.exit_code, result.stderr)
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        b"not JSON",
-        b"[]",
-        {"meshes": [{"primitives": [{"attributes": {"POSITION": 9}}]}]},
-        {"images": [{"bufferView": 3}]},
-        {"meshes": 7},
-    ],
-)
-def test_broken_document(tmp_path: Path, document: Any) -> None:
-    """Whatever is wrong behind a right header, it is told in one line."""
-    result = avaturn("inspect", glb(tmp_path, document))
-    assert (1, 1) == (result.exit_code, len(result.stderr.splitlines()))
-    assert "is not a GLB model that can be read" in result.stderr
-
-
-def test_truncated_chunk(tmp_path: Path) -> None:
-    """A header that is right about the length does not make a model."""
-    file = tmp_path / "cut.glb"
-    file.write_bytes(struct.pack("<4sIIHH", b"glTF", 2, 16, 0, 0))
-    with pytest.raises(NotAModelError, match="can be read"):
-        read(file)
-
-
-def test_empty_model(tmp_path: Path) -> None:
-    """A model with nothing in it has nothing to report."""
-    report = read(glb(tmp_path, {}))
-    assert (0, 0, 0, None) == (report.triangles, report.vertices, report.joints, report.body_type)
-
-
-def test_kinds_of_primitives(tmp_path: Path) -> None:
-    """Strips and fans share corners, lines are no triangles, and vertices that are shared count once."""
-    accessors = [{"count": count, "componentType": 5126, "type": "VEC3"} for count in (9, 12)]
-    position = {"attributes": {"POSITION": 0}}
-    primitives = [position, position | {"indices": 1}, position | {"mode": 5}, position | {"mode": 6}]
-    primitives += [position | {"mode": 1}, {"attributes": {}}]
-    report = read(glb(tmp_path, {"accessors": accessors, "meshes": [{"primitives": primitives}]}))
-    assert (Mesh("mesh 0", 3 + 4 + 7 + 7, 9, ()),) == report.meshes
-
-
-def test_some_expressions(tmp_path: Path) -> None:
-    """What is missing is named, and a target without a name is a number."""
-    primitive = {"attributes": {}, "targets": [{}, {}, {}]}
+def test_facts_that_need_words(tmp_path: Path) -> None:
+    """What is missing, of unknown size, or in another file is told as such."""
+    file = tmp_path / "odd.glb"
+    primitive = {"attributes": {}, "targets": [{}, {}]}
     mesh = {"name": "Face", "primitives": [primitive], "extras": {"targetNames": ["jawOpen", "viseme_aa"]}}
-    file = glb(tmp_path, {"meshes": [mesh]})
-    assert ("jawOpen", "viseme_aa", "target 2") == read(file).meshes[0].targets
-    assert Coverage(("viseme_aa",), tuple(name for name in VISEMES if name != "viseme_aa")) == read(file).visemes
-    assert "1 of 52; without browDownLeft, " in avaturn("inspect", file).stdout
-    assert "T2" == read(file).body_type
-
-
-def test_images_of_all_kinds(tmp_path: Path) -> None:
-    """An image in a format that is not known, or in another file, is told as such."""
-    views = [{"buffer": 0, "byteOffset": 4, "byteLength": 8}]
-    images = [{"bufferView": 0, "mimeType": "image/ktx2", "name": "skin"}, {"uri": "hair.png"}]
-    document = {"bufferViews": views, "images": images, "buffers": [{"byteLength": 12}]}
-    file = glb(tmp_path, document | {"extensionsRequired": ["KHR_texture_basisu"]}, bytes(12))
-    assert (Texture("skin", "KTX2", None, None, 8), Texture("image 1", "IMAGE", None, None, None)) == read(
-        file
-    ).textures
+    images = [{"uri": "hair.png", "name": "hair"}, {"uri": "data:image/ktx2;base64,AAAA", "mimeType": "image/ktx2"}]
+    file.write_bytes(glb({"meshes": [mesh], "images": images, "extensionsRequired": ["KHR_texture_basisu"]}))
     shown = avaturn("inspect", file).stdout
-    assert "skin of unknown size KTX2, 8 bytes; image 1 of unknown size IMAGE, in another file" in shown
+    assert "unknown: no mesh has a name of Avaturn's" in shown
+    assert "1 of 52; without browDownLeft, " in shown
+    assert "hair of unknown size unknown, in another file; image 1 of unknown size KTX2, 3 bytes" in shown
     assert "KHR_texture_basisu" in shown
-
-
-def test_animations(tmp_path: Path) -> None:
-    """An animation is as long as its longest channel."""
-    accessors = [{"count": 2, "componentType": 5126, "type": "SCALAR", "max": [end]} for end in (1.5, 2.25)]
-    samplers = [{"input": 0, "output": 0}, {"input": 1, "output": 0}]
-    animations = [{"name": "wave", "samplers": samplers, "channels": []}, {"samplers": [], "channels": []}]
-    file = glb(tmp_path, {"accessors": accessors, "animations": animations})
-    assert (Animation("wave", 2.25), Animation("animation 1", 0.0)) == read(file).animations
-    assert "wave (2.2 s), animation 1 (0.0 s)" in avaturn("inspect", file).stdout
 
 
 def test_names_drive_no_terminal(tmp_path: Path) -> None:
     """Control characters in a model's names are not printed."""
-    file = glb(tmp_path, {"meshes": [{"name": "\x1b[31mred\nline", "primitives": []}]})
+    file = tmp_path / "odd.glb"
+    file.write_bytes(glb({"meshes": [{"name": "\x1b[31mred\nline\ud800", "primitives": []}]}))
     assert "1: [31mred line" in avaturn("inspect", file).stdout
+    assert 0 == avaturn("inspect", "--json", file).exit_code
+
+
+def test_limits_that_are_kept(tmp_path: Path) -> None:
+    """The model is shown as without limits."""
+    result = avaturn("inspect", "--max-triangles", 30000, "--require", "T2", "--require", "arkit", model(tmp_path))
+    assert (0, "") == (result.exit_code, result.stderr)
+
+
+def test_limits_that_are_exceeded(tmp_path: Path) -> None:
+    """The exit code is 1, and each excess is told on stderr and in the record."""
+    file = model(tmp_path, "T1")
+    result = avaturn("inspect", "--max-triangles", 3000, "--require", "T2", "--json", file)
+    assert 1 == result.exit_code
+    triangles = library.inspect(file).triangles
+    violations = [f"{triangles:,} triangles; the limit is 3,000", "its body type is T1, not T2"]
+    assert [f"avaturn: {file}: {each}" for each in violations] == result.stderr.splitlines()
+    (record,) = records(result.stdout)
+    assert violations == record["violations"]
+
+
+def test_unknown_requirement(tmp_path: Path) -> None:
+    """It is a usage error that names what is known."""
+    result = avaturn("inspect", "--require", "T3", model(tmp_path))
+    assert (2, 1) == (result.exit_code, len(result.stderr.splitlines()))
+    assert "T1" in result.stderr
+
+
+def test_shrink(tmp_path: Path) -> None:
+    """A line says what was gained."""
+    source, target = model(tmp_path, "T2"), tmp_path / "small.glb"
+    result = avaturn("shrink", source, target, "--drop-morphs", "viseme_*", "--drop-animations", "--max-texture", 16)
+    assert (0, "") == (result.exit_code, result.stderr)
+    share = target.stat().st_size / source.stat().st_size
+    assert f"{share:.0%} of 1.2 MB\n" in result.stdout
+    report = library.inspect(target)
+    assert ((), (), 16) == (report.animations, report.visemes.found, report.textures[0].width)
+
+
+def test_shrink_for_machines(tmp_path: Path) -> None:
+    """A record has both sizes."""
+    source = model(tmp_path, "T1")
+    (record,) = records(avaturn("shrink", "--json", source, source, "--drop-animations").stdout)
+    assert record["before"] > record["after"] == source.stat().st_size
+
+
+def test_shrink_what_is_no_model(tmp_path: Path) -> None:
+    """One line says why not, and nothing is written."""
+    source, target = tmp_path / "odd.glb", tmp_path / "small.glb"
+    source.write_bytes(with_images(b"x")[:-1])
+    result = avaturn("shrink", source, target)
+    assert (1, 1) == (result.exit_code, len(result.stderr.splitlines()))
+    assert 2 == avaturn("shrink", tmp_path / "none.glb", target).exit_code
+    assert not target.exists()

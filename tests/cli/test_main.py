@@ -16,7 +16,7 @@ from avaturn_async.emulator import EmulatorThread
 
 from .kit import AVATAR, against, avaturn, command_line, records
 
-HEAVY = {"asyncio", "aiohttp", "attrs", "attr", "cattrs", "tenacity", "PIL", "pygltflib", "avaturn_async.emulator"}
+HEAVY = {"asyncio", "aiohttp", "attrs", "attr", "cattrs", "tenacity", "PIL", "avaturn_async.emulator"}
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

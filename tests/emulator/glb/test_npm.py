@@ -6,7 +6,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 
 from avaturn_async.emulator.glb import build_glb
+from tests.npm import chromium, node, node_modules
 
 from .kit import BODIES, morph_targets, product, rest_pose
 
@@ -28,36 +28,11 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def tools() -> dict[str, str]:
-    """Find the npm packages and Chromium, or skip the tests: fail them if AVATURN_REQUIRE_NPM is 1."""
-    stop = pytest.fail if os.environ.get("AVATURN_REQUIRE_NPM") == "1" else pytest.skip
-    given = (
-        os.environ.get("AVATURN_NODE_MODULES", ""),
-        *os.environ.get("NODE_PATH", "").split(os.pathsep),
-        "node_modules",
-    )
-    packages = ("gltf-validator", "three", "@met4citizen/talkinghead", "playwright-core")
-    folders = [Path(folder) for folder in given if folder and all((Path(folder) / name).is_dir() for name in packages)]
-    browsers = (os.environ.get("AVATURN_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, (shutil.which(name) for name in browsers if name)), None)
-    if not shutil.which("node") or not folders or not browser:
-        stop(f"node, Chromium, and {', '.join(packages)} from npm are needed")
-    return {"AVATURN_NODE_MODULES": str(folders[0].resolve()), "AVATURN_CHROMIUM": str(browser)}
-
-
-def run(tools: dict[str, str], script: str, *arguments: object) -> Any:
-    """Run a script with node and return the JSON that it prints."""
-    command = ["node", str(HERE / script), *map(str, arguments)]
-    done = subprocess.run(command, env={**os.environ, **tools}, capture_output=True, check=True, timeout=500)
-    return json.loads(done.stdout)
-
-
-def test_khronos_validator_has_nothing_to_say(tools: dict[str, str], tmp_path: Path) -> None:
+def test_khronos_validator_has_nothing_to_say(tmp_path: Path) -> None:
     """The reference validator finds no errors, and no warnings but the one that it has for Avaturn's own exports."""
     for number, (body, models, options) in enumerate(CASES):
         (tmp_path / f"{number:02}.glb").write_bytes(build_glb(body=body, models=models, **options))
-    reports = run(tools, "validate.mjs", *sorted(tmp_path.iterdir()))
+    reports = node(HERE / "validate.mjs", *sorted(tmp_path.iterdir()), modules=node_modules("gltf-validator"))
     assert len(CASES) == len(reports)
     for report in reports:
         messages = report["issues"]["messages"]
@@ -72,11 +47,11 @@ def test_khronos_validator_has_nothing_to_say(tools: dict[str, str], tmp_path: P
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_three_plays_a_clip_made_for_avaturn(tools: dict[str, str], tmp_path: Path, body: Any) -> None:
+def test_three_plays_a_clip_made_for_avaturn(tmp_path: Path, body: Any) -> None:
     """A clip that turns every measured joint by name leaves the feet on the ground, and so does the idle clip."""
     (tmp_path / "model.glb").write_bytes(build_glb(body=body))
     (tmp_path / "clip.json").write_text(json.dumps(_clip()))
-    (result,) = run(tools, "browse.mjs", tmp_path, "three.html")
+    (result,) = browse(tmp_path, "three.html", "three")
     assert [] == result["trouble"]
     assert all(abs(height) < 0.1 for height in result["feet"] + result["idle"])
     assert set(rest_pose()) == set(result["turned"])
@@ -84,10 +59,10 @@ def test_three_plays_a_clip_made_for_avaturn(tools: dict[str, str], tmp_path: Pa
     _look(tmp_path / "three.png", f"three-{body}")
 
 
-def test_talkinghead_speaks(tools: dict[str, str], tmp_path: Path) -> None:
+def test_talkinghead_speaks(tmp_path: Path) -> None:
     """It loads the default model, and its visemes move the head, the teeth and the tongue."""
     (tmp_path / "model.glb").write_bytes(build_glb())
-    (result,) = run(tools, "browse.mjs", tmp_path, "talkinghead.html")
+    (result,) = browse(tmp_path, "talkinghead.html", "three", "@met4citizen/talkinghead")
     assert [] == result["trouble"]
     assert {"Head_Mesh", "Teeth_Mesh", "Tongue_Mesh"} == set(result["strongest"])
     for strengths in result["strongest"].values():
@@ -97,6 +72,12 @@ def test_talkinghead_speaks(tools: dict[str, str], tmp_path: Path) -> None:
         assert all(strength >= 0.3 for strength in strengths.values())
     assert 1.8 < result["height"] < 2.0
     _look(tmp_path / "talkinghead.png", "talkinghead")
+
+
+def browse(folder: Path, page: str, *packages: str) -> Any:
+    """Open a page in Chromium."""
+    modules = node_modules("playwright-core", *packages)
+    return node(HERE / "browse.mjs", folder, page, modules=modules, browser=chromium())
 
 
 def _clip() -> dict[str, Any]:

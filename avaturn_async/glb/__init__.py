@@ -1,0 +1,20 @@
+"""Inspect, check and shrink GLB models.
+
+::
+
+    from avaturn_async import glb
+
+    report = glb.inspect("avatar.glb")
+    problems = report.check(glb.Budget(max_triangles=30_000, max_texture=1024, require=("T2", "arkit")))
+    await glb.shrink("avatar.glb", "small.glb", max_texture=512)
+
+`inspect` needs no dependencies and is safe on files of strangers: it reads the JSON of a model and the headers of its
+images, within bounds. `shrink` needs Pillow, from the extra `glb`.
+"""
+
+from .expressions import ARKIT, VISEMES
+from .report import Animation, Budget, Coverage, Mesh, ModelReport, Texture, Violation, inspect
+from .shrink import shrink
+
+__all__ = ["ARKIT", "VISEMES", "Animation", "Budget", "Coverage", "Mesh", "ModelReport", "Texture", "Violation"]
+__all__ += ["inspect", "shrink"]

@@ -1,0 +1,299 @@
+"""Inspect a model: what people ask before they ship one."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import attrs
+from attrs import validators as v
+
+from .container import Container, MalformedError, count, mapping, objects, opened, text, values
+from .expressions import ARKIT, VISEMES
+from .images import Header, read_header
+
+__all__ = ["Animation", "Budget", "Coverage", "Mesh", "ModelReport", "Texture", "Violation", "inspect"]
+
+MAX_IMAGES = 1024
+A_YEAR = 366 * 24 * 60 * 60
+TRIANGLES, STRIP, FAN = 4, 5, 6
+#: The names of Avaturn's T2 meshes; at least two of them make a T2.
+T2_MESHES = frozenset(f"{name}_Mesh" for name in ("Body", "Head", "Eye", "EyeAO", "Eyelash", "Teeth", "Tongue"))
+#: What Blender appends to a name that is taken.
+COPY = re.compile(r"\.\d{3}$", re.ASCII)
+
+BodyType = Literal["T1", "T2"]
+
+
+@attrs.frozen
+class Mesh:
+    """A mesh, and the names of its morph targets."""
+
+    name: str
+    triangles: int
+    vertices: int
+    targets: tuple[str, ...] = attrs.field(default=(), repr=False)
+
+
+@attrs.frozen
+class Texture:
+    """An image: its format, such as PNG, and its size in pixels and bytes; None for what the file does not tell."""
+
+    name: str
+    kind: str
+    width: int | None
+    height: int | None
+    size: int | None
+
+
+@attrs.frozen
+class Animation:
+    """An animation and its length in seconds."""
+
+    name: str
+    seconds: float
+
+
+@attrs.frozen
+class Coverage:
+    """Which of a set of expressions a model has."""
+
+    found: tuple[str, ...]
+    missing: tuple[str, ...] = attrs.field(repr=False)
+
+
+def _names(given: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise TypeError(f"require must be names, not the str {given!r:.80}")
+    return tuple(given)
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """Limits for a model; None for no limit. Raises `TypeError` or `ValueError` for values that are no limits.
+
+    Args:
+        max_triangles: Triangles of all meshes.
+        max_texture: The longer side of the largest texture, in pixels.
+        max_bytes: The size of the file.
+        max_morph_targets: Morph targets of one mesh.
+        require: What must be there: `T1` or `T2` for the body type, `arkit` for all 52 blend shapes of ARKit, `visemes`
+            for all 15 of Oculus.
+    """
+
+    max_triangles: int | None = attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(0)]))
+    max_texture: int | None = attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(1)]))
+    max_bytes: int | None = attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(1)]))
+    max_morph_targets: int | None = attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(0)]))
+    require: tuple[str, ...] = attrs.field(
+        default=(), converter=_names, validator=v.deep_iterable(v.in_(("T1", "T2", "arkit", "visemes")))
+    )
+
+
+@attrs.frozen
+class Violation:
+    """A limit of a budget that a model exceeds, or what it lacks; `rule` names the limit or the requirement."""
+
+    rule: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.frozen(kw_only=True)
+class ModelReport:
+    """What is in a model.
+
+    Attributes:
+        size: the length of the file in bytes.
+        generator: the program that wrote the file.
+        body_type: T1 or T2 by the names of Avaturn's meshes; None for a model of something else.
+        joints: the number of joints of all skins.
+        extensions: the glTF extensions that a viewer must know to show the model.
+    """
+
+    size: int
+    generator: str
+    body_type: BodyType | None
+    meshes: tuple[Mesh, ...]
+    textures: tuple[Texture, ...]
+    joints: int
+    animations: tuple[Animation, ...]
+    extensions: tuple[str, ...]
+
+    @property
+    def triangles(self) -> int:
+        """The triangles of all meshes."""
+        return sum(mesh.triangles for mesh in self.meshes)
+
+    @property
+    def vertices(self) -> int:
+        """The vertices of all meshes."""
+        return sum(mesh.vertices for mesh in self.meshes)
+
+    @property
+    def arkit(self) -> Coverage:
+        """Which of ARKit's blend shapes some mesh has."""
+        return self._coverage(ARKIT)
+
+    @property
+    def visemes(self) -> Coverage:
+        """Which of the Oculus visemes some mesh has."""
+        return self._coverage(VISEMES)
+
+    def check(self, budget: Budget) -> tuple[Violation, ...]:
+        """Return what exceeds a budget, empty if nothing does."""
+        largest = max((max(each.width or 0, each.height or 0) for each in self.textures), default=0)
+        most = max((len(mesh.targets) for mesh in self.meshes), default=0)
+        limits = (
+            ("max_triangles", "triangles", self.triangles, budget.max_triangles),
+            ("max_texture", "pixels on the longer side of a texture", largest, budget.max_texture),
+            ("max_bytes", "bytes", self.size, budget.max_bytes),
+            ("max_morph_targets", "morph targets on a mesh", most, budget.max_morph_targets),
+        )
+        over = [
+            Violation(rule, f"{found:,} {what}; the limit is {limit:,}")
+            for rule, what, found, limit in limits
+            if limit is not None and found > limit
+        ]
+        return (*over, *(self._lack(wanted) for wanted in budget.require if not self._has(wanted)))
+
+    def record(self) -> dict[str, Any]:
+        """Return the report as plain values for JSON."""
+        sums = {name: getattr(self, name) for name in ("triangles", "vertices")}
+        coverage = {name: attrs.asdict(getattr(self, name)) for name in ("arkit", "visemes")}
+        return {**attrs.asdict(self), **sums, **coverage}
+
+    def _has(self, wanted: str) -> bool:
+        if wanted in ("T1", "T2"):
+            return self.body_type == wanted
+        return not getattr(self, wanted).missing
+
+    def _lack(self, wanted: str) -> Violation:
+        if wanted in ("T1", "T2"):
+            return Violation(wanted, f"its body type is {self.body_type or 'unknown'}, not {wanted}")
+        missing = getattr(self, wanted).missing
+        return Violation(wanted, f"{len(missing)} of {wanted} are missing: {', '.join(missing)}")
+
+    def _coverage(self, wanted: tuple[str, ...]) -> Coverage:
+        had = {target for mesh in self.meshes for target in mesh.targets}
+        return Coverage(
+            tuple(name for name in wanted if name in had), tuple(name for name in wanted if name not in had)
+        )
+
+
+def inspect(source: str | os.PathLike[str] | bytes) -> ModelReport:
+    """Read what is in a model; it blocks for milliseconds.
+
+    The file may come from anybody: its geometry is not read, its images are not decoded, and what is read is bounded.
+
+    Raises:
+        NotAModelError: the file is not a GLB 2.0 model, is malformed, or exceeds the bounds: 16 MiB of JSON with
+            500,000 values, and 1,024 images.
+        OSError: the file can't be read.
+    """
+    with opened(source) as container:
+        joints = {joint for skin in container.items("skins") for joint in values(skin, "joints", int)}
+        return ModelReport(
+            size=container.size,
+            generator=text(mapping(container.document, "asset"), "generator"),
+            body_type=_body_type(container),
+            meshes=tuple(_mesh(container, mesh, index) for index, mesh in enumerate(container.items("meshes"))),
+            textures=_textures(container),
+            joints=len(joints),
+            animations=tuple(
+                _animation(container, animation, index) for index, animation in enumerate(container.items("animations"))
+            ),
+            extensions=tuple(
+                text({"name": name}, "name") for name in values(container.document, "extensionsRequired", str)
+            ),
+        )
+
+
+def _body_type(container: Container) -> BodyType | None:
+    names = {COPY.sub("", text(each, "name")) for key in ("meshes", "nodes") for each in container.items(key)}
+    if len(names & T2_MESHES) > 1:
+        return "T2"
+    return "T1" if "avaturn_body" in names else None
+
+
+def _mesh(container: Container, mesh: dict[str, Any], index: int) -> Mesh:
+    primitives = objects(mesh, "primitives")
+    positions = {position for primitive in primitives if (position := _position(primitive)) is not None}
+    return Mesh(
+        name=text(mesh, "name") or f"mesh {index}",
+        triangles=sum(_triangles(container, primitive) for primitive in primitives),
+        vertices=sum(count(container.item("accessors", position), "count") for position in positions),
+        targets=_targets(mesh, primitives),
+    )
+
+
+def _position(primitive: dict[str, Any]) -> int | None:
+    attributes = mapping(primitive, "attributes")
+    return count(attributes, "POSITION") if "POSITION" in attributes else None
+
+
+def _triangles(container: Container, primitive: dict[str, Any]) -> int:
+    corners = primitive.get("indices", _position(primitive))
+    if corners is None:
+        return 0
+    number = count(container.item("accessors", corners), "count")
+    mode = count(primitive, "mode", TRIANGLES)
+    if mode in (STRIP, FAN):
+        return max(0, number - 2)
+    return number // 3 if mode == TRIANGLES else 0
+
+
+def _targets(mesh: dict[str, Any], primitives: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the names of morph targets, which glTF keeps in `extras`, or numbers for those without a name."""
+    number = max((len(objects(primitive, "targets")) for primitive in primitives), default=0)
+    extras = mesh.get("extras")
+    names = extras.get("targetNames") if isinstance(extras, dict) else None
+    names = names if isinstance(names, list) else []
+    return tuple(
+        text({"name": names[index]}, "name") if index < len(names) else f"target {index}" for index in range(number)
+    )
+
+
+def _textures(container: Container) -> tuple[Texture, ...]:
+    images = container.items("images")
+    if len(images) > MAX_IMAGES:
+        raise MalformedError(f"has {len(images)} images, more than the {MAX_IMAGES} that are read")
+    return tuple(_texture(container, image, index) for index, image in enumerate(images))
+
+
+def _texture(container: Container, image: dict[str, Any], index: int) -> Texture:
+    header, size = Header(""), None
+    if "bufferView" in image:
+        view = container.item("bufferViews", image["bufferView"])
+        if place := container.place(view):
+            start, size = place
+            header = read_header(lambda offset, length: container.buffer(start + offset, length), size)
+    elif text(image, "uri").startswith("data:"):
+        data = embedded(image["uri"])
+        header, size = read_header(lambda offset, length: data[offset : offset + length], len(data)), len(data)
+    declared = text(image, "mimeType").removeprefix("image/").upper()
+    name = text(image, "name") or f"image {index}"
+    return Texture(name, header.kind or declared or "unknown", header.width, header.height, size)
+
+
+def embedded(uri: str) -> bytes:
+    """Decode a data URI (RFC 2397)."""
+    head, _, data = uri.partition(",")
+    try:
+        return base64.b64decode(data if head.endswith(";base64") else "?", validate=True)
+    except binascii.Error:
+        raise MalformedError("has a data URI that is not Base64") from None
+
+
+def _animation(container: Container, animation: dict[str, Any], index: int) -> Animation:
+    keys = (container.item("accessors", sampler.get("input")) for sampler in objects(animation, "samplers"))
+    ends = [end for accessor in keys for end in values(accessor, "max", (int, float))[:1]]
+    if not all(0 <= end < A_YEAR for end in ends):
+        raise MalformedError("has an animation that ends at no time")
+    return Animation(text(animation, "name") or f"animation {index}", float(max(ends, default=0)))
