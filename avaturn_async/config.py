@@ -2,53 +2,47 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
+from attrs.validators import ge, gt, is_callable, le, lt, optional
 
-__all__ = ["CLIENT_DEFAULT", "ClientDefault", "PollPolicy", "RateLimit", "RetryPolicy", "Timeouts"]
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
+    WaitStrategy: TypeAlias = Callable[[RetryCallState], float]
+else:  # importing tenacity would slow down the import of every client
+    WaitStrategy = Callable[[Any], float]
 
-def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
-    _number(instance, attribute, value)
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{_name(instance, attribute)} must be a positive number of seconds, not {value!r}")
+__all__ = [
+    "CLIENT_DEFAULT",
+    "MAX_SECONDS",
+    "ClientDefault",
+    "PollPolicy",
+    "RateLimit",
+    "RetryPolicy",
+    "Timeouts",
+    "WaitStrategy",
+]
 
-
-def _seconds_or_zero(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
-    _number(instance, attribute, value)
-    if not (value >= 0 and math.isfinite(value)):
-        raise ValueError(f"{_name(instance, attribute)} must be zero or a positive number of seconds, not {value!r}")
+#: A year, the largest number of seconds in any setting: event loops overflow on much larger ones.
+MAX_SECONDS = 366 * 86_400.0
 
 
 def _number(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{_name(instance, attribute)} must be a number, not {value!r}")
+        raise TypeError(f"{type(instance).__name__}.{attribute.name} must be a number, not {value!r:.80}")
 
 
-def _count(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
+def _integer(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{_name(instance, attribute)} must be a whole number, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{_name(instance, attribute)} must be at least 1, not {value!r}")
+        raise TypeError(f"{type(instance).__name__}.{attribute.name} must be an integer, not {value!r:.80}")
 
 
-def _factor(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
-    _number(instance, attribute, value)
-    if not (value >= 1 and math.isfinite(value)):
-        raise ValueError(f"{_name(instance, attribute)} must be at least 1, not {value!r}")
-
-
-def _share(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
-    _number(instance, attribute, value)
-    if not 0 <= value < 1:
-        raise ValueError(f"{_name(instance, attribute)} must be at least 0 and less than 1, not {value!r}")
-
-
-def _name(instance: Any, attribute: attrs.Attribute[Any]) -> str:
-    return f"{type(instance).__name__}.{attribute.name}"
+_COUNT = [_integer, ge(1)]
+_SECONDS = [_number, gt(0.0), le(MAX_SECONDS)]
+_SECONDS_OR_ZERO = [_number, ge(0.0), le(MAX_SECONDS)]
 
 
 @attrs.frozen(kw_only=True)
@@ -57,31 +51,33 @@ class Timeouts:
 
     Attributes:
         connect: for the TCP and TLS connection to one address.
-        total: for the whole attempt, from when a connection slot is granted. Waits for a slot, for the rate limit or
-            for a hold-back after a 429 are not counted.
-        upload: the same for an upload of photos, which are megabytes on a line that may be slow.
+        total: for the whole attempt. Waiting for a connection slot, the rate limit or the end of a hold-back after a
+            429 does not count.
+        upload: for a photo upload, the longest time without progress: no bytes accepted by the network or, once all
+            are sent, no response.
     """
 
-    connect: float = attrs.field(default=5.0, validator=_seconds)
-    total: float = attrs.field(default=30.0, validator=_seconds)
-    upload: float = attrs.field(default=300.0, validator=_seconds)
+    connect: float = attrs.field(default=5.0, validator=_SECONDS)
+    total: float = attrs.field(default=30.0, validator=_SECONDS)
+    upload: float = attrs.field(default=300.0, validator=_SECONDS)
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often and when a failed request is repeated.
+    """How often and when a failed request is sent again.
 
     Attributes:
-        attempts: the most times that a request is sent; 1 never repeats.
-        base: seconds; before attempt n + 1 comes a random delay between 0 and ``base * 2 ** (n - 1)``.
-        cap: seconds that such a delay never exceeds.
-        retry_after_cap: seconds up to which the API's Retry-After is obeyed; beyond it the error is raised at once.
+        attempts: the most times that a request is sent; 1 disables retries.
+        base: seconds; attempt n + 1 follows after a random delay between 0 and ``base * 2 ** (n - 1)``.
+        cap: the longest such delay, in seconds.
+        retry_after_cap: the longest Retry-After of a response that is obeyed, in seconds; on a longer one the error is
+            raised immediately.
     """
 
-    attempts: int = attrs.field(default=3, validator=_count)
-    base: float = attrs.field(default=0.5, validator=_seconds_or_zero)
-    cap: float = attrs.field(default=8.0, validator=_seconds_or_zero)
-    retry_after_cap: float = attrs.field(default=60.0, validator=_seconds_or_zero)
+    attempts: int = attrs.field(default=3, validator=_COUNT)
+    base: float = attrs.field(default=0.5, validator=_SECONDS_OR_ZERO)
+    cap: float = attrs.field(default=8.0, validator=_SECONDS_OR_ZERO)
+    retry_after_cap: float = attrs.field(default=60.0, validator=_SECONDS_OR_ZERO)
 
 
 @attrs.frozen(kw_only=True)
@@ -102,26 +98,24 @@ class PollPolicy:
             clock, and the last outcome, which is a status or an exception.
     """
 
-    first: float = attrs.field(default=2.0, validator=_seconds)
-    factor: float = attrs.field(default=1.5, validator=_factor)
-    cap: float = attrs.field(default=6.0, validator=_seconds)
-    jitter: float = attrs.field(default=0.1, validator=_share)
-    first_with_webhooks: float = attrs.field(default=15.0, validator=_seconds)
-    wait: Callable[[Any], float] | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.is_callable())
-    )
+    first: float = attrs.field(default=2.0, validator=_SECONDS)
+    factor: float = attrs.field(default=1.5, validator=[_number, ge(1.0), le(100.0)])
+    cap: float = attrs.field(default=6.0, validator=_SECONDS)
+    jitter: float = attrs.field(default=0.1, validator=[_number, ge(0.0), lt(1.0)])
+    first_with_webhooks: float = attrs.field(default=15.0, validator=_SECONDS)
+    wait: WaitStrategy | None = attrs.field(default=None, validator=optional(is_callable()))
 
 
 @attrs.frozen
 class RateLimit:
-    """At most `requests` in any `per_seconds`, evenly spaced, for everything that a client sends to the API."""
+    """At most `requests` in any `per_seconds`, evenly spaced, of everything that a client sends to the API."""
 
-    requests: int = attrs.field(validator=_count)
-    per_seconds: float = attrs.field(default=1.0, validator=_seconds)
+    requests: int = attrs.field(validator=_COUNT)
+    per_seconds: float = attrs.field(default=1.0, validator=_SECONDS)
 
 
 class ClientDefault:
-    """The type of `CLIENT_DEFAULT`, which stands for the client's own ``wait_timeout``."""
+    """The type of `CLIENT_DEFAULT`."""
 
     __slots__ = ()
 
@@ -129,5 +123,5 @@ class ClientDefault:
         return "<the client's wait_timeout>"
 
 
-#: The default of ``timeout`` parameters: use the client's ``wait_timeout``.
+#: The default of ``timeout`` parameters: the client's ``wait_timeout``.
 CLIENT_DEFAULT: Final = ClientDefault()

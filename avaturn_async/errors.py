@@ -1,4 +1,4 @@
-"""Everything that the SDK raises on its own account.
+"""The exceptions of this package.
 
 ::
 
@@ -17,22 +17,21 @@
     │   ├── WaitTimeoutError           (also a TimeoutError)
     │   ├── JobFailedError
     │   └── WebhooksRequiredError, NotReadyError
-    ├── WebhookError                   (a webhook that can't be read)
+    ├── WebhookError
     └── DownloadError
         └── UnsafeAddressError, IncompleteDownloadError, NotAModelError
 
-Arguments that are wrong in themselves (a malformed UUID, a photo that is no JPEG) are a ``ValueError`` or a
-``TypeError``, raised before anything is sent.
+Invalid arguments, such as a malformed UUID or a photo that is not a JPEG, are a ``ValueError`` or ``TypeError`` raised
+before anything is sent.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
-if TYPE_CHECKING:
-    from .models import ValidationError
+from .models import ValidationError
 
 __all__ = [
     "APIStatusError",
@@ -71,14 +70,18 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class AvaturnError(Exception):
-    """Base of everything that the SDK raises on its own account.
+    """Base class of all exceptions of this package.
+
+    Each can be pickled.
 
     Attributes:
-        resume_token: where the error came out of a wait, what another process needs to go on waiting.
-        avatar_id: the avatar in question, where one is known.
-        upload_url: where a photo upload failed, the url to upload to again.
+        retryable: whether the same call may succeed later, and is safe to repeat.
+        resume_token: of an error that ended a wait, the token with which another process can continue it.
+        avatar_id: the avatar concerned, if known.
+        upload_url: of a failed photo upload, the url to upload to again.
     """
 
+    retryable: bool = False
     resume_token: str | None = None
     avatar_id: UUID | None = None
     upload_url: str | None = None
@@ -87,7 +90,7 @@ class AvaturnError(Exception):
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 
     def copy(self) -> Self:
-        """Return an equal exception without traceback, cause or context: each awaiter raises one of its own."""
+        """Return an equal exception without traceback, cause and context, for another awaiter to raise."""
         return _rebuild(type(self), self.args, self.__dict__.copy())
 
 
@@ -102,24 +105,26 @@ def _rebuild(kind: type[E], args: tuple[Any, ...], state: dict[str, Any]) -> E:
 
 
 class ConfigurationError(AvaturnError):
-    """A setting that can't work: no token, an insecure base_url, a resume token of another API."""
+    """An invalid setting, such as a missing token, an insecure base_url or a resume token of another API."""
 
 
 class WrongLoopError(AvaturnError):
-    """A client was used from another event loop than the one that it first ran on."""
+    """A client was used on another event loop than the one on which it was first used."""
 
 
 class ClientClosedError(AvaturnError):
-    """The client was closed before, or while, this was asked of it."""
+    """The client was closed before the call, or during it."""
 
 
 class TransportError(AvaturnError):
-    """No whole answer came back.
+    """No complete response was received.
 
     Attributes:
-        method: the HTTP method.
-        path: the path that was asked for, without host or query.
+        method: HTTP method.
+        path: path of the request, without host and query.
     """
+
+    retryable = True
 
     def __init__(self, message: str, *, method: str = "", path: str = "") -> None:
         super().__init__(message)
@@ -128,27 +133,29 @@ class TransportError(AvaturnError):
 
 
 class ConnectError(TransportError):
-    """No connection could be made, so nothing was sent."""
+    """No connection could be established; nothing was sent."""
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """No answer came in time, to a call that is safe to repeat."""
+    """No complete response was received in time, for a call that is safe to repeat."""
 
 
 class OutcomeUnknownError(TransportError):
-    """The request was sent, its answer was lost or late, and repeating it could do the thing twice."""
+    """The request was sent, but its response was lost or late, and the call is not safe to repeat."""
+
+    retryable = False
 
 
 class APIStatusError(AvaturnError):
-    """An answer with an error status.
+    """A response with an error status.
 
     Attributes:
-        status_code: the HTTP status.
-        method: the HTTP method.
-        path: the path that was asked for, without host or query.
-        body: the answer's body, cut to 64 KiB.
-        detail: FastAPI's ``detail``, as a sentence, where the body has one.
-        request_id: the answer's X-Request-Id, or None.
+        status_code: HTTP status.
+        method: HTTP method.
+        path: path of the request, without host and query.
+        body: body of the response, up to 64 KiB.
+        detail: FastAPI's ``detail`` as a sentence, if the body has one.
+        request_id: the X-Request-Id header of the response, or None.
     """
 
     def __init__(
@@ -176,7 +183,7 @@ class BadRequestError(APIStatusError):
 
 
 class AuthenticationError(APIStatusError):
-    """401: the token is missing, wrong or revoked."""
+    """401: the token is missing, invalid or revoked."""
 
 
 class PaymentRequiredError(APIStatusError):
@@ -184,7 +191,7 @@ class PaymentRequiredError(APIStatusError):
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the token may not do this."""
+    """403: the token lacks permission."""
 
 
 class NotFoundError(APIStatusError):
@@ -192,7 +199,7 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409: an asset was put into a slot that it does not fit (contract, set_customization)."""
+    """409: an asset does not fit its slot (contract, set_customization)."""
 
 
 class GoneError(APIStatusError):
@@ -200,7 +207,7 @@ class GoneError(APIStatusError):
 
     @property
     def asset_ids(self) -> tuple[UUID, ...]:
-        """The ids of the assets that the answer named, in its order."""
+        """Ids of the assets that the response names, in its order."""
         return tuple(UUID(found) for found in _UUID.findall(self.detail or ""))
 
 
@@ -208,13 +215,13 @@ class UnprocessableError(APIStatusError):
     """422: the request does not have the right shape.
 
     Attributes:
-        errors: what was wrong, one entry for each finding.
+        errors: findings of the API's validation.
     """
 
     errors: list[ValidationError]
 
-    def __init__(self, message: str, *, errors: list[ValidationError] | None = None, **answer: Any) -> None:
-        super().__init__(message, **answer)
+    def __init__(self, message: str, *, errors: list[ValidationError] | None = None, **response: Any) -> None:
+        super().__init__(message, **response)
         self.errors = [] if errors is None else errors
 
 
@@ -222,23 +229,27 @@ class RateLimitError(APIStatusError):
     """429: too many requests.
 
     Attributes:
-        retry_after: seconds to wait as the answer asked, or None where it did not say.
+        retry_after: seconds to wait according to the response, or None if it does not say.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None, **answer: Any) -> None:
-        super().__init__(message, **answer)
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **response: Any) -> None:
+        super().__init__(message, **response)
         self.retry_after = retry_after
 
 
 class ServerError(APIStatusError):
     """5xx: the API failed."""
 
+    retryable = True
+
 
 class ResponseFormatError(AvaturnError):
-    """A successful answer that the contract does not explain.
+    """A successful response that does not follow the contract.
 
     Attributes:
-        where: the path to the place, such as ``$.assets.clothing.id``.
+        where: path to the offending value, such as ``$.assets.clothing.id``.
     """
 
     def __init__(self, message: str, *, where: str = "$") -> None:
@@ -247,19 +258,21 @@ class ResponseFormatError(AvaturnError):
 
 
 class WaitError(AvaturnError):
-    """A wait that ended without a result."""
+    """A wait ended without a result."""
 
 
 class WaitTimeoutError(WaitError, TimeoutError):
-    """The deadline of this awaiter passed; the remote job goes on.
+    """The deadline of this awaiter passed; the job continues.
 
     Attributes:
         timeout: seconds that the awaiter waited.
-        status: the job's status when it was last seen.
+        status: status of the job when it was last seen.
         webhooks: number of webhooks for the job that came during the wait.
         polls: number of polls since the job's creation.
         request_id: X-Request-Id of the last poll's response, or None.
     """
+
+    retryable = True
 
     def __init__(
         self,
@@ -280,7 +293,7 @@ class WaitTimeoutError(WaitError, TimeoutError):
 
 
 class JobFailedError(WaitError):
-    """The API said that the job failed.
+    """The API reported that the job failed.
 
     Attributes:
         resolved_by: ``"create"``, ``"webhook"`` or ``"poll"``.
@@ -292,22 +305,24 @@ class JobFailedError(WaitError):
 
 
 class WebhooksRequiredError(WaitError):
-    """A render can only be awaited with an authenticated webhook receiver or mailbox: no endpoint reads one."""
+    """A render was awaited without an authenticated source of webhooks; no endpoint reads a render."""
 
 
 class NotReadyError(WaitError):
-    """The result was asked for before the end."""
+    """The result was requested before the job ended."""
+
+    retryable = True
 
 
 class WebhookError(AvaturnError):
-    """A webhook body that is not UTF-8 JSON of the right shape."""
+    """The body of a webhook is not UTF-8 JSON of the right shape."""
 
 
 class DownloadError(AvaturnError):
-    """A file that could not be fetched or written.
+    """A file could not be fetched or written.
 
     Attributes:
-        path: the target file, where there is one.
+        path: target file, if there is one.
     """
 
     def __init__(self, message: str, *, path: str | None = None) -> None:
@@ -316,12 +331,14 @@ class DownloadError(AvaturnError):
 
 
 class UnsafeAddressError(DownloadError):
-    """A download url that leads to an address that is not public."""
+    """A download url leads to an address that is not public."""
 
 
 class IncompleteDownloadError(DownloadError):
-    """The connection ended before the whole file was there, and could not be resumed."""
+    """The connection ended before the whole file was received, and the download could not be resumed."""
+
+    retryable = True
 
 
 class NotAModelError(DownloadError):
-    """The bytes are not a GLB 2.0 file of the length that its header declares."""
+    """The file is not a GLB 2.0 model of the length that its header declares."""

@@ -88,7 +88,7 @@ def mask_links(value: Any) -> Any:
 
 def without_query(url: str) -> str:
     """Return `url` without query, fragment and userinfo."""
-    head = url.partition("#")[0].partition("?")[0]
+    head = str(url).partition("#")[0].partition("?")[0]
     scheme, separator, rest = head.partition("://")
     if not separator:
         return head

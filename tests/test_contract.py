@@ -41,7 +41,7 @@ from avaturn_async.resources.renders import ImageFormat
 from .conftest import QUICK
 from .contract_proxy import ContractProxy, check
 
-JPEG = b"\xff\xd8\xff\xe0" + bytes(1000)
+JPEG = b"\xff\xd8\xff\xe0\x00\x02\xff\xda" + bytes(1000) + b"\xff\xd9"
 PHOTOS = Photos(JPEG, JPEG, JPEG, body_type="male")
 PLAIN = ExternalAvatarCustomization()
 SECRET = "a-path-secret-of-ours-0123456789"

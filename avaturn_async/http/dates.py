@@ -1,14 +1,11 @@
-"""The times in an answer's headers: dates, and when to come back (RFC 9110)."""
+"""Dates and delays in the headers of a response (RFC 9110)."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["http_date", "retry_after"]
 
@@ -16,7 +13,7 @@ _DELTA_SECONDS = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]*)?")
 
 
 def http_date(text: str) -> datetime | None:
-    """Return the moment of a Date or Last-Modified (RFC 9110, 5.6.7), or None where it is none."""
+    """Parse a Date or Last-Modified header (RFC 9110, 5.6.7); return None if it is malformed."""
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -25,9 +22,9 @@ def http_date(text: str) -> datetime | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that Retry-After asks for (RFC 9110, 10.2.3), or None where it is not there or makes no sense.
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3), or None if missing or malformed.
 
-    A date is measured from the answer's own Date, so that a clock that is wrong here does no harm.
+    A date is measured from the response's own Date header, so that a wrong local clock does no harm.
     """
     asked = headers.get("Retry-After", "").strip()
     if _DELTA_SECONDS.fullmatch(asked):

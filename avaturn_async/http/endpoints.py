@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 from urllib.parse import quote
+from uuid import UUID
 
 import attrs
 
+from ..models import ExternalAvatarCustomization, NewAvatarRequest, NewSessionRequest
 from . import codec
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from uuid import UUID
-
-    from ..models import ExternalAvatarCustomization, NewAvatarRequest, NewSessionRequest
 
 __all__ = [
     "ApiRequest",

@@ -1,12 +1,13 @@
-"""Read the API's answers: which error a status is, what it says, and when to come back."""
+"""Read the API's responses, and turn error statuses into exceptions."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import attrs
@@ -29,12 +30,13 @@ from ..redact import MaskedBytes, Secret, without_query
 from . import codec
 from .dates import retry_after
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+__all__ = ["MAX_BODY", "Response", "read_body", "status_error"]
 
-__all__ = ["MOST_BODY", "Response", "read_body", "status_error"]
-
-_KINDS: dict[int, type[APIStatusError]] = {
+#: Bytes of a 2xx that are read; the contract's responses are far smaller.
+MAX_BODY = 16 * 2**20
+_MAX_ERROR_BODY = 64 * 2**10
+_MAX_MESSAGE = 300
+_CLASSES: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
     402: PaymentRequiredError,
@@ -43,21 +45,18 @@ _KINDS: dict[int, type[APIStatusError]] = {
     409: ConflictError,
     410: GoneError,
 }
-MOST_BODY = 16 * 1024 * 1024
-_MOST_ERROR_BODY = 64 * 1024
-_MOST_SAID = 300
-_LEAST_TOKEN = 8
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_QUERY = re.compile(r"(://[^\s?#\"'<>]*)[?#][^\s\"'<>]*")
 
 
-@attrs.define
+@attrs.frozen
 class Response:
-    """A whole answer of the API.
+    """A complete response of the API.
 
     Attributes:
-        status: the HTTP status.
+        status: HTTP status.
         body: its bytes.
-        headers: its headers; their names match in any case.
+        headers: its headers, with case-insensitive names.
     """
 
     status: int
@@ -66,27 +65,20 @@ class Response:
 
     @property
     def ok(self) -> bool:
-        """Say whether the status is a 2xx."""
+        """Whether the status is a 2xx."""
         return 200 <= self.status < 300
-
-    def without(self, bearer: str) -> Response:
-        """Return the answer with the token of `bearer` taken out of its body: some servers quote what they refuse."""
-        token = Secret(bearer.removeprefix("Bearer "))
-        if len(token) < _LEAST_TOKEN:  # it would be found in any text
-            return self
-        return attrs.evolve(self, body=self.body.replace(token.encode(), b"***"))
 
 
 async def read_body(response: aiohttp.ClientResponse) -> MaskedBytes:
-    """Read a body: of a 2xx up to a little over `MOST_BODY`, of other responses 64 KiB.
+    """Read a body: of a 2xx up to a little over `MAX_BODY`, of other responses 64 KiB.
 
     An error's status matters more than its body, so a body of one that breaks off is returned as far as it came.
     """
     ok = 200 <= response.status < 300
-    most = MOST_BODY if ok else _MOST_ERROR_BODY
+    limit = MAX_BODY if ok else _MAX_ERROR_BODY
     buffer = BytesIO()  # unlike a bytearray, it shows no content in tracebacks that print locals
     try:
-        while buffer.tell() <= most and buffer.write(await response.content.readany()):
+        while buffer.tell() <= limit and buffer.write(await response.content.readany()):
             pass
     except (aiohttp.ClientError, OSError):
         if ok:
@@ -94,31 +86,37 @@ async def read_body(response: aiohttp.ClientResponse) -> MaskedBytes:
     finally:
         if not response.closed:
             response.close()
-    return MaskedBytes(buffer.getvalue() if ok else buffer.getvalue()[:most])
+    return MaskedBytes(buffer.getvalue() if ok else buffer.getvalue()[:limit])
 
 
-def status_error(answer: Response, method: str, path: str) -> APIStatusError:
-    """Make the error that an answer other than a 2xx stands for."""
-    detail, findings = _explain(answer.body)
-    message = f"{method} {path} answered {answer.status}: {_said(answer, detail)}"
+def status_error(response: Response, method: str, path: str, token: Secret) -> APIStatusError:
+    """Return the exception for a response other than a 2xx, without `token`: some servers quote what they refuse."""
+    body = response.body
+    if len(token) >= 8:  # a shorter one, of a test, is found in any text
+        body = MaskedBytes(body.replace(token.encode(), b"***"))
+    detail, findings = _explain(body)
+    status = response.status
     facts: dict[str, Any] = {
-        "status_code": answer.status,
+        "status_code": status,
         "method": method,
         "path": path,
-        "body": answer.body,
+        "body": body,
         "detail": detail,
-        "request_id": answer.headers.get("X-Request-Id"),
+        "request_id": response.headers.get("X-Request-Id"),
     }
-    if answer.status == 422:
+    message = f"{method} {path} answered {status}: {_printable(detail or _text_of(body) or _phrase(status))}"
+    if 300 <= status < 400:
+        target = _printable(without_query(response.headers.get("Location", "nowhere")))
+        message += f" (to {target}; redirects are not followed: the token would go with them)"
+    if status == 422:
         return UnprocessableError(message, errors=findings, **facts)
-    if answer.status == 429:
-        return RateLimitError(message, retry_after=retry_after(answer.headers), **facts)
-    kind = ServerError if 500 <= answer.status < 600 else _KINDS.get(answer.status, APIStatusError)
-    return kind(message, **facts)
+    if status == 429:
+        return RateLimitError(message, retry_after=retry_after(response.headers), **facts)
+    return (ServerError if 500 <= status < 600 else _CLASSES.get(status, APIStatusError))(message, **facts)
 
 
 def _explain(body: bytes) -> tuple[str | None, list[ValidationError]]:
-    """Return FastAPI's `detail` as a sentence and, where it is a list of findings, those that can be read."""
+    """Return FastAPI's `detail` as a sentence and, if it is a list of findings, those that can be read."""
     try:
         parsed = codec.parse_json(body)
     except ValueError:
@@ -138,18 +136,9 @@ def _sentence(finding: ValidationError) -> str:
     return f"{place}: {finding.msg}" if place else finding.msg
 
 
-def _said(answer: Response, detail: str | None) -> str:
-    said = _printable(detail or _plain(answer.body) or _phrase(answer.status))
-    if 300 <= answer.status < 400:
-        target = without_query(answer.headers.get("Location", "nowhere"))
-        said += f" (to {_printable(target)}; redirects are not followed, for the token would go with them)"
-    return said
-
-
-def _plain(body: bytes) -> str:
-    """Return the text of a body that is no JSON of ours, without the tags of HTML or XML."""
-    text = body[:8192].decode(errors="replace")
-    return " ".join(_MARKUP.sub(" ", text).split())
+def _text_of(body: bytes) -> str:
+    """Return the text of a body without tags of HTML or XML."""
+    return " ".join(_MARKUP.sub(" ", body[:8192].decode(errors="replace")).split())
 
 
 def _phrase(status: int) -> str:
@@ -160,5 +149,7 @@ def _phrase(status: int) -> str:
 
 
 def _printable(text: str) -> str:
-    cut = text if len(text) <= _MOST_SAID else text[:_MOST_SAID] + "..."
+    """Cut a text, take out the queries of urls, and escape control characters."""
+    text = _QUERY.sub(r"\1", text)
+    cut = text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "..."
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

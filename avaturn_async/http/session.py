@@ -1,100 +1,125 @@
-"""The HTTP session of one client: opened late, used on one loop, closed once."""
+"""The aiohttp sessions of one client: opened at first use, bound to one loop, closed once."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import netrc
+import os
+import warnings
+from contextlib import AsyncExitStack
+from pathlib import Path
+from ssl import SSLContext
+from typing import TypeAlias
 
 import aiohttp
 
 from ..errors import ClientClosedError, ConfigurationError, WrongLoopError
+from ..redact import SignedUrl
+from .upload import UploadBody
+from .urls import parse_proxy
 
-if TYPE_CHECKING:
-    import ssl as ssl_module
+__all__ = ["ClientSessions", "Ssl"]
 
-    from yarl import URL
-
-__all__ = ["Connections"]
+#: How a session verifies certificates, as in aiohttp.
+Ssl: TypeAlias = SSLContext | aiohttp.Fingerprint | bool
 
 
-class Connections:
-    """A session of our own, or a borrowed one, which is used as it is and never closed.
+class ClientSessions:
+    """A session for the API, which may be borrowed, and one of our own for uploads.
 
-    Args:
-        most: the most connections at once.
-        borrowed: a session to use instead of one of our own.
-        proxy: an HTTP proxy for our own session.
-        ssl: how our own session verifies certificates, as in aiohttp.
+    A borrowed session is used with its own settings and never closed. None of them reach an upload url: default
+    headers, cookies and credentials are meant for other hosts.
     """
 
     def __init__(
         self,
         *,
-        most: int,
+        max_connections: int,
         borrowed: aiohttp.ClientSession | None = None,
-        proxy: str | URL | None = None,
-        ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool | None = None,
+        proxy: SignedUrl | None = None,
+        ssl: Ssl | None = None,
     ) -> None:
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise ConfigurationError(f"max_connections must be a whole number of at least 1, not {most!r}")
-        if borrowed is not None and getattr(borrowed, "auth", None) is not None:
+        if isinstance(max_connections, bool) or not isinstance(max_connections, int) or max_connections < 1:
+            raise ConfigurationError(f"max_connections must be an integer of at least 1, not {max_connections!r:.80}")
+        if borrowed is not None and borrowed.auth is not None:
             raise ConfigurationError("the borrowed session has an auth of its own, which excludes the API token")
         self.closed = False
-        self._most = most
-        self._borrowed = borrowed
-        self._own: aiohttp.ClientSession | None = None
-        self._proxy = proxy
-        self._ssl = True if ssl is None else ssl
+        self.borrowed = borrowed
+        self.uploads: set[UploadBody] = set()
+        self._max_connections = max_connections
+        self._proxy = parse_proxy(proxy)
+        self._ssl: Ssl = True if ssl is None else ssl
+        self._own: dict[str, aiohttp.ClientSession] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
+        self._netrc_applies: bool | None = None
 
     @property
     def limit(self) -> int:
-        """How many requests may be under way without one waiting inside aiohttp, where its timeout would run."""
-        connector = self._borrowed.connector if self._borrowed else None
+        """How many requests can be sent at once without one waiting inside aiohttp, where its timeout would run."""
+        connector = self.borrowed.connector if self.borrowed else None
         limits = (connector.limit, connector.limit_per_host) if connector else ()
-        return min([self._most, *(limit for limit in limits if limit)])
-
-    @property
-    def middlewares(self) -> tuple[aiohttp.ClientMiddlewareType, ...]:
-        """The borrowed session's own, which those of a request would replace."""
-        return tuple(getattr(self._borrowed, "_middlewares", ()))
+        return min([self._max_connections, *(limit for limit in limits if limit)])
 
     def check_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the running loop, which is from now on the only one that the session can be used from."""
+        """Return the running loop; the first one is the only one on which the sessions can be used.
+
+        Raises:
+            ClientClosedError: after `aclose`.
+            WrongLoopError: they, or the borrowed session, belong to another loop.
+        """
         if self.closed:
             raise ClientClosedError("the client is closed")
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return loop
         if self._loop is not None:
-            raise WrongLoopError("the client belongs to the event loop that it first ran on: make one for each loop")
-        if getattr(self._borrowed, "_loop", loop) is not loop:
-            raise WrongLoopError("the borrowed session belongs to another event loop than the one that is running")
+            raise WrongLoopError("the client belongs to the event loop on which it was first used: make one per loop")
+        if self.borrowed is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # nothing replaces the property
+                if self.borrowed.loop is not loop:
+                    raise WrongLoopError("the borrowed session belongs to another event loop than the running one")
         self._loop = loop
         return loop
 
-    def session(self) -> aiohttp.ClientSession:
-        """Return the session, opened now if need be."""
-        if self._borrowed is not None:
-            return self._borrowed
-        if self._own is None:
-            self._own = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._most, ssl=self._ssl),
+    def for_api(self) -> aiohttp.ClientSession:
+        """Return the session for calls of the API."""
+        return self.borrowed or self._open("api")
+
+    def for_uploads(self) -> aiohttp.ClientSession:
+        """Return the session for uploads, which has connections of its own: a stuck upload holds up no call."""
+        return self._open("uploads")
+
+    def _open(self, name: str) -> aiohttp.ClientSession:
+        if name not in self._own:
+            self._own[name] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._max_connections,
+                    ssl=self._ssl,
+                    force_close=name == "uploads",  # a kept-alive connection may break just when photos are sent
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 proxy=self._proxy,
             )
-        return self._own
+        return self._own[name]
+
+    async def netrc_applies(self, host: str) -> bool:
+        """Say whether a borrowed session would add credentials from .netrc, which exclude an Authorization header."""
+        if self._netrc_applies is None:
+            trusted = self.borrowed is not None and self.borrowed.trust_env
+            self._netrc_applies = trusted and await asyncio.to_thread(_netrc_has, host)
+        return self._netrc_applies
 
     def reason_closed(self) -> ClientClosedError | None:
-        """Return why nothing can be sent any more, or None where it can."""
+        """Return why nothing can be sent any more, or None."""
         if self.closed:
-            return ClientClosedError("the client was closed before the answer was there")
-        if self._borrowed is not None and self._borrowed.closed:
+            return ClientClosedError("the client was closed before the response was received")
+        if self.borrowed is not None and self.borrowed.closed:
             return ClientClosedError("the borrowed session was closed by its owner")
         return None
 
-    async def rest(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         """Sleep, or raise ClientClosedError as soon as the client is closed."""
         try:
             async with asyncio.timeout(seconds):
@@ -104,12 +129,23 @@ class Connections:
         raise ClientClosedError("the client was closed while a request waited to be sent")
 
     async def aclose(self) -> None:
-        """Close our own session and wait for its connections to end; calling it again does nothing more."""
+        """Close our own sessions; calling it again does nothing."""
         if self.closed:
             return
         if self._loop is not None:
             self.check_loop()
         self.closed = True
         self._closing.set()
-        if self._own is not None:
-            await self._own.close()
+        for body in self.uploads:
+            body.abort()  # a graceful end would send on what is buffered, to a peer that may not read
+        async with AsyncExitStack() as stack:
+            for session in self._own.values():
+                stack.push_async_callback(session.close)
+
+
+def _netrc_has(host: str) -> bool:
+    try:
+        path = os.environ.get("NETRC") or Path.home() / ("_netrc" if os.name == "nt" else ".netrc")
+        return netrc.netrc(path).authenticators(host) is not None
+    except (OSError, RuntimeError, netrc.NetrcParseError):  # no file, no home, or not a .netrc
+        return False

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from uuid import UUID
 
-import aiohttp
-
-from ..errors import AvaturnError, NotFoundError
+from ..errors import AvaturnError, JobFailedError, NotFoundError, ResponseFormatError
 from ..http import codec, endpoints
+from ..http.upload import MultipartForm
 from ..models import (
     AvatarListItem,
     ExternalAvatarCustomization,
     NewAvatarRequest,
     NewAvatarResponse,
-    PhotoUpload,
+    ScanStatus,
     as_uuid,
 )
 from ..pending.avatar import PendingAvatar
 from ..pending.context import PendingContext
 from ..pending.resume_token import read_token
+from ..redact import SecretUrl
 from .photos import Photos
 
 __all__ = ["Avatars"]
@@ -44,48 +45,86 @@ class Avatars:
         answer = await self._transport.request(endpoints.create_avatar(NewAvatarRequest(user_id=user_id)))
         return codec.load(answer.body, NewAvatarResponse)
 
-    async def upload(self, upload_url: str, photos: Photos) -> None:
+    async def upload(
+        self, upload_url: str, photos: Photos, *, progress: Callable[[int, int], object] | None = None
+    ) -> None:
         """Upload the photos of a provisional avatar; the API token is not sent there (contract).
 
-        It is sent again only while nothing was sent, or on 429 and 503.
-
-        Raises:
-            OSError, ValueError: a photo can't be read or is no JPEG; nothing was sent.
-            AvaturnError: it carries ``upload_url``.
-        """
-        await self._upload(upload_url, await photos.read())
-
-    async def _upload(self, upload_url: str, photos: PhotoUpload) -> None:
-        try:
-            await self._transport.upload(upload_url, lambda: _form(photos))
-        except AvaturnError as error:
-            error.upload_url = upload_url
-            raise
-
-    async def create_from_photos(
-        self, user_id: str, photos: Photos, *, customization: ExternalAvatarCustomization | None = None
-    ) -> PendingAvatar:
-        """Create an avatar and upload its photos; await what this returns for the end of the scan.
+        Photos are read and sent in small pieces. The upload is sent again only if it broke off, or on 429 and 503.
 
         Args:
-            user_id: whose avatar it will be.
-            photos: checked before anything is sent.
-            customization: set when the scan is ready, before the wait ends. Renders and exports of an avatar made
-                this way are undefined without (contract).
+            upload_url: as `create` returned it.
+            photos: the photos; checked before anything is sent.
+            progress: called with the bytes sent so far, and in all. What it raises ends the upload.
 
         Raises:
-            AvaturnError: where the upload failed it carries ``avatar_id`` and ``upload_url``.
+            OSError, ValueError: a photo can't be read, or is not a complete JPEG; nothing was sent.
+            JobFailedError: the photos were rejected.
+            AvaturnError: the upload failed; it carries ``upload_url``.
+        """
+        url = SecretUrl(upload_url)
+        del upload_url
+        try:
+            async with photos.open() as form:
+                await self._upload(url, form, progress)
+        finally:
+            del photos  # a kept exception must not keep the photos alive
+
+    async def _upload(self, url: SecretUrl, form: MultipartForm, progress: Callable[[int, int], object] | None) -> None:
+        try:
+            response = await self._transport.upload(url, form, on_progress=progress)
+            if _upload_status(response.body) == ScanStatus.FAILED:
+                raise JobFailedError(
+                    "the photos were rejected: the response to the upload says failed", resolved_by="create"
+                )
+        except AvaturnError as error:
+            error.upload_url = url
+            raise
+        finally:
+            del form
+
+    async def create_from_photos(
+        self,
+        user_id: str,
+        photos: Photos,
+        *,
+        customization: ExternalAvatarCustomization | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> PendingAvatar:
+        """Create an avatar and upload its photos.
+
+        To be able to continue after a cancellation during the upload, call `create`, `upload` and `pending` instead.
+
+        Args:
+            user_id: the avatar's user.
+            photos: the photos; checked before anything is sent.
+            customization: set once the scan is ready, before the wait ends. Renders and exports of an avatar made this
+                way are undefined without one (contract).
+            progress: as for `upload`.
+
+        Returns:
+            the scan in progress, to be awaited for its result.
+
+        Raises:
+            OSError, ValueError: as for `upload`.
+            AvaturnError: if the upload failed it carries ``avatar_id`` and ``upload_url``; `upload` can be called with
+                that url, and then `pending` with that id.
         """
         if customization is not None:
             _check(customization)
-        form = await photos.read()
-        made = await self.create(user_id)
-        position = await self._context.position(f"avatar:{made.avatar_id}")
         try:
-            await self._upload(made.upload_url, form)
-        except AvaturnError as error:
-            error.avatar_id = made.avatar_id
-            raise
+            async with photos.open() as form:
+                made = await self.create(user_id)
+                position = await self._context.position(f"avatar:{made.avatar_id}")
+                try:
+                    await self._upload(SecretUrl(made.upload_url), form, progress)
+                except AvaturnError as error:
+                    error.avatar_id = made.avatar_id
+                    raise
+                finally:
+                    del form
+        finally:
+            del photos
         return PendingAvatar(
             self._context,
             made.avatar_id,
@@ -165,11 +204,13 @@ def _check(customization: object) -> None:
         raise TypeError(f"customization must be an ExternalAvatarCustomization, not {type(customization).__name__}")
 
 
-def _form(photos: PhotoUpload) -> aiohttp.FormData:
-    form = aiohttp.FormData()
-    for name in ("image_frontal", "image_side_1", "image_side_2"):
-        field = name.replace("_", "-")
-        form.add_field(field, getattr(photos, name), filename=f"{field}.jpg", content_type="image/jpeg")
-    form.add_field("body-type", photos.body_type)
-    form.add_field("telephoto", "true" if photos.telephoto else "false")
-    return form
+def _upload_status(body: bytes) -> str:
+    """Return the status in the response to an upload: a JSON object with a status (contract, PhotoUpload)."""
+    try:
+        answer = codec.parse_json(body)
+        status = answer.get("status") if isinstance(answer, dict) else None
+    except ValueError:
+        status = None
+    if not isinstance(status, str):
+        raise ResponseFormatError("the response to the upload is not a JSON object with a status", where="$.status")
+    return status

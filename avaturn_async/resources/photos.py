@@ -1,28 +1,47 @@
-"""The three photos of a face, from paths or bytes."""
+"""The three photos of a face: where they come from, and what is checked before they are uploaded."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
+import inspect
 import os
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import attrs
 
-from ..models import PhotoUpload
+from ..http.tasks import run_in_thread
+from ..http.upload import FormField, MultipartForm
 
-__all__ = ["Photo", "Photos"]
+__all__ = ["Photo", "Photos", "ReadableFile"]
 
-Photo: TypeAlias = str | os.PathLike[str] | bytes
+#: Bytes of one photo, far more than any camera's JPEG has.
+MAX_SIZE = 64 * 2**20
+_PIECE = 2**20
+_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)  # not on Windows
 
-#: More than any camera's JPEG, in bytes.
-_MAX_SIZE = 64 * 2**20
+
+class ReadableFile(Protocol):
+    """A binary file object, or an asynchronous one such as Starlette's ``UploadFile``."""
+
+    def read(self, size: int, /) -> bytes | Awaitable[bytes]:
+        """Read up to so many bytes."""
+
+
+Photo: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | ReadableFile
 
 
 def _is_photo(_: object, attribute: attrs.Attribute[Photo], value: object) -> None:
-    if not isinstance(value, str | os.PathLike | bytes | bytearray | memoryview):
-        raise TypeError(f"Photos.{attribute.name} must be a path or bytes, not {type(value).__name__}")
+    known = isinstance(value, str | os.PathLike | bytes | bytearray | memoryview)
+    if not known and not callable(getattr(value, "read", None)):
+        raise TypeError(
+            f"Photos.{attribute.name} must be a path, bytes or a binary file object, not {type(value).__name__}"
+        )
 
 
 def _photo() -> Any:
@@ -31,12 +50,15 @@ def _photo() -> Any:
 
 @attrs.frozen
 class Photos:
-    """Three photos of a face, each a path or the bytes of a JPEG, and how they are to be read.
+    """Three photos of a face, JPEGs of up to 64 MiB, and how they are to be interpreted.
+
+    Each is a path, bytes, or a binary file object, which may be asynchronous (Starlette's ``UploadFile``). A file
+    object is read from its current position, once for each upload.
 
     Attributes:
-        frontal: straight into the camera.
+        frontal: looking straight into the camera.
         side_1: turned to one side.
-        side_2: turned to the other.
+        side_2: turned to the other side.
         body_type: ``"male"`` or ``"female"``.
         telephoto: whether they were taken through a telephoto lens.
     """
@@ -48,52 +70,127 @@ class Photos:
     telephoto: bool = attrs.field(default=False, kw_only=True)
 
     @body_type.validator
-    def _known_body_type(self, _: object, value: object) -> None:
+    def _check_body_type(self, _: object, value: object) -> None:
         if value not in ("male", "female"):
             raise ValueError(f"Photos.body_type must be 'male' or 'female', not {value!r:.80}")
 
     @telephoto.validator
-    def _a_bool(self, _: object, value: object) -> None:
+    def _check_telephoto(self, _: object, value: object) -> None:
         if not isinstance(value, bool):
             raise TypeError(f"Photos.telephoto must be a bool, not {value!r:.80}")
 
-    async def read(self) -> PhotoUpload:
-        """Read the files off the loop and check that each is a JPEG.
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[MultipartForm]:
+        """Open and check the photos; yield the contract's form, which can be sent several times.
 
         Raises:
             OSError: a file can't be read; the message names the photo and the file.
-            ValueError: a photo is not a JPEG, or is larger than 64 MiB.
+            ValueError: a photo is not a complete JPEG, is larger than 64 MiB, or is not a regular file.
         """
-        return await asyncio.to_thread(self._read)
-
-    def _read(self) -> PhotoUpload:
-        return PhotoUpload(
-            image_frontal=_bytes_of("frontal", self.frontal),
-            image_side_1=_bytes_of("side_1", self.side_1),
-            image_side_2=_bytes_of("side_2", self.side_2),
-            body_type=self.body_type,
-            telephoto=self.telephoto,
-        )
+        async with AsyncExitStack() as stack:
+            fields = [
+                await _open(name, photo, stack)
+                for name, photo in (("frontal", self.frontal), ("side_1", self.side_1), ("side_2", self.side_2))
+            ]
+            for name, text in ("body-type", self.body_type), ("telephoto", "true" if self.telephoto else "false"):
+                fields.append(FormField(name, BytesIO(text.encode()), len(text)))
+            yield MultipartForm(fields)
 
 
-def _bytes_of(name: str, photo: Photo) -> bytes:
-    content = bytes(photo) if isinstance(photo, bytes | bytearray | memoryview) else _read_file(name, photo)
-    if not content.startswith(b"\xff\xd8\xff"):
-        begins = content[:4].hex(" ") or "nothing"
-        raise ValueError(f"Photos.{name} ({_shown(photo)}) is not a JPEG: it begins with {begins}")
-    return content
+async def _open(name: str, photo: Photo, stack: AsyncExitStack) -> FormField:
+    """Open a photo, have the stack close it, and check it."""
+    label = f"Photos.{name} ({_shown(photo)})"
+    file: BinaryIO
+    if isinstance(photo, bytes | bytearray | memoryview):
+        file = BytesIO(photo)  # shares the memory of bytes
+    elif isinstance(photo, str | os.PathLike):
+        file = await run_in_thread(_open_file, name, photo)
+    else:
+        file = await run_in_thread(tempfile.TemporaryFile)
+    stack.push_async_callback(run_in_thread, file.close)
+    if not isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview):
+        await _copy(photo, file, label)
+    size = await run_in_thread(file.seek, 0, os.SEEK_END)
+    if problem := await run_in_thread(_problem_of, file, size):
+        raise ValueError(f"{label} {problem}")
+    field = f"image-{name.replace('_', '-')}"
+    return FormField(field, file, size, filename=f"{field}.jpg", content_type="image/jpeg")
 
 
-def _read_file(name: str, photo: str | os.PathLike[str]) -> bytes:
-    path = Path(photo)
+def _open_file(name: str, photo: str | os.PathLike[str]) -> BinaryIO:
+    path = Path(photo).expanduser()
     try:
-        if path.stat().st_size > _MAX_SIZE:
-            raise ValueError(f"Photos.{name} ({path}) is larger than {_MAX_SIZE // 2**20} MiB")
-        return path.read_bytes()
+        # Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
+        file = open(path, "rb", opener=lambda file, flags: os.open(file, flags | _NONBLOCK))  # noqa: SIM115
     except OSError as error:
-        number = error.errno or errno.EIO
-        raise type(error)(number, f"Photos.{name} can't be read: {os.strerror(number)}", str(path)) from None
+        reason = os.strerror(error.errno or errno.EIO)
+        raise type(error)(error.errno, f"Photos.{name} can't be read: {reason}", str(path)) from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError(f"Photos.{name} ({str(path)!r}) is not a regular file")
+    return file
+
+
+async def _copy(photo: ReadableFile, target: BinaryIO, label: str) -> None:
+    """Copy what a file object yields: a retry, and the length in the request's head, need all of it."""
+    size = 0
+    while size <= MAX_SIZE:
+        piece: Any = await run_in_thread(photo.read, _PIECE)
+        if inspect.isawaitable(piece):
+            piece = await piece
+        if not isinstance(piece, bytes):
+            raise TypeError(f"{label} must be opened in binary mode: read() returned {type(piece).__name__}")
+        if not piece:
+            return
+        size += len(piece)
+        await run_in_thread(target.write, piece)
+
+
+def _problem_of(file: BinaryIO, size: int) -> str | None:
+    """Say what is wrong with a photo, or return None."""
+    if size > MAX_SIZE:
+        return f"is larger than {MAX_SIZE >> 20} MiB"
+    file.seek(0)
+    head = file.read(16)
+    if not head.startswith(b"\xff\xd8\xff"):
+        return f"is not a JPEG: it {_format_of(head)}"
+    return None if _has_end(file) else "is a JPEG that ends early"
+
+
+def _format_of(head: bytes) -> str:
+    convert = "convert it to JPEG first, or set the camera to save JPEGs"
+    if head[4:8] == b"ftyp":
+        return f"is {'AVIF' if head[8:12] in (b'avif', b'avis') else 'HEIC'}, the format of many phones; {convert}"
+    if head.startswith(b"\x89PNG"):
+        return f"is PNG; {convert}"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return f"is WebP; {convert}"
+    return f"begins with {head[:4].hex(' ') or 'nothing'}"
+
+
+def _has_end(file: BinaryIO) -> bool:
+    """Look for a JPEG's end marker after its image data begins: a thumbnail before it has an end marker, too.
+
+    Whatever follows the marker is ignored: some cameras append a video.
+    """
+    file.seek(2)
+    while (marker := file.read(2)) != b"\xff\xda":  # start of scan
+        if marker == b"\xff\xff":  # fill byte
+            file.seek(-1, os.SEEK_CUR)
+            continue
+        length = int.from_bytes(file.read(2))  # counts itself (ITU T.81, B.1.1.4)
+        if marker[:1] != b"\xff" or length < 2:
+            return False
+        file.seek(length - 2, os.SEEK_CUR)
+    last = b""
+    while piece := file.read(_PIECE):
+        if b"\xff\xd9" in last + piece:
+            return True
+        last = piece[-1:]
+    return False
 
 
 def _shown(photo: Photo) -> str:
-    return f"<{len(photo)} bytes>" if isinstance(photo, bytes | bytearray | memoryview) else repr(os.fspath(photo))
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return f"<{memoryview(photo).nbytes} bytes>"
+    return repr(os.fspath(photo)) if isinstance(photo, str | os.PathLike) else f"<{type(photo).__name__}>"

@@ -24,7 +24,7 @@ COUNT = 6
 async def made(emulated: EmulatorThread, count: int) -> list[str]:
     """Make avatars that can be exported."""
     outfit = structure(emulated.catalogue.outfit(), ExternalAvatarCustomization)
-    photo = b"\xff\xd8\xff"
+    photo = b"\xff\xd8\xff\xda a face \xff\xd9"
     async with AvaturnClient(emulated.token, base_url=emulated.url, polling=PollPolicy(first=0.02)) as client:
         user = await client.users.create()
         photos = Photos(photo, photo, photo, body_type="male")

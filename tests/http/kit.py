@@ -6,15 +6,18 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
+from io import BytesIO
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from avaturn_async.http import session as connections, throttle
 from avaturn_async.http.endpoints import ApiRequest
+from avaturn_async.http.session import ClientSessions
 from avaturn_async.http.transport import Transport
+from avaturn_async.http.upload import FormField, MultipartForm
+from avaturn_async.redact import Secret
 
 TOKEN = "tok-Q7x9LmZ2-uVw4RtYp"
 BASE = "https://api.example"
@@ -27,24 +30,24 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Clock:
-    """Time that passes only where the transport rests, and then at once."""
+    """The running loop's clock, on which time passes only while the transport sleeps, and then immediately."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        self.rests: list[float] = []
-        monkeypatch.setattr(throttle, "_now", lambda: self.now)
-        monkeypatch.setattr(connections.Connections, "rest", lambda _, seconds: self.rest(seconds))
+        self.sleeps: list[float] = []
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
+        monkeypatch.setattr(ClientSessions, "sleep", lambda _, seconds: self.sleep(seconds))
 
-    async def rest(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         """Let so many seconds pass, and the loop turn once."""
-        self.rests.append(seconds)
+        self.sleeps.append(seconds)
         self.now += seconds
         await asyncio.sleep(0)
 
     @property
     def waited(self) -> list[float]:
-        """The rests that took time."""
-        return [seconds for seconds in self.rests if seconds]
+        """The sleeps that took time."""
+        return [seconds for seconds in self.sleeps if seconds]
 
 
 def seed() -> random.Random:
@@ -57,7 +60,13 @@ def seed() -> random.Random:
 
 def opened(base_url: str = BASE, **options: Any) -> aclosing[Transport]:
     """Return a transport that the end of an ``async with`` closes."""
-    return aclosing(Transport(**{"token": TOKEN, "base_url": base_url, **options}))
+    return aclosing(Transport(**{"token": Secret(TOKEN), "base_url": base_url, **options}))
+
+
+def form(content: bytes = b"\xff\xd8\xff a face") -> MultipartForm:
+    """Return a form with one photo."""
+    field = FormField("frontal", BytesIO(content), len(content), "frontal.jpg", "image/jpeg")
+    return MultipartForm([field])
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qsl
 
 import aiohttp
 import attrs
@@ -17,20 +18,18 @@ import pytest
 from aiohttp import web
 
 import avaturn_async
-from avaturn_async.config import RetryPolicy, Timeouts
 from avaturn_async.errors import (
     APIStatusError,
     ClientClosedError,
     ConfigurationError,
-    OutcomeUnknownError,
     WrongLoopError,
 )
 from avaturn_async.http.endpoints import ApiRequest
 from avaturn_async.http.transport import Transport
+from avaturn_async.redact import Secret, SecretUrl
 
-from .kit import BASE, GET, POST, TOKEN, heard, opened, serving, talking
+from .kit import BASE, GET, POST, TOKEN, form, heard, opened, serving, talking
 
-ONCE = RetryPolicy(attempts=1)
 OF_NO_BODY = {"Content-Length", "Content-Type"}
 AGENT = f"avaturn-async/{avaturn_async.__version__} python/3.{sys.version_info.minor} aiohttp/{aiohttp.__version__}"
 
@@ -46,13 +45,6 @@ async def echo(**answer: Any) -> AsyncIterator[tuple[str, list[tuple[str, str, d
 
     async with serving(note) as url:
         yield url, sent
-
-
-def form() -> aiohttp.FormData:
-    """Return something to upload."""
-    made = aiohttp.FormData()
-    made.add_field("frontal", b"\xff\xd8\xff", filename="frontal.jpg", content_type="image/jpeg")
-    return made
 
 
 # What is sent.
@@ -88,7 +80,9 @@ async def test_the_path_and_the_query_arrive_as_they_were_meant() -> None:
         await transport.request(
             ApiRequest(method="GET", path="/api/v1/users/a%2Fb%3F", query={"scene": "a/b c", "x": "ü&=+", "y": ""})
         )
-    assert "/proxy/a%20b/api/v1/users/a%2Fb%3F?scene=a%2Fb%20c&x=%C3%BC%26%3D%2B&y=" == sent[0][1]
+    path, _, query = sent[0][1].partition("?")
+    assert "/proxy/a%20b/api/v1/users/a%2Fb%3F" == path
+    assert [("scene", "a/b c"), ("x", "ü&=+"), ("y", "")] == parse_qsl(query, keep_blank_values=True)
 
 
 async def test_the_answer_has_status_body_and_headers() -> None:
@@ -140,132 +134,17 @@ async def test_a_redirect_does_not_carry_the_token_elsewhere() -> None:
     async with echo(status=302, headers={"Location": "/elsewhere"}) as (url, sent), opened(url) as transport:
         with pytest.raises(APIStatusError, match="redirects are not followed"):
             await transport.request(GET)
-        with pytest.raises(APIStatusError):
-            await transport.upload(f"{url}photos", form)
-    assert 2 == len(sent)
-
-
-# Uploads.
-
-
-async def test_an_upload_carries_the_form_and_no_token() -> None:
-    """The store that it goes to is not the API; its url is used as it is."""
-    async with echo() as (url, sent), opened(url) as transport:
-        await transport.upload(f"{url}photos%2f1?sig=a%2Fb%20c+d/%41", form)
-    [(method, target, headers, body)] = sent
-    assert ("POST", "/photos%2f1?sig=a%2Fb%20c+d/%41", AGENT) == (method, target, headers["User-Agent"])
-    assert headers["Content-Type"].startswith("multipart/form-data; boundary=")
-    assert b'filename="frontal.jpg"' in body
-    assert "Authorization" not in headers
-
-
-async def test_an_upload_makes_its_form_afresh_for_each_attempt() -> None:
-    """A form is used up when it is sent."""
-    bodies: list[bytes] = []
-
-    async def busy(request: web.Request) -> web.Response:
-        bodies.append((await request.read())[-200:])
-        return web.Response(status=200 if len(bodies) == 3 else 503)
-
-    async with serving(busy) as url, opened(url, retry=RetryPolicy(base=0)) as transport:
-        await transport.upload(f"{url}photos", form)
-    assert 3 == len(bodies)
-    assert all(b"\xff\xd8\xff" in body for body in bodies)
-
-
-@pytest.mark.parametrize(
-    ("label", "expected"), [({}, "upload_url"), ({"path_label": "the photos' url"}, "the photos' url")]
-)
-async def test_an_uploads_error_does_not_show_its_url(label: dict[str, str], expected: str) -> None:
-    """The url alone gives access."""
-    async with echo(status=403, body=b"<Error>Expired</Error>") as (url, _), opened(url) as transport:
-        with pytest.raises(APIStatusError) as caught:
-            await transport.upload(f"{url}photos/secret?sig=secret", form, **label)
-    assert f"POST {expected} answered 403: Expired" == str(caught.value)
-    assert expected == caught.value.path
-
-
-async def test_an_upload_has_a_timeout_of_its_own() -> None:
-    """Photos may take longer than a call; the error says how long that was."""
-    slowly = asyncio.Event()
-
-    async def handler(request: web.Request) -> web.Response:
-        await request.read()
-        await slowly.wait()
-        return web.Response()
-
-    async with serving(handler) as url:
-        async with opened(url, timeouts=Timeouts(total=0.05, upload=60)) as transport:
-            uploading = asyncio.create_task(transport.upload(f"{url}photos", form))
-            with pytest.raises(OutcomeUnknownError, match=r"within 0\.05 s"):
-                await transport.request(POST)
-            slowly.set()
-            await uploading
-        slowly.clear()
-        async with opened(url, timeouts=Timeouts(total=60, upload=0.05)) as transport:
-            with pytest.raises(OutcomeUnknownError, match=r"within 0\.05 s"):
-                await transport.upload(f"{url}photos", form)
-        slowly.set()
-
-
-async def test_an_upload_whose_answer_is_lost_is_not_sent_again() -> None:
-    """The photos may have arrived."""
-    connections = 0
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        await heard(reader)
-
-    async with talking(talk) as url, opened(url) as transport:
-        with pytest.raises(OutcomeUnknownError, match=r"^POST upload_url was sent, but the connection broke"):
-            await transport.upload(f"{url}/photos", form)
-    assert 1 == connections
-
-
-async def test_what_make_form_raises_is_raised() -> None:
-    """A file that is gone is no failure of the connection, and the slot is free again."""
-
-    def fail() -> aiohttp.FormData:
-        raise FileNotFoundError("frontal.jpg")
-
-    async with echo() as (url, sent), opened(url, max_connections=1) as transport:
-        with pytest.raises(FileNotFoundError):
-            await transport.upload(f"{url}photos", fail)
-        await transport.upload(f"{url}photos", form)
     assert 1 == len(sent)
-
-
-@pytest.mark.parametrize(
-    ("base_url", "options", "upload_url", "problem"),
-    [
-        (BASE, {}, "http://store.example/x?sig=secret", "in the clear"),
-        (BASE, {}, "http://127.0.0.1/x?sig=secret", "in the clear"),
-        (BASE, {}, "/photos?sig=secret", "with a host"),
-        (BASE, {}, "ftp://store.example/?sig=secret", "with a host"),
-        (BASE, {}, "https://u:secret@store.example/", "no user"),
-        (BASE, {}, "https://store.example/?a=b c", "with a host"),
-        ("http://localhost", {}, "https://store.example:99999/", "with a host"),
-    ],
-)
-async def test_an_upload_url_that_is_no_good_is_refused(
-    base_url: str, options: dict[str, Any], upload_url: str, problem: str
-) -> None:
-    """Photos are personal: they are not sent in the clear, unless base_url is plain http as well."""
-    async with opened(base_url, **options) as transport:
-        with pytest.raises(ConfigurationError, match=problem) as caught:
-            await transport.upload(upload_url, form)
-    assert "secret" not in str(caught.value)
 
 
 # Settings.
 
 
-@pytest.mark.parametrize("token", ["", " ", "a b", "a\n", "a\r\nX: y", "tök", "a\x00", "\x7f", None, 7, b"abc"])
-def test_a_token_that_no_header_can_carry_is_refused(token: Any) -> None:
-    """The message does not show it, nor do the frames."""
+@pytest.mark.parametrize("token", ["", " ", "a b", "a\n", "a\r\nX: y", "tök", "a\x00", "\x7f"])
+def test_a_token_that_no_header_can_carry_is_refused(token: str) -> None:
+    """The message does not show it."""
     with pytest.raises(ConfigurationError, match=r"^the API token") as caught:
-        Transport(token=token, base_url=BASE)
+        Transport(token=Secret(token), base_url=BASE)
     assert "tök" not in str(caught.value)
 
 
@@ -284,7 +163,7 @@ def test_a_token_that_no_header_can_carry_is_refused(token: Any) -> None:
 )
 def test_a_base_url_is_normalised(given: str, expected: str) -> None:
     """One spelling, without a slash at its end."""
-    assert expected == Transport(token=TOKEN, base_url=given).base_url
+    assert expected == Transport(token=Secret(TOKEN), base_url=given).base_url
 
 
 @pytest.mark.parametrize(
@@ -312,13 +191,13 @@ def test_a_base_url_is_normalised(given: str, expected: str) -> None:
 def test_a_base_url_that_is_no_good_is_refused(given: Any, problem: str) -> None:
     """At construction, with a sentence that shows no secret."""
     with pytest.raises(ConfigurationError, match=problem) as caught:
-        Transport(token=TOKEN, base_url=given)
+        Transport(token=Secret(TOKEN), base_url=given)
     assert "secret" not in str(caught.value)
 
 
 async def test_plain_http_can_be_allowed() -> None:
     """In a private network, for base_url and uploads alike."""
-    transport = Transport(token=TOKEN, base_url="http://avaturn:8000", allow_http=True)
+    transport = Transport(token=Secret(TOKEN), base_url="http://avaturn:8000", allow_http=True)
     assert "http://avaturn:8000" == transport.base_url
 
 
@@ -326,7 +205,7 @@ async def test_plain_http_can_be_allowed() -> None:
 def test_max_connections_is_a_whole_number(number: Any) -> None:
     """At least one."""
     with pytest.raises(ConfigurationError, match="max_connections"):
-        Transport(token=TOKEN, base_url=BASE, max_connections=number)
+        Transport(token=Secret(TOKEN), base_url=BASE, max_connections=number)
 
 
 # Lifecycle.
@@ -335,13 +214,13 @@ def test_max_connections_is_a_whole_number(number: Any) -> None:
 async def test_closing_is_idempotent_and_final() -> None:
     """A closed transport says so."""
     async with echo() as (url, _):
-        transport = Transport(token=TOKEN, base_url=url)
+        transport = Transport(token=Secret(TOKEN), base_url=url)
         assert transport.closed is False
         await transport.request(GET)
         await asyncio.gather(transport.aclose(), transport.aclose())
         await transport.aclose()
         assert transport.closed is True
-        for refused in (transport.request(GET), transport.upload(url, form)):
+        for refused in (transport.request(GET), transport.upload(SecretUrl(url), form())):
             with pytest.raises(ClientClosedError, match="the client is closed"):
                 await refused
         with pytest.raises(ClientClosedError):
@@ -350,14 +229,14 @@ async def test_closing_is_idempotent_and_final() -> None:
 
 async def test_closing_what_was_never_used_opens_nothing() -> None:
     """No session is made just to be closed."""
-    transport = Transport(token=TOKEN, base_url=BASE)
+    transport = Transport(token=Secret(TOKEN), base_url=BASE)
     await transport.aclose()
     assert transport.closed
 
 
 def test_making_one_needs_no_loop() -> None:
     """It belongs to the loop that it first runs on."""
-    transport = Transport(token=TOKEN, base_url=BASE)
+    transport = Transport(token=Secret(TOKEN), base_url=BASE)
 
     async def use() -> asyncio.AbstractEventLoop:
         return transport.check_loop()
@@ -365,7 +244,7 @@ def test_making_one_needs_no_loop() -> None:
     loop = asyncio.new_event_loop()
     assert loop is loop.run_until_complete(use())
     assert loop is loop.run_until_complete(use())
-    with pytest.raises(WrongLoopError, match="first ran on"):
+    with pytest.raises(WrongLoopError, match="first used"):
         asyncio.run(use())
     with pytest.raises(WrongLoopError):
         asyncio.run(transport.aclose())
@@ -444,7 +323,7 @@ async def test_a_borrowed_session_with_an_auth_of_its_own_is_refused() -> None:
     """Aiohttp would refuse each request, with less of a reason."""
     async with aiohttp.ClientSession(auth=aiohttp.BasicAuth("user")) as session:
         with pytest.raises(ConfigurationError, match="auth of its own"):
-            Transport(token=TOKEN, base_url=BASE, session=session)
+            Transport(token=Secret(TOKEN), base_url=BASE, session=session)
 
 
 async def test_an_error_keeps_nothing_alive() -> None:
@@ -467,10 +346,11 @@ import asyncio, sys
 from avaturn_async.errors import ClientClosedError
 from avaturn_async.http.endpoints import ApiRequest
 from avaturn_async.http.transport import Transport
+from avaturn_async.redact import Secret
 
 async def main(url, calls, path, turns):
     asyncio.get_running_loop().slow_callback_duration = 60
-    transport = Transport(token="t", base_url=url)
+    transport = Transport(token=Secret("t"), base_url=url)
     tasks = [asyncio.create_task(transport.request(ApiRequest(method="GET", path=path))) for _ in range(calls)]
     if turns is None:
         await asyncio.gather(*tasks)

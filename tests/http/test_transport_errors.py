@@ -312,7 +312,7 @@ async def test_the_total_timeout_covers_the_whole_answer(
     async with talking(talk) as url:
         error = await raised(call, url, timeouts=Timeouts(total=0.05))
     assert kind is type(error)
-    assert "no whole answer came within 0.05 s" in str(error)
+    assert "no complete response was received within 0.05 s" in str(error)
 
 
 async def test_a_refused_connection_was_never_sent() -> None:

@@ -68,7 +68,7 @@ def named(error: Exception) -> str:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Let waits take no time."""
     return Clock(monkeypatch)
 
@@ -110,7 +110,7 @@ async def test_other_statuses_are_final(status: int, call: ApiRequest, api: Resp
     """What will not pass is tried once."""
     error, times = await sent(api, call, status=status)
     assert isinstance(error, APIStatusError)
-    assert (status, 1, []) == (error.status_code, times, clock.rests)
+    assert (status, 1, []) == (error.status_code, times, clock.sleeps)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ async def test_a_late_answer_is_sent_again_if_repeatable(raised: Exception, api:
     error, times = await sent(api, GET, exception=raised)
     assert (RequestTimeoutError, 3) == (type(error), times)
     assert isinstance(error, TimeoutError)
-    assert "GET /api/v1/thing failed: no whole answer came within 30 s" == str(error)
+    assert "GET /api/v1/thing failed: no complete response was received within 30 s" == str(error)
 
 
 @pytest.mark.parametrize("raised", [*BROKEN, *LATE, *ODD], ids=named)
@@ -168,7 +168,7 @@ async def test_an_unknown_outcome_is_final_if_not_repeatable(raised: Exception, 
     """Sending it again could do the thing twice."""
     error, times = await sent(api, POST, exception=raised)
     assert (OutcomeUnknownError, 1) == (type(error), times)
-    assert "may have been carried out" in str(error)
+    assert "may have been executed" in str(error)
 
 
 @pytest.mark.parametrize("raised", ODD, ids=named)
@@ -218,13 +218,7 @@ async def test_delays_have_full_jitter_below_a_doubling_bound(api: Responses, cl
     api.get(URL, status=500, repeat=True)
     draw = seed()
     await outcome(GET, retry=RetryPolicy(attempts=6, base=0.5, cap=3))
-    assert [draw.uniform(0, bound) for bound in (0.5, 1, 2, 3, 3)] == clock.rests
-
-
-async def test_thousands_of_attempts_overflow_nothing() -> None:
-    """The bound stops doubling somewhere."""
-    async with opened(retry=RetryPolicy(base=1, cap=2)) as transport:
-        assert 0 <= transport._backoff(5000) <= 2
+    assert [draw.uniform(0, bound) for bound in (0.5, 1, 2, 3, 3)] == clock.sleeps
 
 
 def ago(seconds: float) -> str:
@@ -270,7 +264,7 @@ async def test_a_retry_after_beyond_the_cap_is_raised_at_once(
 ) -> None:
     """Nobody wants to hang for an hour."""
     error, times = await sent(api, GET, status=status, headers={"Retry-After": said, "Date": ago(0)})
-    assert (kind, 1, []) == (type(error), times, clock.rests)
+    assert (kind, 1, []) == (type(error), times, clock.sleeps)
 
 
 async def test_the_cap_is_the_policys(api: Responses, clock: Clock) -> None:
@@ -278,7 +272,7 @@ async def test_the_cap_is_the_policys(api: Responses, clock: Clock) -> None:
     api.get(URL, status=503, headers={"Retry-After": "100"})
     api.get(URL)
     assert 200 == await outcome(GET, retry=RetryPolicy(retry_after_cap=100))
-    assert [100] == clock.rests
+    assert [100] == clock.sleeps
 
 
 async def test_a_date_without_an_answers_date_is_measured_by_our_clock(api: Responses, clock: Clock) -> None:
@@ -287,7 +281,7 @@ async def test_a_date_without_an_answers_date_is_measured_by_our_clock(api: Resp
     api.get(URL, status=503, headers={"Retry-After": soon})
     api.get(URL)
     await outcome(GET)
-    assert 0 < clock.rests[0] <= 30
+    assert 0 < clock.sleeps[0] <= 30
 
 
 async def test_a_date_without_a_zone_is_in_utc(api: Responses, clock: Clock) -> None:
@@ -295,7 +289,7 @@ async def test_a_date_without_a_zone_is_in_utc(api: Responses, clock: Clock) -> 
     api.get(URL, status=503, headers={"Retry-After": ago(-7).replace("GMT", "-0000"), "Date": ago(0)})
     api.get(URL)
     await outcome(GET)
-    assert [7] == clock.rests
+    assert [7] == clock.sleeps
 
 
 @pytest.mark.parametrize(("said", "expected"), [("12", 12), ("-1", 0), ("later", None), (None, None)])

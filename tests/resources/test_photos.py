@@ -1,16 +1,20 @@
-"""The three photos of a face."""
+"""The three photos of a face: their forms, and what is refused before anything is sent."""
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.datastructures import UploadFile
 
 from avaturn_async import Photos
 from avaturn_async.resources import photos as module
 
-JPEG = b"\xff\xd8\xff\xe0 a face"
+THUMBNAIL = b"\xff\xe1\x00\x08\xff\xd8\xff\xd9\xff\xd9"  # a segment that has end markers in it
+JPEG = b"\xff\xd8" + THUMBNAIL + b"\xff\xff\xfe\x00\x04hi" + b"\xff\xda a face \xff\xd9"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -22,51 +26,130 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-async def test_paths_and_bytes(file: Path) -> None:
-    """Each photo is one or the other, and is read when it is asked for."""
-    read = await Photos(file, str(file), bytearray(JPEG), body_type="female", telephoto=True).read()  # type: ignore[arg-type]
-    assert [JPEG] * 3 == [read.image_frontal, read.image_side_1, read.image_side_2]
-    assert ("female", True) == (read.body_type, read.telephoto)
+async def contents(photos: Photos) -> list[bytes]:
+    """Return the content of each field of the form, after the second reading of it."""
+    async with photos.open() as form:
+        first = b"".join([piece async for piece in form.pieces()])
+        assert first == b"".join([piece async for piece in form.pieces()])
+        assert len(first) == form.size
+    boundary = b"--" + form.content_type.partition("boundary=")[2].encode()
+    return [part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for part in first.split(boundary)[1:-1]]
 
 
-async def test_memory_is_read_like_bytes() -> None:
-    """A view of a larger buffer is taken as it is."""
-    read = await Photos(memoryview(JPEG), JPEG, JPEG, body_type="male").read()  # type: ignore[arg-type]
-    assert (JPEG, bytes) == (read.image_frontal, type(read.image_frontal))
+async def problem(photo: Any, kind: type[Exception] = ValueError) -> str:
+    """Return what is wrong with the photo of a side."""
+    with pytest.raises(kind) as caught:
+        async with Photos(JPEG, photo, JPEG, body_type="male").open():
+            pass
+    assert caught.value.__cause__ is None
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "form", ["path", "str", "home", "bytes", "bytearray", "memoryview", "file", "BytesIO", "UploadFile", "unseekable"]
+)
+async def test_forms_of_a_photo(file: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is sent whole, as often as it takes."""
+    monkeypatch.setenv("HOME", str(file.parent))
+    with file.open("rb") as opened:
+        pipe_reader, pipe_writer = os.pipe()
+        os.write(pipe_writer, JPEG)
+        os.close(pipe_writer)
+        with os.fdopen(pipe_reader, "rb") as pipe:
+            photo: Any = {
+                "path": file,
+                "str": str(file),
+                "home": "~/me.jpg",
+                "bytes": JPEG,
+                "bytearray": bytearray(JPEG),
+                "memoryview": memoryview(JPEG),
+                "file": opened,
+                "BytesIO": io.BytesIO(JPEG),
+                "UploadFile": UploadFile(io.BytesIO(JPEG)),
+                "unseekable": pipe,
+            }[form]
+            photos = Photos(photo, JPEG, JPEG, body_type="female", telephoto=True)
+            assert [JPEG, JPEG, JPEG, b"female", b"true"] == await contents(photos)
+
+
+async def test_a_file_object_is_read_from_where_it_stands(file: Path) -> None:
+    """What was read before is not sent."""
+    opened = io.BytesIO(b"head" + JPEG)
+    opened.seek(4)
+    assert JPEG == (await contents(Photos(JPEG, opened, JPEG, body_type="male")))[1]
 
 
 @pytest.mark.parametrize("name", ["frontal", "side_1", "side_2"])
-@pytest.mark.parametrize(("content", "begins"), [(PNG, "89 50 4e 47"), (b"", "nothing"), (b"\xff\xd8", "ff d8")])
-async def test_what_is_no_jpeg(tmp_path: Path, name: str, content: bytes, begins: str) -> None:
-    """The message names the photo, the file and how it begins."""
-    path = tmp_path / "me.png"
-    path.write_bytes(content)
+async def test_an_error_names_the_photo(tmp_path: Path, name: str) -> None:
+    """And the file, and how it begins."""
+    path = tmp_path / "me.txt"
+    path.write_bytes(b"text")
     given: dict[str, Any] = {"frontal": JPEG, "side_1": JPEG, "side_2": JPEG, name: path}
-    with pytest.raises(ValueError, match=f"is not a JPEG: it begins with {begins}") as caught:
-        await Photos(**given, body_type="male").read()
+    with pytest.raises(ValueError, match="is not a JPEG: it begins with 74 65 78 74") as caught:
+        async with Photos(**given, body_type="male").open():
+            pass
     assert str(caught.value).startswith(f"Photos.{name} ({str(path)!r})")
 
 
-async def test_bytes_that_are_no_jpeg_are_not_shown() -> None:
-    """Their number is."""
-    with pytest.raises(ValueError, match=r"Photos\.side_1 \(<8 bytes>\) is not a JPEG"):
-        await Photos(JPEG, PNG, JPEG, body_type="male").read()
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is not a JPEG: it begins with nothing"),
+        (b"\xff\xd8", "is not a JPEG: it begins with ff d8"),
+        (PNG, "is not a JPEG: it is PNG; convert it to JPEG first"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "is not a JPEG: it is WebP; convert it"),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00", "is not a JPEG: it is HEIC, the format of many phones; convert it"),
+        (b"\x00\x00\x00\x18ftypmif1\x00\x00", "is not a JPEG: it is HEIC"),
+        (b"\x00\x00\x00\x18ftypavif\x00\x00", "is not a JPEG: it is AVIF"),
+        (JPEG[:-1], "is a JPEG that ends early"),
+        (JPEG[: len(THUMBNAIL) + 2], "is a JPEG that ends early"),
+        (JPEG[:6], "is a JPEG that ends early"),
+        (b"\xff\xd8\xff\xe1\x00\x00" + JPEG, "is a JPEG that ends early"),
+    ],
+)
+async def test_what_is_no_complete_jpeg(content: bytes, said: str) -> None:
+    """The content is not shown, its format is."""
+    assert (await problem(content)).startswith(f"Photos.side_1 (<{len(content)} bytes>) {said}")
+
+
+async def test_what_follows_a_jpeg_is_ignored() -> None:
+    """Some cameras append a video."""
+    assert JPEG + bytes(100) == (await contents(Photos(JPEG, JPEG + bytes(100), JPEG, body_type="male")))[1]
+
+
+async def test_an_end_marker_across_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found all the same."""
+    monkeypatch.setattr(module, "_PIECE", 1)
+    async with Photos(JPEG, JPEG, JPEG, body_type="male").open():
+        pass
 
 
 @pytest.mark.parametrize(("name", "error"), [("none.jpg", FileNotFoundError), (".", IsADirectoryError)])
-async def test_what_can_t_be_read(tmp_path: Path, name: str, error: type[OSError]) -> None:
+async def test_files_that_can_not_be_read(tmp_path: Path, name: str, error: type[OSError]) -> None:
     """It is Python's own error, which names the photo and the file."""
-    with pytest.raises(error, match=r"Photos\.side_2 can't be read") as caught:
-        await Photos(JPEG, JPEG, tmp_path / name, body_type="male").read()
-    assert str(tmp_path / name) == caught.value.filename
-    assert caught.value.__cause__ is None
+    assert "Photos.side_1 can't be read: " in await problem(tmp_path / name, error)
 
 
-async def test_a_file_that_is_far_too_large(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused before it is read."""
-    monkeypatch.setattr(module, "_MAX_SIZE", len(JPEG) - 1)
-    with pytest.raises(ValueError, match=r"Photos\.frontal \(.*me\.jpg'?\) is larger than"):
-        await Photos(file, JPEG, JPEG, body_type="male").read()
+@pytest.mark.parametrize("name", ["fifo", "/dev/zero"])
+async def test_only_regular_files_are_read(tmp_path: Path, name: str) -> None:
+    """A FIFO would block, and a device may never end."""
+    os.mkfifo(tmp_path / "fifo")
+    assert "is not a regular file" in await problem(tmp_path / name)
+
+
+@pytest.mark.parametrize("form", ["bytes", "path", "file", "UploadFile"])
+async def test_the_size_is_limited_in_every_form(file: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says to what."""
+    monkeypatch.setattr(module, "MAX_SIZE", len(JPEG) - 1)
+    monkeypatch.setattr(module, "_PIECE", 4)
+    photo = {"bytes": JPEG, "path": file, "file": io.BytesIO(JPEG * 9), "UploadFile": UploadFile(io.BytesIO(JPEG * 9))}
+    assert "is larger than" in await problem(photo[form])
+
+
+async def test_a_text_file_is_refused(file: Path) -> None:
+    """Its bytes can't be had."""
+    with file.open(encoding="latin-1") as text:
+        assert "must be opened in binary mode: read() returned str" in await problem(text, TypeError)
 
 
 @pytest.mark.parametrize("value", ["other", None, "Male"])
@@ -84,14 +167,14 @@ def test_telephoto_is_a_bool(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 1, 2.5, ["me.jpg"]])
-def test_a_photo_is_a_path_or_bytes(value: Any) -> None:
+def test_a_photo_is_a_path_bytes_or_a_file(value: Any) -> None:
     """Anything else is refused where it is given; a number is no file descriptor."""
-    with pytest.raises(TypeError, match=r"Photos\.side_1 must be a path or bytes, not"):
+    with pytest.raises(TypeError, match=r"Photos\.side_1 must be a path, bytes or a binary file object, not"):
         Photos(JPEG, value, JPEG, body_type="male")
 
 
 def test_photos_are_not_shown(file: Path) -> None:
     """The repr has paths and sizes, no faces."""
-    shown = repr(Photos(JPEG, file, str(file), body_type="male"))
-    expected = f"Photos(frontal=<{len(JPEG)} bytes>, side_1={str(file)!r}, side_2={str(file)!r}"
+    shown = repr(Photos(JPEG, file, io.BytesIO(JPEG), body_type="male"))
+    expected = f"Photos(frontal=<{len(JPEG)} bytes>, side_1={str(file)!r}, side_2=<BytesIO>"
     assert f"{expected}, body_type='male', telephoto=False)" == shown

@@ -18,7 +18,7 @@ import pytest
 from avaturn_async import ExternalAvatarCustomization, JobFailedError, Photos, WebhooksRequiredError
 from avaturn_async.emulator import Faults, Timing
 
-PHOTO = b"\\xff\\xd8\\xff\\xe0" + bytes(100)
+PHOTO = b"\\xff\\xd8\\xff\\xda" + bytes(100) + b"\\xff\\xd9"
 """
 INI = """
 [pytest]

@@ -1,0 +1,132 @@
+"""A multipart/form-data body (RFC 7578) that is read and sent in small pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import BinaryIO
+
+import attrs
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+
+from .tasks import run_in_thread
+
+__all__ = ["FormField", "MultipartForm", "UploadBody"]
+
+#: Bytes read and sent at once: more would take memory, less would take a thread's time for each.
+_PIECE = 128 * 2**10
+
+
+@attrs.frozen
+class FormField:
+    """A field of a form, whose content is a file that is read from its beginning for each attempt."""
+
+    name: str
+    content: BinaryIO = attrs.field(repr=False)
+    size: int
+    filename: str | None = None
+    content_type: str | None = None
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the content; raise OSError if the file became shorter meanwhile."""
+        await run_in_thread(self.content.seek, 0)
+        left = self.size
+        while left:
+            piece = await run_in_thread(self.content.read, min(_PIECE, left))
+            if not piece:
+                raise OSError(f"{self.name} became shorter while it was sent")
+            left -= len(piece)
+            yield piece
+
+
+class MultipartForm:
+    """Fields, and the boundary between them."""
+
+    def __init__(self, fields: Sequence[FormField]) -> None:
+        boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        self._parts = [(_head(field, boundary), field) for field in fields]
+        self._end = f"--{boundary}--\r\n".encode()
+        self.size = sum(len(head) + field.size + 2 for head, field in self._parts) + len(self._end)
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the encoded form."""
+        for head, field in self._parts:
+            yield head
+            async for piece in field.pieces():
+                yield piece
+            yield b"\r\n"
+        yield self._end
+
+
+def _head(field: FormField, boundary: str) -> bytes:
+    filename = f'; filename="{field.filename}"' if field.filename else ""
+    content_type = f"Content-Type: {field.content_type}\r\n" if field.content_type else ""
+    disposition = f'Content-Disposition: form-data; name="{field.name}"{filename}'
+    return f"--{boundary}\r\n{disposition}\r\n{content_type}\r\n".encode()
+
+
+class UploadBody(Payload):
+    """One sending of a form: an aiohttp payload that knows how much of it was sent, and can be ended at once.
+
+    Attributes:
+        sent: bytes handed to the connection, which buffers up to some 64 KiB of them.
+        complete: whether that is all.
+        error: what reading the form or `on_progress` raised.
+    """
+
+    def __init__(self, form: MultipartForm, on_progress: Callable[[int], None]) -> None:
+        super().__init__(None, content_type=form.content_type)
+        self.sent = 0
+        self.complete = False
+        self.error: Exception | None = None
+        self._form = form
+        self._on_progress = on_progress
+        self._connection: asyncio.WriteTransport | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def size(self) -> int:
+        """Content-Length of the body."""
+        return self._form.size
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Not supported: aiohttp uses it only to print and to compare bodies."""
+        raise TypeError("the body of an upload can only be streamed")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send the form; called by aiohttp."""
+        self._connection = writer.transport
+        self._idle.clear()
+        pieces = self._form.pieces()
+        try:
+            while (piece := await self._next(pieces)) is not None:
+                await writer.write(piece)
+                self.sent += len(piece)
+            self.complete = True
+        finally:
+            await pieces.aclose()
+            self._idle.set()
+
+    async def _next(self, pieces: AsyncGenerator[bytes, None]) -> bytes | None:
+        try:
+            self._on_progress(self.sent)
+            return await anext(pieces, None)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def abort(self) -> None:
+        """Close the connection and drop what it has not sent yet."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    async def aclose(self) -> None:
+        """End the sending if it is not complete, wait until nothing is read any more, and let go of the form."""
+        if not self.complete:
+            self.abort()
+        await self._idle.wait()
+        self._form = MultipartForm(())  # aiohttp's own references may keep this object for a while

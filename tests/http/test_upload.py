@@ -1,0 +1,414 @@
+"""Photo uploads: what is sent, when it is sent again, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from email import message_from_bytes
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from avaturn_async.config import RetryPolicy, Timeouts
+from avaturn_async.errors import (
+    APIStatusError,
+    ClientClosedError,
+    ConfigurationError,
+    ConnectError,
+    OutcomeUnknownError,
+    RequestTimeoutError,
+    TransportError,
+)
+from avaturn_async.http.transport import Transport
+from avaturn_async.http.upload import FormField, MultipartForm
+from avaturn_async.redact import Secret, SecretUrl
+
+from .kit import BASE, TOKEN, Talk, form, heard, opened, reset, serving, talking
+
+ONCE = RetryPolicy(attempts=1)
+QUICK = RetryPolicy(attempts=3, base=0, retry_after_cap=0.1)
+LARGE = os.urandom(2**20) * 6  # more than sockets buffer on both sides together
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+async def upload(transport: Transport, url: str, content: bytes = b"photo", **options: Any) -> int:
+    """Upload a form with one photo; return the status."""
+    return (await transport.upload(SecretUrl(url), form(content), **options)).status
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    """Read a request with its body."""
+    head = await heard(reader)
+    return head + await reader.readexactly(length_in(head))
+
+
+def length_in(head: bytes) -> int:
+    """Return the Content-Length of a request."""
+    return next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length"))
+
+
+class Store:
+    """A store that treats one connection after the other as a list of conversations says; the last one repeats."""
+
+    def __init__(self, *talks: Talk) -> None:
+        self.talks = list(talks)
+        self.connections = 0
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hold the next conversation."""
+        self.connections += 1
+        await self.talks[min(self.connections, len(self.talks)) - 1](reader, writer)
+
+
+def answering(answer: bytes, *, read_body: bool = True) -> Talk:
+    """Return a conversation that answers after the body, or after the head alone."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await (read_request(reader) if read_body else heard(reader))
+        writer.write(answer)
+        await writer.drain()
+        await reader.read(1) if read_body else None
+
+    return talk
+
+
+async def break_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reset after the first bytes of the body."""
+    await heard(reader)
+    await reader.readexactly(100_000)
+    reset(writer)
+
+
+async def break_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reset after the whole body, without a response."""
+    await read_request(reader)
+    reset(writer)
+
+
+async def stand_still(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read the head, and then nothing."""
+    await heard(reader)
+    await asyncio.Event().wait()
+
+
+def status(line: str, *headers: str) -> bytes:
+    """Return an empty response."""
+    return "\r\n".join([f"HTTP/1.1 {line}", *headers, "Content-Length: 0", "", ""]).encode()
+
+
+# What is sent.
+
+
+async def test_the_form_follows_rfc_7578_and_carries_no_token() -> None:
+    """The url is used to the letter, and the length is known in advance."""
+    seen: list[tuple[str, dict[str, str], bytes]] = []
+
+    async def note(request: web.Request) -> web.Response:
+        seen.append((request.raw_path, dict(request.headers), await request.read()))
+        return web.Response()
+
+    fields = [FormField("image", BytesIO(b"\xff\xd8"), 2, "a.jpg", "image/jpeg"), FormField("word", BytesIO(b"x"), 1)]
+    async with serving(note) as url, opened(url, headers={"X-Gate": Secret("1")}) as transport:
+        await transport.upload(SecretUrl(f"{url}photos%2f1?sig=a%2Fb%20c+d/%41"), MultipartForm(fields))
+    [(path, headers, body)] = seen
+    assert "/photos%2f1?sig=a%2Fb%20c+d/%41" == path
+    assert (str(len(body)), None) == (headers["Content-Length"], headers.get("Authorization"))
+    assert headers["User-Agent"].startswith("avaturn-async/")
+    assert not {"X-Gate", "Cookie", "Transfer-Encoding"} & headers.keys()
+    parsed = message_from_bytes(f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + body)
+    image, word = parsed.get_payload()
+    assert [("image", "a.jpg"), ("word", None)] == [
+        (part.get_param("name", header="content-disposition"), part.get_filename()) for part in (image, word)
+    ]
+    assert (b"\xff\xd8", "image/jpeg", b"x") == (
+        image.get_payload(decode=True),
+        image.get_content_type(),
+        word.get_payload(decode=True),
+    )
+
+
+async def test_a_borrowed_sessions_settings_do_not_reach_the_store() -> None:
+    """Default headers, cookies and credentials are meant for other hosts."""
+    seen: list[dict[str, str]] = []
+
+    async def note(request: web.Request) -> web.Response:
+        seen.append(dict(request.headers))
+        return web.json_response({})
+
+    own = {"Authorization": "Basic secret", "Content-Type": "application/json", "X-Own": "1"}
+    async with serving(note) as url, aiohttp.ClientSession(headers=own, cookies={"a": "b"}) as session:
+        session.cookie_jar.update_cookies({"c": "d"}, response_url=aiohttp.client.URL(url))
+        async with opened(url, session=session) as transport:
+            await upload(transport, f"{url}photos")
+    assert not {"Authorization", "Cookie", "X-Own"} & seen[0].keys()
+    assert seen[0]["Content-Type"].startswith("multipart/form-data")
+
+
+async def test_progress_counts_bytes() -> None:
+    """It ends with all of them, and begins anew with each attempt."""
+    told: list[tuple[int, int]] = []
+    store = Store(answering(status("503 Busy")), answering(OK))
+    async with talking(store.talk) as url, opened(url, retry=QUICK) as transport:
+        await upload(transport, url, b"x" * 300_000, on_progress=lambda sent, size: told.append((sent, size)))
+    sizes = {size for _, size in told}
+    assert 1 == len(sizes)
+    sent = [count for count, _ in told]
+    assert 2 == sent.count(0)
+    assert 2 == sent.count(*sizes)
+    half = sent.index(0, 1)
+    assert sorted(sent[:half]) == sent[:half]
+
+
+async def test_what_progress_raises_ends_the_upload() -> None:
+    """It is raised as it is, and the connection ends."""
+    store = Store(stand_still)
+
+    def cancel(sent: int, size: int) -> None:
+        if sent:
+            raise LookupError("no more")
+
+    async with talking(store.talk) as url, opened(url) as transport:
+        with pytest.raises(LookupError, match="no more"):
+            await upload(transport, url, LARGE, on_progress=cancel)
+
+
+async def test_a_file_that_becomes_shorter_is_an_os_error(tmp_path: Path) -> None:
+    """The length was promised in the head; the rest can't be made up."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(LARGE)
+    with path.open("rb") as file:
+        field = FormField("image-frontal", file, len(LARGE) + 1)
+        async with talking(Store(stand_still, answering(OK)).talk) as url, opened(url) as transport:
+            path.write_bytes(b"")
+            with pytest.raises(OSError, match="image-frontal became shorter"):
+                await transport.upload(SecretUrl(url), MultipartForm([field]))
+
+
+# Outcomes.
+
+
+@pytest.mark.parametrize("answer", [status("200 OK"), status("201 Created"), b"HTTP/1.1 103 Hints\r\n\r\n" + OK])
+async def test_a_2xx_is_success(answer: bytes) -> None:
+    """Also after informational responses."""
+    async with talking(Store(answering(answer)).talk) as url, opened(url) as transport:
+        assert await upload(transport, url, LARGE) in (200, 201)
+
+
+@pytest.mark.parametrize("line", ["413 Too Large", "400 Bad Request", "403 Forbidden", "307 Moved"])
+@pytest.mark.parametrize("read_body", [True, False], ids=["late", "early"])
+async def test_an_error_status_is_raised_once(line: str, read_body: bool) -> None:
+    """Even if it comes before the body was read; redirects are not followed."""
+    store = Store(answering(status(line, "Location: /elsewhere"), read_body=read_body))
+    async with talking(store.talk) as url, opened(url, retry=QUICK) as transport:
+        with pytest.raises(APIStatusError, match=f"POST upload_url answered {line[:3]}") as caught:
+            await upload(transport, f"{url}/secret?sig=secret", LARGE)
+    assert (int(line[:3]), 1) == (caught.value.status_code, store.connections)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["429 Slow", "503 Busy"])
+@pytest.mark.parametrize("read_body", [True, False], ids=["late", "early"])
+async def test_a_refusal_is_sent_again(line: str, read_body: bool) -> None:
+    """Retry-After is obeyed up to the cap."""
+    store = Store(answering(status(line, "Retry-After: 0.01"), read_body=read_body), answering(OK))
+    async with talking(store.talk) as url, opened(url, retry=QUICK) as transport:
+        assert 200 == await upload(transport, url, LARGE)
+    assert 2 <= store.connections
+
+
+async def test_a_body_that_broke_off_is_sent_again() -> None:
+    """A form that is not complete can't have been processed."""
+    store = Store(break_early, break_early, answering(OK))
+    async with talking(store.talk) as url, opened(url, retry=QUICK) as transport:
+        assert 200 == await upload(transport, url, LARGE)
+    assert 3 == store.connections
+
+
+async def test_a_body_that_keeps_breaking_off_is_not_an_unknown_outcome() -> None:
+    """The error says that it is safe to try again."""
+    async with talking(Store(break_early).talk) as url, opened(url, retry=QUICK) as transport:
+        with pytest.raises(TransportError, match=r"POST upload_url failed: the connection broke") as caught:
+            await upload(transport, url, LARGE)
+    assert (TransportError, True) == (type(caught.value), caught.value.retryable)
+
+
+async def test_a_lost_response_to_a_whole_body_is_an_unknown_outcome() -> None:
+    """The photos may have been processed, so they are not sent again."""
+    store = Store(break_late)
+    async with talking(store.talk) as url, opened(url, retry=QUICK) as transport:
+        with pytest.raises(OutcomeUnknownError, match=r"^POST upload_url was sent, but the connection broke"):
+            await upload(transport, url, LARGE)
+    assert 1 == store.connections
+
+
+async def test_a_refused_connection_was_never_sent() -> None:
+    """Nothing listens there."""
+    async with talking(stand_still) as url:
+        pass
+    async with opened(url, retry=ONCE) as transport:
+        with pytest.raises(ConnectError, match="was not sent"):
+            await upload(transport, url)
+
+
+@pytest.mark.slow
+async def test_a_slow_store_is_waited_for_as_long_as_bytes_move() -> None:
+    """The limit is on standstill, not on the whole."""
+
+    async def read_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = length_in(await heard(reader))
+        while left:
+            left -= len(await reader.readexactly(min(left, 300_000)))
+            await asyncio.sleep(0.1)
+        writer.write(OK)
+
+    async with talking(read_slowly) as url, opened(url, timeouts=Timeouts(upload=4), retry=ONCE) as transport:
+        assert 200 == await upload(transport, url, LARGE * 3)
+
+
+@pytest.mark.parametrize("size", [len(LARGE), 10], ids=["in the body", "after it"])
+async def test_standstill_is_limited(size: int) -> None:
+    """In the body it is safe to try again, after it the outcome is unknown."""
+    store = Store(stand_still)
+    async with talking(store.talk) as url, opened(url, timeouts=Timeouts(upload=0.2), retry=ONCE) as transport:
+        with pytest.raises((RequestTimeoutError, OutcomeUnknownError), match=r"within 0\.2 s") as caught:
+            await upload(transport, url, LARGE[:size])
+    assert (RequestTimeoutError if size > 10 else OutcomeUnknownError) is type(caught.value)
+
+
+# Ends.
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return TLS contexts of a server and of a client that trusts it."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
+    subprocess.run([*command, "-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, stderr=-3)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    return server, ssl.create_default_context(cafile=certificate)
+
+
+class Standing:
+    """A store that reads the head and then nothing until it is told to; then it counts what still comes."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self.scheme = "https" if context else "http"
+        self.arrived, self.go_on, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.received = 0
+        self._context = context
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve the one connection."""
+        await heard(reader)
+        self.arrived.set()
+        await self.go_on.wait()
+        with suppress(OSError):
+            while piece := await reader.read(2**20):
+                self.received += len(piece)
+        writer.transport.abort()
+        self.ended.set()
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[str]:
+        """Listen; yield the url."""
+        async with await asyncio.start_server(self.talk, "127.0.0.1", 0, ssl=self._context) as server:
+            yield f"{self.scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+Ending = Callable[[asyncio.Task[Any], Transport], Awaitable[None]]
+
+
+async def cancel(task: asyncio.Task[Any], transport: Transport) -> None:
+    """End an upload by cancelling it."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def close(task: asyncio.Task[Any], transport: Transport) -> None:
+    """End an upload by closing its client."""
+    async with asyncio.timeout(5):
+        await transport.aclose()
+        with pytest.raises(ClientClosedError):
+            await task
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("end", [cancel, close])
+async def test_an_upload_that_ends_sends_nothing_more(
+    end: Ending, secure: bool, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    """Its connection is closed at once, although the store does not read, and the rest is never sent."""
+    told: list[int] = []
+    store = Standing(tls[0] if secure else None)
+    async with store.run() as url, opened(url, ssl=tls[1]) as transport:
+        task = asyncio.create_task(upload(transport, url, LARGE * 4, on_progress=lambda sent, _: told.append(sent)))
+        await store.arrived.wait()
+        while len(told) < 5:
+            await asyncio.sleep(0)
+        await end(task, transport)
+        handed = told[-1]
+        store.go_on.set()
+        await store.ended.wait()
+    assert store.received <= handed < len(LARGE * 4)
+
+
+async def test_a_kept_error_keeps_no_photo() -> None:
+    """Frames on its traceback have let go of the form."""
+
+    class Photo(BytesIO):
+        alive = 0
+
+        def __init__(self, content: bytes) -> None:
+            super().__init__(content)
+            Photo.alive += 1
+
+        def __del__(self) -> None:
+            Photo.alive -= 1
+
+    async def fail(transport: Transport, url: str) -> Exception:
+        field = FormField("image", Photo(LARGE), len(LARGE))
+        try:
+            await transport.upload(SecretUrl(url), MultipartForm([field]))
+        except TransportError as error:
+            return error
+        finally:
+            del field
+        raise AssertionError
+
+    async with talking(Store(break_early).talk) as url, opened(url, retry=ONCE) as transport:
+        kept = await fail(transport, url)
+        while Photo.alive:  # a worker thread lets go of what it read last when it runs again
+            await asyncio.sleep(0.01)
+    assert kept.__traceback__ is not None
+
+
+@pytest.mark.parametrize(
+    ("base_url", "upload_url", "problem"),
+    [
+        (BASE, "http://store.example/x?sig=secret", "in the clear"),
+        (BASE, "HTTP://127.0.0.1/x?sig=secret", "in the clear"),
+        (BASE, "/photos?sig=secret", "with a host"),
+        (BASE, "ftp://store.example/?sig=secret", "with a host"),
+        (BASE, "https://u:secret@store.example/", "no user"),
+        (BASE, "https://store.example/?a=b c", "with a host"),
+        ("http://localhost", "https://store.example:99999/", "with a host"),
+    ],
+)
+async def test_an_invalid_upload_url_is_refused(base_url: str, upload_url: str, problem: str) -> None:
+    """Photos are personal: they are not sent in the clear unless base_url is plain http as well."""
+    async with opened(base_url) as transport:
+        with pytest.raises(ConfigurationError, match=problem) as caught:
+            await upload(transport, upload_url)
+    assert "secret" not in str(caught.value)
+    assert TOKEN not in str(caught.value)
