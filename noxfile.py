@@ -18,6 +18,7 @@ NPM_PACKAGES = [
     *("gltf-validator@2.0.0-dev.3.10", "@stoplight/prism-cli@5.16.0"),
     *("three@0.180.0", "@met4citizen/talkinghead@1.7.0", "playwright-core@1.65.1"),
     *("@gltf-transform/cli@4.5.1", "gltfpack@1.3.0", "ktx-parse@1.1.0"),
+    "@google/model-viewer@4.4.0",
 ]
 #: Processes that share the tests: tests that wait leave a core idle, so there are more of them than cores.
 PARALLEL = ["-n", str(min(8, 1 + (os.cpu_count() or 1))), "--dist", "worksteal"]
@@ -74,7 +75,8 @@ def contract_npm(session: nox.Session) -> None:
     """Check against independent tools: the glTF validator, three.js and TalkingHead in Chromium, and Prism."""
     install(session, "test")
     folder = Path(session.create_tmp())
-    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
+    # Peers are ignored, as model-viewer and TalkingHead want different versions of three.
+    options = ["--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund", "--prefix", str(folder)]
     session.run("npm", "install", *options, *NPM_PACKAGES, external=True, silent=True)
     environment = {"AVATURN_NODE_MODULES": str(folder / "node_modules"), "AVATURN_REQUIRE_NPM": "1"}
     session.run("pytest", "-m", "npm", *session.posargs, env=environment)

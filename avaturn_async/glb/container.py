@@ -63,9 +63,9 @@ class Container:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._lists: dict[str, list[dict[str, Any]]] = {}
-        self.size = file.seek(0, os.SEEK_END)
+        self.size: int = file.seek(0, os.SEEK_END)
         json_length = self._read_header()
-        self.document = _parse(self._read(HEADER.size, json_length))
+        self.document: dict[str, Any] = _parse(self._read(HEADER.size, json_length))
         self._start, self._length = self._find_buffer(HEADER.size + json_length)
 
     def items(self, key: str) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ class Model:
     """A glTF document, and the bytes of those of its buffer views that are in the file."""
 
     def __init__(self, container: Container) -> None:
-        self.document = container.document
+        self.document: dict[str, Any] = container.document
         self.views: list[dict[str, Any]] = self.document.setdefault("bufferViews", [])
         self.accessors: list[dict[str, Any]] = self.document.setdefault("accessors", [])
         self.data: list[bytes | memoryview | None] = []

@@ -21,7 +21,7 @@ class Block:
     """A piece of the binary buffer with its own views and accessors, which any number of documents may have."""
 
     def __init__(self) -> None:
-        self.data = bytearray()
+        self.data: bytearray = bytearray()
         self.views: list[dict[str, int]] = []
         self.accessors: list[dict[str, Any]] = []
 

@@ -1,0 +1,184 @@
+"""``avaturn view``: a local page to look at models."""
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .command import command
+from .inspect import facts
+from .output import Output
+from .runner import DONE, failure
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from aiohttp.typedefs import Handler
+
+__all__ = ["add_to"]
+
+HELP = """Look at GLB models in a browser.
+
+Serves a page on this machine alone: the models, a viewer to turn one with mouse or arrow keys, and what `inspect` says.
+The viewer is <model-viewer>, loaded from jsdelivr.net and checked by its hash, or a local file.
+"""
+
+VIEWER = "https://cdn.jsdelivr.net/npm/@google/model-viewer@4.4.0/dist/model-viewer.min.js"
+INTEGRITY = "sha384-wjsPzEO+lXOf7d9csIDfAQpPt2OKuUU3m0K9qsdKIuzX4N8czSF6hdh23eAbZa3p"
+POLICY = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'unsafe-inline'; "
+    f"script-src 'self' 'wasm-unsafe-eval' {VIEWER}; "
+    "connect-src 'self' blob: data:; img-src 'self' blob: data:; worker-src blob:"
+)
+HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{name} - avaturn view</title>
+<link rel="icon" href="data:,">
+{script}
+<style>
+  body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0; color: #222; background: #fff; }}
+  .page {{ display: grid; grid-template-columns: 15rem 1fr 22rem; gap: 1.5rem; padding: 1rem; }}
+  nav ul {{ list-style: none; margin: 0; padding: 0; display: grid; gap: .5rem; }}
+  nav a {{ display: block; padding: .5rem .75rem; border: 1px solid #bbb; border-radius: .4rem; color: inherit;
+    text-decoration: none; overflow-wrap: anywhere; }}
+  nav a[aria-current] {{ border: 2px solid #06c; background: #eef5ff; }}
+  nav small {{ display: block; color: #555; }}
+  a:focus-visible, model-viewer:focus-visible {{ outline: 3px solid #06c; outline-offset: 2px; }}
+  model-viewer {{ display: block; width: 100%; height: calc(100vh - 9rem); background: #e8ecf1; }}
+  h1 {{ font-size: 1.2rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }}
+  th {{ text-align: left; vertical-align: top; padding-right: 1rem; font-weight: 600; white-space: nowrap; }}
+  td {{ overflow-wrap: anywhere; }}
+  @media (max-width: 60rem) {{ .page {{ grid-template-columns: 1fr; }} model-viewer {{ height: 60vh; }} }}
+</style>
+<div class="page">
+<nav aria-label="Models"><ul>{links}</ul></nav>
+<main><h1>{name}</h1>
+<model-viewer src="/models/{number}" alt="3D model {name}" camera-controls autoplay interaction-prompt="none">
+</model-viewer>
+<p>Turn the model with the mouse or the arrow keys. The viewer needs JavaScript and WebGL; the facts do not.</p></main>
+<section aria-label="Facts"><table>{facts}</table></section>
+</div>
+</html>
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    lines = "avaturn view avatar.glb", "avaturn view models --viewer model-viewer.min.js"
+    command(app, help=HELP, examples=lines)(view)
+
+
+async def view(
+    output: Output,
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="GLB models, and folders of them.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 is any free port.")] = 0,
+    viewer: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A model-viewer.min.js to use instead of the one from the CDN.")
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+) -> int:
+    """Serve the page until Ctrl-C."""
+    import asyncio
+    import webbrowser
+
+    from aiohttp import web
+
+    files = await asyncio.to_thread(_find, paths, viewer)
+    runner = web.AppRunner(_application(files, viewer), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        output.result({"url": url, "models": len(files)}, f"{len(files)} models at {url}; end with Ctrl-C")
+        if not no_open:
+            await asyncio.to_thread(webbrowser.open, url)
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+    return DONE
+
+
+def _find(paths: list[Path], viewer: Path | None) -> list[Path]:
+    """Return the models among files and below folders."""
+    found: list[Path] = []
+    for path in paths:
+        found += sorted(path.rglob("*.glb")) if path.is_dir() else [path]
+    for path in (*found, *([viewer] if viewer else [])):
+        path.stat()
+    if not found:
+        raise ValueError(f"there are no .glb files in {', '.join(map(str, paths))}")
+    return found
+
+
+def _application(files: list[Path], viewer: Path | None) -> "web.Application":
+    import asyncio
+
+    from aiohttp import web
+
+    def chosen(request: web.Request) -> int:
+        number = int(request.match_info["number"])
+        if number >= len(files):
+            raise web.HTTPNotFound
+        return number
+
+    async def page(request: web.Request) -> web.Response:
+        text = await asyncio.to_thread(_page, files, chosen(request), viewer)
+        return web.Response(text=text, content_type="text/html")
+
+    async def model(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(files[chosen(request)])
+
+    async def script(request: web.Request) -> web.FileResponse:
+        if viewer is None:
+            raise web.HTTPNotFound
+        return web.FileResponse(viewer, headers={"Content-Type": "text/javascript"})
+
+    async def first(request: web.Request) -> web.Response:
+        raise web.HTTPFound("/0")
+
+    @web.middleware
+    async def guard(request: web.Request, handler: "Handler") -> web.StreamResponse:
+        # Another site could let its own name lead to this address, to read what is served here.
+        if request.url.host not in ("127.0.0.1", "localhost"):
+            raise web.HTTPForbidden
+        return await handler(request)
+
+    async def protect(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(HEADERS)
+
+    application = web.Application(middlewares=[guard])
+    application.on_response_prepare.append(protect)
+    routes = (("/", first), (r"/{number:\d{1,6}}", page), (r"/models/{number:\d{1,6}}", model), ("/viewer.js", script))
+    application.add_routes([web.get(path, handler) for path, handler in routes])
+    return application
+
+
+def _page(files: list[Path], number: int, viewer: Path | None) -> str:
+    """Return the page of one model, with links to the others; its facts are read anew."""
+    from .. import glb
+    from ..errors import NotAModelError
+
+    try:
+        rows = facts(glb.inspect(files[number]))
+    except (OSError, NotAModelError) as error:
+        rows = [("error", failure(error))]
+    links = (
+        f'<li><a href="/{index}"{" aria-current=page" if index == number else ""}>{escape(file.name)}'
+        f"<small>{escape(str(file.parent))}</small></a></li>"
+        for index, file in enumerate(files)
+    )
+    source = 'src="/viewer.js"' if viewer else f'src="{VIEWER}" integrity="{INTEGRITY}" crossorigin="anonymous"'
+    return PAGE.format(
+        name=escape(files[number].name),
+        number=number,
+        script=f'<script type="module" {source}></script>',
+        links="".join(links),
+        facts="".join(
+            f'<tr><th scope="row">{escape(name)}</th><td>{"<br>".join(map(escape, value.split("; ")))}</td></tr>'
+            for name, value in rows
+        ),
+    )
