@@ -118,6 +118,8 @@ class Model:
 
     def add_view(self, data: bytes) -> int:
         """Append a buffer view and return its index."""
+        if "uri" in self.document.setdefault("buffers", [{"byteLength": 0}])[0]:
+            raise MalformedError("has its first buffer in another file, so nothing can be added to it")
         self.views.append({"buffer": 0})
         self.data.append(data)
         return len(self.views) - 1

@@ -21,14 +21,15 @@ from PIL import Image
 from avaturn_async.cli.view import INTEGRITY, VIEWER
 from tests.npm import chromium, node, node_modules
 
-from .kit import avaturn, model, process, read_until
+from .kit import avaturn, interrupt, model, process, read_until
 
 
 @contextmanager
 def viewing(*args: object, cwd: Path) -> Iterator[str]:
-    """Serve models, and return the page's url."""
+    """Serve models, and give the page's url; end as Ctrl-C does."""
     with process("view", "--no-open", "--json", *args, cwd=cwd) as view:
         yield json.loads(read_until(view.stdout, '"url"'))["url"]
+        assert 130 == interrupt(view)[0]
 
 
 def get(url: str, **headers: str) -> tuple[int, Any, bytes]:

@@ -135,9 +135,12 @@ def test_data_uris_move_into_the_buffer(tmp_path: Path) -> None:
     """A large image in the JSON is scaled, a small one stays there."""
     uris = ["data:image/png;base64," + base64.b64encode(image("PNG", size, 5)).decode() for size in (64, 8)]
     images = [{"uri": uri} for uri in (*uris, "other.png")]
-    after = document_of(shrunk(tmp_path, glb({"images": images, "buffers": [{"byteLength": 0}]}), max_texture=16))
+    after = document_of(shrunk(tmp_path, glb({"images": images}), max_texture=16))
     assert images[1:] == after["images"][1:]
     assert 0 == after["images"][0]["bufferView"]
+    elsewhere = {"images": images, "buffers": [{"byteLength": 4, "uri": "a.bin"}]}
+    with pytest.raises(NotAModelError, match="in another file"):
+        shrunk(tmp_path, glb(elsewhere), max_texture=16)
 
 
 def test_images_that_pillow_does_not_read_stay(tmp_path: Path) -> None:
@@ -206,6 +209,25 @@ def test_an_animation_of_morph_targets_alone_goes_with_them(tmp_path: Path) -> N
     assert "animations" not in after
     assert [{"mesh": 0}] == after["nodes"]
     assert 1 == len(after["accessors"])
+
+
+def test_compressed_keys_of_morph_targets_can_not_be_thinned_out(tmp_path: Path) -> None:
+    """They can be dropped with all others."""
+    document = document_of(avatar())
+    (clip,) = document["animations"]
+    output = clip["samplers"][-1]["output"]
+    document["accessors"][output]["sparse"] = {"count": 1, "indices": {"bufferView": 0}, "values": {"bufferView": 0}}
+    buffer = avatar()[28 + struct.unpack_from("<I", avatar(), 12)[0] :]
+    with pytest.raises(NotAModelError, match="animations of morph targets"):
+        shrunk(tmp_path, glb(document, buffer), drop_morphs=["jawOpen"])
+    assert not inspect(shrunk(tmp_path, glb(document, buffer), drop_morphs=["*"])).arkit.found
+
+
+def test_large_models_are_not_read(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is held in memory while it is packed."""
+    monkeypatch.setattr("avaturn_async.glb.shrink.MAX_SIZE", 1000)
+    with pytest.raises(NotAModelError, match="more than the 1000 that are read"):
+        shrink(source, source)
 
 
 def test_source_may_be_the_target(source: Path) -> None:
