@@ -13,8 +13,8 @@ images, within bounds. `shrink` needs Pillow, from the extra `glb`.
 """
 
 from .expressions import ARKIT, VISEMES
+from .repack import shrink
 from .report import Animation, Budget, Coverage, Mesh, ModelReport, Texture, Violation, inspect
-from .shrink import shrink
 
 __all__ = ["ARKIT", "VISEMES", "Animation", "Budget", "Coverage", "Mesh", "ModelReport", "Texture", "Violation"]
 __all__ += ["inspect", "shrink"]

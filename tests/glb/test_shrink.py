@@ -225,7 +225,7 @@ def test_compressed_keys_of_morph_targets_can_not_be_thinned_out(tmp_path: Path)
 
 def test_large_models_are_not_read(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model is held in memory while it is packed."""
-    monkeypatch.setattr("avaturn_async.glb.shrink.MAX_SIZE", 1000)
+    monkeypatch.setattr("avaturn_async.glb.repack.MAX_SIZE", 1000)
     with pytest.raises(NotAModelError, match="more than the 1000 that are read"):
         shrink(source, source)
 
