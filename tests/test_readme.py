@@ -1,4 +1,4 @@
-"""Every Python example of the README, run as it stands there against the emulator."""
+"""Every Python example of the README, run unchanged against the emulator, and twice in the same folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,7 +34,7 @@ COMMANDS = ['python -m pip install ".[cli]" && avaturn demo', "python -m pip ins
 
 @pytest.fixture
 def avaturn(avaturn_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> EmulatorThread:
-    """Run an Avaturn that the examples find by the environment, in a folder of their own with the photos in it."""
+    """Run an emulator that the examples find by the environment, in a folder of its own with the photos in it."""
     monkeypatch.setenv("AVATURN_API_TOKEN", avaturn_emulator.token)
     monkeypatch.setenv("AVATURN_BASE_URL", avaturn_emulator.url)
     monkeypatch.setenv("AVATURN_WEBHOOK_SECRET", SECRET)
@@ -76,11 +77,11 @@ def test_every_example_is_run() -> None:
     """Each block of Python has a name, and a test of that name."""
     assert len(BLOCKS) == README.read_text().count("```python")
     tests = {name.removeprefix("test_the_").removesuffix("_example") for name in globals() if name.endswith("_example")}
-    assert set(BLOCKS) == tests
+    assert set(BLOCKS) == tests | {"testing", "testing_app"}
 
 
 def test_the_two_commands() -> None:
-    """They are the README's only ones to install with, word for word."""
+    """They are the README's only commands of a shell, word for word."""
     assert COMMANDS == re.findall(r"```console\n(.*?)\n```", README.read_text(), re.DOTALL)
 
 
@@ -98,26 +99,36 @@ def test_examples_are_in_our_own_style(name: str) -> None:
     assert set() == imported - {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
-def test_relative_links_lead_somewhere() -> None:
-    """Files that the README names are there."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text())
-    assert links
-    assert [] == [link for link in links if not (README.parent / link).exists()]
+def test_links_work_on_a_package_index() -> None:
+    """A relative link leads nowhere on PyPI, so there is none; files that are named exist."""
+    assert [] == re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text())
+    named = re.findall(r"`([\w/]+\.(?:json|md))`", README.read_text())
+    assert {"avaturn_async/emulator/openapi.json", "benchmarks/RESULTS.md"} == set(named)
+    assert [] == [name for name in named if not (README.parent / name).exists()]
+
+
+def test_the_extras_exist() -> None:
+    """The table names all of them."""
+    table = README.read_text().partition("| extra | for |")[2].partition("\n\n")[0]
+    extras = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines() if "`" in line)))
+    assert set(metadata("avaturn-async").get_all("Provides-Extra") or ()) == extras
 
 
 def test_the_export_example(run: Callable[..., Any], avatar: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The model is on disk, and the line says so."""
     run("export", avatar)
+    run("export", avatar)
     content = Path("avatar.glb").read_bytes()
     assert b"glTF" == content[:4]
-    assert capsys.readouterr().out.startswith(f"avatar.glb {len(content)} ")
+    assert [f"avatar.glb {len(content)}"] * 2 == capsys.readouterr().out.splitlines()
 
 
 def test_the_photos_example(run: Callable[..., Any], avaturn: EmulatorThread) -> None:
     """From three files to a model."""
-    run("photos")
-    assert b"glTF" == Path("avatar.glb").read_bytes()[:4]
-    assert 1 == avaturn.counts["set_customization"]
+    for runs in (1, 2):
+        run("photos")
+        assert b"glTF" == Path("avatar.glb").read_bytes()[:4]
+        assert runs == avaturn.counts["set_customization"]
 
 
 def test_the_customize_example(run: Callable[..., Any], avatar: str, avaturn: EmulatorThread) -> None:
@@ -127,7 +138,8 @@ def test_the_customize_example(run: Callable[..., Any], avatar: str, avaturn: Em
 
 
 def test_the_resume_example(run: Callable[..., Any], avatar: str) -> None:
-    """The second client goes on where the first one gave up."""
+    """The second client resumes what the first one started, also for an avatar that was exported before."""
+    run("resume", avatar)
     run("resume", avatar)
     assert b"glTF" == Path("avatar.glb").read_bytes()[:4]
 
@@ -140,6 +152,7 @@ def test_the_serve_example(
         port = free.getsockname()[1]
     monkeypatch.setenv("PORT", str(port))
     avaturn.webhook_url = f"http://127.0.0.1:{port}/avaturn/{SECRET}"
+    run("serve", avatar)
     run("serve", avatar)
     assert b"\x89PNG" == Path("avatar.png").read_bytes()[:4]
 
@@ -156,7 +169,9 @@ def test_the_batch_example(
     Path("ids.txt").write_text(avatar)
     run("batch")
     assert asked == avaturn.counts["create_export"]
-    assert capsys.readouterr().err.startswith(f"failed: {unknown} POST /api/v1/exports/new answered 404")
+    out, err = capsys.readouterr()
+    assert err.startswith(f"failed: {unknown} POST /api/v1/exports/new answered 404")
+    assert "1 done, 1 failed, 0 pending" in out
 
 
 def test_the_emulator_example(run: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,12 +180,24 @@ def test_the_emulator_example(run: Callable[..., Any], capsys: pytest.CaptureFix
     assert "Counter({'create_user': " in capsys.readouterr().out
 
 
-def test_the_testing_example(pytester: pytest.Pytester) -> None:
-    """It is a test module that passes, in both modes of pytest-asyncio."""
-    pytester.makepyfile(BLOCKS["testing"])
-    for mode in ("auto", "strict"):
-        options = ["-W", "error", "-o", f"asyncio_mode={mode}", "-o", "asyncio_default_fixture_loop_scope=function"]
-        pytester.runpytest_inprocess(*options).assert_outcomes(passed=2)
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+@pytest.mark.parametrize(("name", "tests"), [("testing", 2), ("testing_app", 1)])
+def test_the_testing_examples(pytester: pytest.Pytester, name: str, tests: int, mode: str) -> None:
+    """They are test modules that pass, in both modes of pytest-asyncio."""
+    pytester.makepyfile(BLOCKS[name])
+    options = ["-W", "error", "-o", f"asyncio_mode={mode}", "-o", "asyncio_default_fixture_loop_scope=function"]
+    for _ in range(2):
+        pytester.runpytest_inprocess(*options).assert_outcomes(passed=tests)
+
+
+def test_the_save_example(run: Callable[..., Any], avatar: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The model is in the bucket, here a folder."""
+    Path("bucket").mkdir()
+    for _ in range(2):
+        run("save", avatar, Path("bucket").absolute().as_uri())
+    content = Path("bucket", "models", f"{avatar}.glb").read_bytes()
+    assert b"glTF" == content[:4]
+    assert [f"models/{avatar}.glb {len(content)}"] * 2 == capsys.readouterr().out.splitlines()
 
 
 def test_the_aiohttp_example(run: Callable[..., Any], avatar: str, avaturn: EmulatorThread) -> None:
@@ -199,19 +226,22 @@ def test_the_workers_example(
     with Server(tmp_path_factory.mktemp("redis")) as redis:
         monkeypatch.setenv("REDIS_URL", redis.url)
         app = run("workers")["app"]
-        asyncio.run(_ask_for_a_model(_uvicorn_server(app), avatar, avaturn))
+        asyncio.run(_ask_for_a_model(_uvicorn_server(app), avatar, avaturn, missing=500))
         with redis.admin() as admin:
             assert admin.exists(f"avaturn:export:{avatar}")
 
 
-async def _ask_for_a_model(serving: Any, avatar: str, avaturn: EmulatorThread) -> None:
+async def _ask_for_a_model(serving: Any, avatar: str, avaturn: EmulatorThread, *, missing: int = 404) -> None:
     async with serving as url, aiohttp.ClientSession() as session:
         avaturn.webhook_url = f"{url}/avaturn/{SECRET}"
-        async with session.post(f"{url}/models/{avatar}") as response:
-            answer = await response.json()
+        for _ in range(2):
+            async with session.post(f"{url}/models/{avatar}") as response:
+                answer = await response.json()
+                assert answer["url"].startswith(avaturn.url)
+        async with session.post(f"{url}/models/{uuid4()}") as response:
+            assert missing == response.status
         await _new_avatar(avaturn)
-    assert answer["url"].startswith(avaturn.url)
-    assert answer["resolved_by"] in ("webhook", "poll")
+    assert answer["resolved_by"] in ("create", "webhook", "poll")
     assert {200} == {delivery.status for delivery in avaturn.deliveries if delivery.event["event"] == "export.ready"}
 
 
