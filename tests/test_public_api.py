@@ -122,7 +122,7 @@ HEAVY = [
     "avaturn_async.emulator",
     "avaturn_async.webhooks",
 ]
-MODULES = sorted(PACKAGE.rglob("*.py"))
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if not path.name.startswith("hook-"))
 
 
 def python(code: str) -> str:
