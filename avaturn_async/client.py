@@ -25,6 +25,8 @@ from .webhooks.mailbox import Mailbox
 
 __all__ = ["DEFAULT_BASE_URL", "AvaturnClient"]
 
+NO_TOKEN = "no API token: pass AvaturnClient(token) or set AVATURN_API_TOKEN; tokens are made in the developer portal"
+NOT_TEXT = "the API token must be a str, not {}"
 DEFAULT_BASE_URL = "https://api.avaturn.me"
 
 T = TypeVar("T")
@@ -91,19 +93,12 @@ class AvaturnClient:
         ssl: Ssl | None = None,
     ) -> None:
         # Everything that may hold a secret is masked first: whatever raises below shows this frame's locals.
-        given = type(token).__name__
-        secret = _mask(os.environ.get("AVATURN_API_TOKEN") if token is None else token)
-        gateway_headers = _mask_values(headers)
-        proxy_url = None if proxy is None else SignedUrl(proxy)
+        given, secret = type(token).__name__, _mask(os.environ.get("AVATURN_API_TOKEN") if token is None else token)
+        gateway_headers, proxy_url = _mask_values(headers), None if proxy is None else SignedUrl(proxy)
         url = SignedUrl(base_url or os.environ.get("AVATURN_BASE_URL") or DEFAULT_BASE_URL)
         del token, headers, proxy, base_url
-        if secret is None and given != "NoneType":
-            raise ConfigurationError(f"the API token must be a str, not {given}")
         if not secret:
-            raise ConfigurationError(
-                "no API token: pass AvaturnClient(token) or set AVATURN_API_TOKEN; tokens are made in the developer"
-                " portal"
-            )
+            raise ConfigurationError(NO_TOKEN if given in ("str", "NoneType") else NOT_TEXT.format(given))
         limits = _timeouts_of(timeouts)
         self._transport = Transport(
             token=secret,

@@ -32,10 +32,11 @@ def _imported_modules(name: str) -> set[str]:
             base = list(package[: len(package) - node.level + 1]) if node.level else []
             base += (node.module or "").split(".") if node.module else []
             if base[0] == "avaturn_async":
+                folder = "/".join(base[1:]) or "."
                 for alias in node.names:
-                    path = "/".join([*base[1:], alias.name])
-                    found |= {path + ".py", path + "/__init__.py", path.rpartition("/")[0] + ".py"} & MODULES.keys()
-                found |= {"/".join([*base[1:], "__init__.py"])} & MODULES.keys()
+                    here = f"{folder}/{alias.name}".removeprefix("./")
+                    submodules = {f"{here}.py", f"{here}/__init__.py"} & MODULES.keys()
+                    found |= submodules or {f"{folder}.py", f"{folder}/__init__.py"} & MODULES.keys()
     return found - {name, "__init__.py"}
 
 

@@ -72,7 +72,7 @@ class Output:
         from .terminal import Bars, Lines, console_on
 
         console = console_on(sys.stderr)
-        return Bars(console) if console.is_terminal and not self.as_json else Lines()
+        return Bars(console) if console.is_terminal and not self.as_json else Lines(note)
 
 
 def note(text: str) -> None:

@@ -9,12 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from .output import note
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from .output import Column
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Bars", "Lines", "Stage", "console_on", "draw"]
 
@@ -32,15 +28,17 @@ def console_on(stream: TextIO) -> Console:
     return console
 
 
-def draw(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> str:
-    """Draw a table for stdout; wide cells continue on the next line."""
+def draw(columns: Sequence[tuple[str, int | None, bool]], rows: Iterable[Sequence[str]]) -> str:
+    """Draw a table for stdout; wide cells continue on the next line.
+
+    A column is its heading, its width where that is fixed, and whether it holds numbers.
+    """
     console = console_on(sys.stdout)
     gap = 1 if console.width < ROOMY else 2
-    headings = any(column.heading for column in columns)
+    headings = any(heading for heading, _, _ in columns)
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold", show_header=headings)
-    for column in columns:
-        side = "right" if column.numbers else "left"
-        table.add_column(column.heading, width=column.width, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for heading, width, numbers in columns:
+        table.add_column(heading, width=width, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     with console.capture() as capture:
@@ -58,6 +56,9 @@ class Stage(Protocol):
 class Lines:
     """Progress as plain lines, for logs: one when a stage begins, one when it ends."""
 
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+
     def __enter__(self) -> Self:
         return self
 
@@ -66,18 +67,18 @@ class Lines:
 
     def stage(self, name: str, total: int) -> Stage:
         """Begin a stage of `total` pieces."""
-        return _Line(name, total)
+        return _Line(name, total, self._note)
 
 
 class _Line:
-    def __init__(self, name: str, total: int) -> None:
-        self._name, self._total, self._done = name, total, 0
+    def __init__(self, name: str, total: int, note: Callable[[str], None]) -> None:
+        self._name, self._total, self._done, self._note = name, total, 0, note
         note(f"{name}: 0 of {total}")
 
     def advance(self) -> None:
         self._done += 1
         if self._done == self._total:
-            note(f"{self._name}: {self._done} of {self._total}")
+            self._note(f"{self._name}: {self._done} of {self._total}")
 
 
 class Bars:

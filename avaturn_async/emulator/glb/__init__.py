@@ -2,14 +2,11 @@
 
 import random
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import get_args
 
-from .tables import load
+from .tables import Body, Models, load
 
 __all__ = ["MAX_SIZE", "Body", "Models", "build_glb"]
-
-Body = Literal["T1", "T2"]
-Models = Literal["full", "small"]
 
 MAX_SIZE = 64 * 1024 * 1024
 

@@ -15,13 +15,12 @@ from .figure import parts
 from .geometry import cross, normals, unit
 from .palette import Palette, choose
 from .skeleton import JOINTS, weigh
-from .tables import load, morph_targets
+from .tables import Body, Models, load, morph_targets
 from .textures import AREAS, picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from . import Body, Models
     from .figure import Part
     from .geometry import Vec
 

@@ -4,11 +4,14 @@ import tomllib
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-__all__ = ["both_sides", "load", "morph_targets", "other_side", "rows"]
+__all__ = ["Body", "Models", "both_sides", "load", "morph_targets", "other_side", "rows"]
 
 T = TypeVar("T")
+
+Body = Literal["T1", "T2"]
+Models = Literal["full", "small"]
 
 
 @cache
