@@ -25,8 +25,8 @@ from .webhooks.mailbox import Mailbox
 
 __all__ = ["DEFAULT_BASE_URL", "AvaturnClient"]
 
-NO_TOKEN = "no API token: pass AvaturnClient(token) or set AVATURN_API_TOKEN; tokens are made in the developer portal"
-NOT_TEXT = "the API token must be a str, not {}"
+MISSING = "no API token: pass AvaturnClient(token) or set AVATURN_API_TOKEN; tokens are made in the developer portal"
+NOT_A_STR = "the API token must be a str, not {}"
 DEFAULT_BASE_URL = "https://api.avaturn.me"
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class AvaturnClient:
         url = SignedUrl(base_url or os.environ.get("AVATURN_BASE_URL") or DEFAULT_BASE_URL)
         del token, headers, proxy, base_url
         if not secret:
-            raise ConfigurationError(NO_TOKEN if given in ("str", "NoneType") else NOT_TEXT.format(given))
+            raise ConfigurationError(MISSING if given in ("str", "NoneType") else NOT_A_STR.format(given))
         limits = _timeouts_of(timeouts)
         self._transport = Transport(
             token=secret,
