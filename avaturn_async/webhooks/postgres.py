@@ -183,6 +183,7 @@ class _PostgresStore:
             asyncpg.OperatorInterventionError,
             asyncpg.TransactionRollbackError,  # a deadlock, or a conflict of serializable transactions
             asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
             ConnectionError,
         )
         self._undefined_table = asyncpg.UndefinedTableError
@@ -265,7 +266,7 @@ class _PostgresStore:
             connection.terminate()  # to release it would mean to wait for the server
             raise
         finally:
-            await pool.release(connection, timeout=self._timeout)
+            await _release(pool, connection, self._timeout)
 
     async def _open_pool(self) -> Any:
         import asyncpg
@@ -299,4 +300,11 @@ class _PostgresStore:
         except self.errors:
             connection.terminate()
         finally:
-            await self._pool.release(connection, timeout=_CLOSE_TIMEOUT)
+            await _release(self._pool, connection, _CLOSE_TIMEOUT)
+
+
+async def _release(pool: Any, connection: Any, timeout: float) -> None:
+    with suppress(Exception):  # the pool replaces what it can't take back
+        if connection.is_closed():
+            connection.terminate()  # asyncpg before 0.32 does not free the pool's slot of a connection that broke
+        await pool.release(connection, timeout=timeout)

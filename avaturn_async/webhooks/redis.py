@@ -115,7 +115,8 @@ def _client_of(url: str, timeout: float, max_connections: int) -> Any:
     from redis.backoff import NoBackoff
 
     options: dict[str, Any] = dict.fromkeys(("timeout", "socket_timeout", "socket_connect_timeout"), timeout)
-    options["retry"] = Retry(NoBackoff(), 1)  # a pooled connection may have died while it was idle
+    # A pooled connection may have died while it was idle.
+    options |= {"retry": Retry(NoBackoff(), 1), "retry_on_error": [redis.ConnectionError]}
     if redis.VERSION >= (8,):
         options["driver_info"] = None  # by default it reads files, on the event loop
     try:
