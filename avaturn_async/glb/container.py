@@ -22,6 +22,7 @@ __all__ = [
     "MalformedError",
     "count",
     "describe",
+    "location",
     "mapping",
     "objects",
     "opened",
@@ -83,10 +84,8 @@ class Container:
 
     def place(self, view: dict[str, Any]) -> tuple[int, int] | None:
         """Return the offset of a buffer view in `buffer()` and its length; None if it is in another file."""
-        compressed = mapping(mapping(view, "extensions"), "EXT_meshopt_compression")
-        described = compressed or view
-        index = count(described, "buffer")
-        offset, length = count(described, "byteOffset", 0), count(described, "byteLength")
+        where = location(view)
+        index, offset, length = count(where, "buffer"), count(where, "byteOffset", 0), count(where, "byteLength")
         if index or "uri" in self.item("buffers", index):
             return None
         if offset + length > self._length:
@@ -135,7 +134,14 @@ def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Container]:
         try:
             yield Container(file)
         except MalformedError as error:
-            raise NotAModelError(f"{name} is not a GLB model: it {error}") from None
+            raise NotAModelError(f"{name} is not a usable GLB model: it {error}") from None
+
+
+def location(view: dict[str, Any]) -> dict[str, Any]:
+    """Return the object that says where the bytes of a buffer view are: itself, or an extension that compresses it."""
+    extensions = mapping(view, "extensions")
+    found = (mapping(extensions, name) for name in ("EXT_meshopt_compression", "KHR_meshopt_compression"))
+    return next(filter(None, found), view)
 
 
 def describe(head: bytes) -> str:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .container import BIN, JSON, Container, MalformedError, opened
+from .container import BIN, JSON, Container, MalformedError, location, opened
 from .images import read_header
 from .report import ModelReport, embedded, inspect
 
@@ -33,7 +33,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 #: The beginnings of extensions that refer to no accessor, buffer view or morph target, or only where `_Model` looks.
 KNOWN_EXTENSIONS = (
     *("KHR_materials_", "KHR_texture_", "EXT_texture_", "KHR_lights_punctual", "KHR_mesh_quantization"),
-    *("KHR_draco_mesh_compression", "EXT_meshopt_compression", "EXT_mesh_gpu_instancing"),
+    *("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression", "EXT_mesh_gpu_instancing"),
 )
 COMPONENTS = {5120: "b", 5121: "B", 5122: "h", 5123: "H", 5126: "I"}  # floats are copied, not calculated with
 
@@ -163,8 +163,7 @@ class Model:
         length = 0
         for view, data in zip(self.views, self.data, strict=True):
             if data is not None:
-                described = view.get("extensions", {}).get("EXT_meshopt_compression", view)
-                described |= {"byteOffset": length, "byteLength": len(data)}
+                location(view).update(byteOffset=length, byteLength=len(data))
                 parts += [data, bytes(-len(data) % 4)]
                 length += len(data) + len(parts[-1])
         if parts:
@@ -281,18 +280,25 @@ def _scaled(data: bytes | memoryview | None, limit: int) -> tuple[str, bytes] | 
         raise ImportError("images are scaled with Pillow: install avaturn-async[glb]") from None
     try:
         with Image.open(io.BytesIO(data), formats=(header.kind,)) as image:
-            if image.mode.startswith("I"):  # 16 bits of grey
-                return _encoded(image.convert("I").point(lambda level: level / 256).convert("L"), header.kind, limit)
-            return _encoded(image, header.kind, limit)
+            return _encoded(_scalable(image), header.kind, limit)
     except (OSError, SyntaxError, ValueError) as error:
         raise MalformedError(f"has an image that can't be decoded: {error}") from None
+
+
+def _scalable(image: Image.Image) -> Image.Image:
+    """Convert an image with a palette, with one transparent colour, or with 16 bits of grey."""
+    if image.mode.startswith("I"):
+        return image.convert("I").point(lambda level: level / 256).convert("L")
+    if image.has_transparency_data and image.mode not in ("LA", "RGBA"):
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK") else image.convert("RGB")
 
 
 def _encoded(image: Image.Image, kind: str, limit: int) -> tuple[str, bytes]:
     """Scale an image, and encode it as what it was, or as the smaller of PNG and JPEG if it is an opaque PNG."""
     image.thumbnail((limit, limit), reducing_gap=2.0)
-    if image.mode not in ("L", "LA", "RGB", "RGBA"):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode == "CMYK":
+        image = image.convert("RGB")
     if image.mode.endswith("A") and image.getchannel("A").getextrema() == (255, 255):
         image = image.convert(image.mode.removesuffix("A"))
     kinds = ("PNG", "JPEG") if kind == "PNG" and not image.mode.endswith("A") else (kind,)

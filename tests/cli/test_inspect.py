@@ -39,7 +39,7 @@ def test_one_bad_file_of_two(tmp_path: Path) -> None:
     bad.write_text("<html></html>")
     result = avaturn("inspect", bad, model(tmp_path))
     assert 1 == result.exit_code
-    assert f"avaturn: {bad} is not a GLB model: it came as a page of HTML or XML\n" == result.stderr
+    assert f"avaturn: {bad} is not a usable GLB model: it came as a page of HTML or XML\n" == result.stderr
     assert "52 of 52" in result.stdout
 
 

@@ -108,7 +108,7 @@ def test_broken_models_are_told_in_one_line(name: str, tmp_path: Path) -> None:
     file.write_bytes(data)
     with pytest.raises(NotAModelError) as caught:
         inspect(file)
-    assert str(caught.value).startswith(f"{file} is not a GLB model: it ")
+    assert str(caught.value).startswith(f"{file} is not a usable GLB model: it ")
     assert message in str(caught.value)
     assert caught.value.__cause__ is None
     with pytest.raises(NotAModelError, match=r"^model is not"):

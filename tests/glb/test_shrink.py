@@ -94,9 +94,28 @@ def test_small_textures_are_not_touched(source: Path) -> None:
         (image("PNG", mode="LA", color=(200, 128)), "image/png", "LA"),
         (image("PNG", mode="I;16", color=40_000), "image/png", "L"),
         (image("PNG", mode="P", color=0, transparency=0), "image/png", "RGBA"),
+        (image("PNG", mode="RGB", color=(1, 2, 3), transparency=(1, 2, 3)), "image/png", "RGBA"),
+        (encoded(NOISE.quantize(16), "PNG"), "image/jpeg", "RGB"),
+        (encoded(NOISE.convert("1"), "PNG"), "image/jpeg", "RGB"),
         (image("WEBP", mode="RGBA", color=(200, 100, 50, 128)), "image/webp", "RGBA"),
     ],
-    ids=["png", "opaque", "jpeg", "cmyk", "grey", "webp", "flat", "rgba", "la", "16-bit", "palette", "webp-alpha"],
+    ids=[
+        "png",
+        "opaque",
+        "jpeg",
+        "cmyk",
+        "grey",
+        "webp",
+        "flat",
+        "rgba",
+        "la",
+        "16-bit",
+        "palette-alpha",
+        "colour-key",
+        "palette",
+        "bits",
+        "webp-alpha",
+    ],
 )
 def test_formats(tmp_path: Path, data: bytes, media_type: str, mode: str) -> None:
     """PNG stays PNG if alpha needs it or if it is smaller; WebP stays WebP, as textures refer to it by an extension."""
@@ -293,18 +312,19 @@ def test_images_of_too_many_pixels_are_not_decoded(tmp_path: Path) -> None:
         shrunk(tmp_path, with_images(bytes(bomb)))
 
 
-def test_compressed_geometry_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["EXT_meshopt_compression", "KHR_meshopt_compression"])
+def test_compressed_geometry_stays(tmp_path: Path, name: str) -> None:
     """Meshopt's views are moved by what they point to, and Draco's are kept."""
     meshopt = {"buffer": 0, "byteOffset": 4, "byteLength": 8, "count": 2, "byteStride": 12, "mode": "ATTRIBUTES"}
     document = {
-        "extensionsUsed": ["EXT_meshopt_compression", "KHR_draco_mesh_compression"],
+        "extensionsUsed": [name, "KHR_draco_mesh_compression"],
         "buffers": [
             {"byteLength": 20},
-            {"byteLength": 24, "extensions": {"EXT_meshopt_compression": {"fallback": True}}},
+            {"byteLength": 24, "extensions": {name: {"fallback": True}}},
         ],
         "bufferViews": [
             {"buffer": 0, "byteOffset": 0, "byteLength": 3},
-            {"buffer": 1, "byteLength": 24, "extensions": {"EXT_meshopt_compression": meshopt}},
+            {"buffer": 1, "byteLength": 24, "extensions": {name: meshopt}},
             {"buffer": 0, "byteOffset": 12, "byteLength": 8},
         ],
         "accessors": [{"count": 2, "bufferView": 1}, {"count": 2}, {"count": 1, "bufferView": 0}],
@@ -321,7 +341,7 @@ def test_compressed_geometry_stays(tmp_path: Path) -> None:
     after = shrunk(tmp_path, glb(document, b"abc\0MESHOPT.DRACO..."), drop_animations=True)
     views = document_of(after)["bufferViews"]
     assert 2 == len(views)
-    assert meshopt | {"byteOffset": 0} == views[0]["extensions"]["EXT_meshopt_compression"]
+    assert meshopt | {"byteOffset": 0} == views[0]["extensions"][name]
     assert {"buffer": 0, "byteOffset": 8, "byteLength": 8} == views[1]
     assert after.endswith(b"MESHOPT.DRACO...")
     assert {"bufferView": 1} == document_of(after)["meshes"][0]["primitives"][1]["extensions"][
