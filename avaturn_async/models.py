@@ -1,8 +1,8 @@
-"""The contract's schemas, one attrs class each, under their schema names.
+"""The contract's schemas as attrs classes, under their schema names.
 
-All are frozen and keyword-only. What the contract does not name is kept in `extra` and, in what is sent, goes back as
-it came. Values are checked when an object is made: a wrong one is a ``ValueError`` or ``TypeError`` that names the
-field.
+All are frozen and keyword-only. Fields that the contract does not name are kept in `extra` and sent back. Constructors
+check their values, and raise a ``ValueError`` or ``TypeError`` that names the field. Urls, and strings in `extra` that
+look like one, are instances of str whose repr does not show the parts that give access.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import UUID
 
 import attrs
 
-from .redact import origin_of, without_query
+from .redact import SecretUrl, SignedUrl, mask_links
 
 __all__ = [
     "AssetSlot",
@@ -61,7 +61,7 @@ REQUIRED = {"required": True}
 
 
 def as_uuid(value: str | UUID, name: str) -> UUID:
-    """Return `value` as a UUID; `name` is what the ValueError or TypeError calls it."""
+    """Return `value` as a UUID, or raise a ValueError or TypeError that calls it `name`."""
     if isinstance(value, UUID):
         return value
     if not isinstance(value, str):
@@ -72,7 +72,7 @@ def as_uuid(value: str | UUID, name: str) -> UUID:
 
 
 class OpenEnum(StrEnum):
-    """An enum that further members upstream don't break: an unknown value is a member of its own."""
+    """An enum that accepts values it does not define, as members of their own: the API may add some."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -85,12 +85,12 @@ class OpenEnum(StrEnum):
 
     @property
     def known(self) -> bool:
-        """Say whether the contract names this value."""
+        """Whether the contract names this value."""
         return self._name_ in type(self).__members__
 
 
 class ScanStatus(OpenEnum):
-    """How far the processing of an avatar's photos is."""
+    """State of the processing of an avatar's photos."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -99,15 +99,11 @@ class ScanStatus(OpenEnum):
 
 
 class RenderStatus(OpenEnum):
-    """How far a render or an export is."""
+    """State of a render or an export."""
 
     PENDING = "pending"
     READY = "ready"
     FAILED = "failed"
-
-
-#: Looking a status up here takes a third of the time that its enum takes.
-_RENDER_STATUSES = {status.value: status for status in RenderStatus}
 
 
 class AvatarBody(OpenEnum):
@@ -120,7 +116,7 @@ def _where(instance: Any, attribute: attrs.Attribute[Any]) -> str:
     return f"{type(instance).__name__}.{attribute.name}"
 
 
-# Converters leave what they don't understand to the validators, which know the field's name.
+# Converters leave values that they can't convert to the validators, which know the field's name.
 
 
 def _uuid(value: str | UUID) -> UUID:
@@ -136,7 +132,7 @@ def _scan_status(value: str) -> ScanStatus:
 
 
 def _render_status(value: str) -> RenderStatus:
-    return _RENDER_STATUSES.get(value) or RenderStatus(value) if isinstance(value, str) else value
+    return RenderStatus(value) if isinstance(value, str) else value
 
 
 def _items(value: Sequence[str | int]) -> Sequence[str | int]:
@@ -147,8 +143,8 @@ def _findings(value: Sequence[ValidationError]) -> Sequence[ValidationError]:
     return tuple(value)
 
 
-def _is_uuid(instance: Any, attribute: attrs.Attribute[UUID], value: UUID) -> None:
-    if type(value) is not UUID:  # else the name of the field would be made for nothing
+def _is_uuid(instance: Any, attribute: attrs.Attribute[UUID], value: Any) -> None:
+    if not isinstance(value, UUID):
         as_uuid(value, _where(instance, attribute))
 
 
@@ -193,14 +189,6 @@ def _jpeg(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None
         )
 
 
-def _shown(url: str | None) -> str:
-    return repr(url if url is None else without_query(url))
-
-
-def _origin(url: str | None) -> str:
-    return repr(url if url is None else origin_of(url))
-
-
 def _number(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{_where(instance, attribute)} must be a number, not {value!r:.80}")
@@ -212,12 +200,23 @@ _optional = attrs.validators.optional
 _text = _is_a(str, "a str")
 
 
+def _url(kind: type[str], *, required: bool = False) -> Any:
+    """Return a field for a url that is an instance of `kind`, a masked str."""
+
+    def convert(value: object) -> object:
+        return kind(value) if isinstance(value, str) else value
+
+    if required:
+        return attrs.field(converter=convert, validator=_text)
+    return attrs.field(default=None, converter=convert, validator=_optional(_text))
+
+
 def _slot(kind: type[Any]) -> Any:
     return _optional(_is_a(kind, f"an {kind.__name__} or None"))
 
 
 def _extra() -> Any:
-    return attrs.field(factory=dict, hash=False, repr=lambda extra: repr(dict(extra)))
+    return attrs.field(factory=dict, hash=False, converter=lambda extra: mask_links(dict(extra)))
 
 
 # What an avatar looks like.
@@ -274,8 +273,8 @@ class BoneScale:
 class ExternalAvatarCustomization:
     """The assets, body and other parameters of an avatar: the contract's Input and Output in one.
 
-    It serializes without nulls and with `extra`, so what was read, changed with ``attrs.evolve`` and written erases
-    nothing.
+    It is serialized without nulls and with `extra`, so that one that is read, changed with ``attrs.evolve`` and written
+    loses nothing.
     """
 
     assets: AssetSlots = attrs.field(
@@ -334,7 +333,7 @@ _CONFIGS = (CreateOrEditExistingSessionConfig, CreateSessionConfig, EditExisting
 
 @attrs.frozen(kw_only=True)
 class NewSessionRequest:
-    """What sessions/new is asked."""
+    """The body of a request to sessions/new."""
 
     user_id: str = attrs.field(validator=_text)
     config: SessionConfig | None = attrs.field(
@@ -348,14 +347,14 @@ class NewSessionResponse:
     """A short-lived link that opens the Avaturn UI."""
 
     id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
-    url: str = attrs.field(validator=_text, repr=_origin)
-    custom_upload_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_origin)
+    url: str = _url(SecretUrl, required=True)
+    custom_upload_url: str | None = _url(SecretUrl)
     extra: Mapping[str, Any] = _extra()
 
 
 @attrs.frozen(kw_only=True)
 class NewAvatarRequest:
-    """What avatars/new is asked."""
+    """The body of a request to avatars/new."""
 
     user_id: str = attrs.field(validator=_text)
     extra: Mapping[str, Any] = _extra()
@@ -363,16 +362,16 @@ class NewAvatarRequest:
 
 @attrs.frozen(kw_only=True)
 class NewAvatarResponse:
-    """A provisional avatar that awaits its photos at `upload_url`."""
+    """A provisional avatar, whose photos are uploaded to `upload_url`."""
 
     avatar_id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
-    upload_url: str = attrs.field(validator=_text, repr=_origin)
+    upload_url: str = _url(SecretUrl, required=True)
     extra: Mapping[str, Any] = _extra()
 
 
 @attrs.frozen(kw_only=True)
 class PhotoUpload:
-    """The form that is posted to an upload url: three JPEGs, and how they are to be read."""
+    """The form that is posted to an upload url: three JPEGs, and how they are to be interpreted."""
 
     image_frontal: bytes = attrs.field(validator=_jpeg, repr=False)
     image_side_1: bytes = attrs.field(validator=_jpeg, repr=False)
@@ -404,16 +403,16 @@ class RenderResult:
 
     id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
     status: RenderStatus = attrs.field(converter=_render_status, validator=_is_a(RenderStatus, "a str"))
-    render_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
+    render_url: str | None = _url(SignedUrl)
     extra: Mapping[str, Any] = _extra()
 
 
 @attrs.frozen(kw_only=True)
 class NewExportResponse:
-    """The state of an export; `url` is a temporary link, there once it is ready."""
+    """The state of an export; `url` is a temporary link, present once it is ready."""
 
     status: RenderStatus = attrs.field(converter=_render_status, validator=_is_a(RenderStatus, "a str"))
-    url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
+    url: str | None = _url(SignedUrl)
     extra: Mapping[str, Any] = _extra()
 
 
@@ -422,7 +421,7 @@ class NewExportResponse:
 
 @attrs.frozen(kw_only=True)
 class AvatarReadyWebhook:
-    """An avatar's scan is processed; all but the id is an inference of the contract's."""
+    """An avatar's photos were processed; all fields but the id are inferred (contract)."""
 
     avatar_id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
     user_id: str | None = attrs.field(default=None, validator=_optional(_text))
@@ -438,25 +437,25 @@ class AvatarReadyWebhook:
 
 @attrs.frozen(kw_only=True)
 class RenderReadyWebhook:
-    """A rendering task ended, well or not; `id` is the one that renders/new answered."""
+    """A rendering task succeeded or failed; `id` is the one in the response of renders/new."""
 
     id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
     avatar_id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
     user_id: str = attrs.field(validator=_text)
     status: RenderStatus = attrs.field(converter=_render_status, validator=_is_a(RenderStatus, "a str"))
-    render_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
+    render_url: str | None = _url(SignedUrl)
     event: Literal["render.ready"] = _constant("render.ready")
     extra: Mapping[str, Any] = _extra()
 
 
 @attrs.frozen(kw_only=True)
 class ExportReadyWebhook:
-    """An export task ended, well or not; which version of the avatar it was for is not said."""
+    """An export task succeeded or failed; the event does not name the avatar's version."""
 
     avatar_id: UUID = attrs.field(converter=_uuid, validator=_is_uuid)
     user_id: str = attrs.field(validator=_text)
     status: RenderStatus = attrs.field(converter=_render_status, validator=_is_a(RenderStatus, "a str"))
-    export_url: str | None = attrs.field(default=None, validator=_optional(_text), repr=_shown)
+    export_url: str | None = _url(SignedUrl)
     event: Literal["export.ready"] = _constant("export.ready")
     extra: Mapping[str, Any] = _extra()
 
@@ -466,7 +465,7 @@ class ExportReadyWebhook:
 
 @attrs.frozen(kw_only=True)
 class ValidationError:
-    """One finding of a 422 (not an exception)."""
+    """One finding in the body of a 422 (not an exception)."""
 
     loc: Sequence[str | int] = attrs.field(converter=_items)
     msg: str = attrs.field(validator=_text)
@@ -484,7 +483,7 @@ class HTTPValidationError:
 
 @attrs.frozen(kw_only=True)
 class ErrorBody:
-    """The body of other errors, as far as it is known."""
+    """The body of other errors, as far as it is documented."""
 
     detail: str | None = attrs.field(default=None, validator=_optional(_text))
     extra: Mapping[str, Any] = _extra()

@@ -30,10 +30,10 @@ def leaks(error: BaseException, *secrets: str, everywhere: bool = False) -> list
         name = type(link).__name__
         texts = {"str": str(link), "repr": repr(link), "notes": repr(getattr(link, "__notes__", ()))}
         found += [f"{name}: {place}" for place, text in texts.items() if _hit(text, secrets)]
-        found += [f"{name}.{key}" for key, value in vars(link).items() if _shows(value, secrets)]
-        found += [f"{name}.args" for value in link.args if _shows(value, secrets)]
+        found += [f"{name}.{key}" for key, value in vars(link).items() if shows(value, *secrets)]
+        found += [f"{name}.args" for value in link.args if shows(value, *secrets)]
         for place, value in local_variables(link.__traceback__, everywhere=everywhere):
-            if _shows(value, secrets):
+            if shows(value, *secrets):
                 found.append(f"{name}: {place}")
     return found
 
@@ -57,7 +57,7 @@ def local_variables(traceback: TracebackType | None, *, everywhere: bool = False
         traceback = traceback.tb_next
 
 
-def _shows(value: object, secrets: tuple[str, ...], depth: int = 0) -> bool:
+def shows(value: object, *secrets: str, depth: int = 0) -> bool:
     """Say whether a printer shows a secret in `value`, taken whole, cut, or in parts."""
     try:
         shown = [repr(value)]
@@ -67,7 +67,7 @@ def _shows(value: object, secrets: tuple[str, ...], depth: int = 0) -> bool:
         shown.append(repr(value[:CUT]))
     if any(_hit(text, secrets) for text in shown):
         return True
-    return depth < 5 and any(_shows(part, secrets, depth + 1) for part in _parts(value))
+    return depth < 5 and any(shows(part, *secrets, depth=depth + 1) for part in _parts(value))
 
 
 def _parts(value: object) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from typing import Any
 from uuid import UUID
@@ -37,6 +38,8 @@ from avaturn_async.models import (
     ValidationError,
     as_uuid,
 )
+
+from .leaks import shows
 
 TEXT = "0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00"
 ID = UUID(TEXT)
@@ -227,9 +230,19 @@ SHOWN: list[Any] = [
 
 @pytest.mark.parametrize("model", SHOWN, ids=lambda model: type(model).__name__)
 def test_reprs_hide_what_gives_access(model: Any) -> None:
-    """A link's query is not shown, nor the path of a link that works without one."""
+    """The query of a link is not shown, not even by printers that take a model apart or cut long strings."""
     assert "https://files.example/" in repr(model)
-    assert SECRET not in repr(model)
+    assert not shows(model, SECRET)
+
+
+def test_extra_hides_what_gives_access() -> None:
+    """At every depth, in keys as well; the values themselves are whole."""
+    link = f"https://files.example/{'long/' * 30}model.glb?sig={SECRET}"
+    extra = {"urls": [{"glb": link}], link: 1, "text": "plain", "mail": f"https://user:{SECRET}@files.example/"}
+    model = NewUserResponse(id="u", extra=extra)
+    assert not shows(model, SECRET)
+    assert extra == model.extra
+    assert link in json.dumps(model.extra)
 
 
 @pytest.mark.parametrize("model", SHOWN[:2], ids=lambda model: type(model).__name__)
