@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Journal", "State"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 State: TypeAlias = Literal["pending", "done", "saved", "failed"]

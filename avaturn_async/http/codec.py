@@ -26,7 +26,7 @@ except ImportError:  # pragma: no cover - the extra `speedups` is installed wher
 
 __all__ = ["MAX_DEPTH", "MismatchError", "dumps", "load", "parse_json", "structure", "unstructure"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 

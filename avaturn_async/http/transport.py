@@ -33,7 +33,7 @@ from .urls import check_upload_url, parse_base_url, parse_headers, parse_token
 
 __all__ = ["Transport"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: Counts the sendings of one request, including aiohttp's silent resend; new in aiohttp 3.14.4.
 _UploadTracker: Any = getattr(aiohttp, "UploadTracker", None)

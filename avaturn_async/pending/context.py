@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PendingContext", "as_timeout"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 #: A year: the largest timeout in seconds; some event loops overflow on larger ones.

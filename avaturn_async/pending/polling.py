@@ -6,11 +6,10 @@ import random
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
-from tenacity import AsyncRetrying, RetryCallState, wait_exponential
-from tenacity.wait import wait_base
+from ..config import PollPolicy
 
 if TYPE_CHECKING:
-    from ..config import PollPolicy
+    from tenacity import RetryCallState
 
 __all__ = ["PollSchedule", "UnauthenticatedLimiter", "WebhookHealth"]
 
@@ -53,6 +52,8 @@ class PollSchedule:
     """
 
     def __init__(self, policy: PollPolicy, health: WebhookHealth, rng: random.Random | None = None) -> None:
+        from tenacity import AsyncRetrying  # here, as importing a client must not take longer
+
         self._wait = policy.wait or _DefaultWait(policy, health, rng or random.Random())
         self._retrying = AsyncRetrying()
         self.spacing = min(_SPACING, policy.first)
@@ -69,6 +70,8 @@ class PollSchedule:
         Raises:
             ValueError: the user's strategy returned something else than a number of seconds.
         """
+        from tenacity import RetryCallState
+
         state = RetryCallState(self._retrying, None, (), {})
         state.attempt_number, state.start_time = attempt, started
         if isinstance(outcome, BaseException):
@@ -82,10 +85,12 @@ class PollSchedule:
         return min(delay, _LONGEST_CUSTOM_DELAY)
 
 
-class _DefaultWait(wait_base):
+class _DefaultWait:
     """Exponential delays that follow the job's age later on, and slow ones while webhooks work."""
 
     def __init__(self, policy: PollPolicy, health: WebhookHealth, rng: random.Random) -> None:
+        from tenacity import wait_exponential
+
         self._policy = policy
         self._health = health
         self._random = rng

@@ -1,16 +1,21 @@
 """Receive webhooks: events, their verification, mailboxes and the receiver.
 
-Importing this loads no web framework: the receiver imports a shell (aiohttp, ASGI, WSGI) when it is first used.
+Names are loaded at first use (PEP 562): a client needs few of these modules, and the receiver imports a shell (aiohttp,
+ASGI, WSGI) at its first use.
 """
 
 from __future__ import annotations
 
-from .events import Event, UnknownEvent, key_of, parse_event
-from .mailbox import Delivery, Mailbox
-from .memory import MemoryMailbox
-from .receiver import WebhookReceiver
-from .replies import Reply
-from .verification import BasicAuth, PathSecret, Unauthenticated, Verifier
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .events import Event, UnknownEvent, key_of, parse_event
+    from .mailbox import Delivery, Mailbox
+    from .memory import MemoryMailbox
+    from .receiver import WebhookReceiver
+    from .replies import Reply
+    from .verification import BasicAuth, PathSecret, Unauthenticated, Verifier
 
 __all__ = [
     "BasicAuth",
@@ -27,3 +32,19 @@ __all__ = [
     "key_of",
     "parse_event",
 ]
+
+_HOMES = {
+    "events": ("Event", "UnknownEvent", "key_of", "parse_event"),
+    "mailbox": ("Delivery", "Mailbox"),
+    "memory": ("MemoryMailbox",),
+    "receiver": ("WebhookReceiver",),
+    "replies": ("Reply",),
+    "verification": ("BasicAuth", "PathSecret", "Unauthenticated", "Verifier"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["answer", "routes", "setup"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def routes(receiver: Receiver, prefix: str) -> list[web.RouteDef]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Callback", "Callbacks", "is_cancelled"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Callback: TypeAlias = Callable[[Any], Awaitable[object]]
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WebhookReceiver"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[[Any], Coroutine[Any, Any, object]])
 OnAvatar = TypeVar("OnAvatar", bound=Callable[[AvatarReadyWebhook], Coroutine[Any, Any, object]])

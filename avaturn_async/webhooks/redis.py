@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisMailbox"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: Connections of one process besides its subscriber; further calls queue for them.
 _MAX_CONNECTIONS = 32

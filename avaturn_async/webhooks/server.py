@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReceiverServer"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 #: aiohttp's own messages quote request lines, which hold the secret.
 _SILENT = logging.Logger(f"{__name__}.silent")

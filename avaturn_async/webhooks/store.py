@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Store", "StoreMailbox", "StoredRow"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _Waiter = asyncio.Future[Delivery]
