@@ -140,7 +140,10 @@ class ProgressMeter:
     """
 
     def __init__(self, max_pending: int) -> None:
-        self.done = self.failed = self.pending = self.bytes = 0
+        self.done: int = 0
+        self.failed: int = 0
+        self.pending: int = 0
+        self.bytes: int = 0
         self._marks: deque[float] = deque(maxlen=2 * max_pending + 1)
         self._started: float | None = None
         self._first_took: float | None = None

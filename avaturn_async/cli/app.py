@@ -31,7 +31,7 @@ class Commands(TyperGroup):
         raise SystemExit(code)
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -57,5 +57,5 @@ def avaturn(
     """Take the options that stand before any command."""
 
 
-for module in (demo, export, batch, render, users, avatars, sessions, listen, emulator, inspect, shrink, view):
-    module.add_to(app)
+for _module in (demo, export, batch, render, users, avatars, sessions, listen, emulator, inspect, shrink, view):
+    _module.add_to(app)

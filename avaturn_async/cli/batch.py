@@ -117,7 +117,7 @@ class Tally:
         self._waited = array("d")
         self._size = 0
         self._earlier = 0
-        self.done = 0
+        self.done: int = 0
 
     @property
     def failed(self) -> int:

@@ -27,7 +27,7 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 _BEFORE_THE_LOOP = ("..client", "..webhooks.server", ".terminal")
 
 # Typer keeps it in different modules from version to version; BadParameter stays.
-UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
+UsageError: type[Exception] = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 
 def run(work: Coroutine[Any, Any, int]) -> NoReturn:

@@ -71,10 +71,10 @@ class PartFile:
     """
 
     def __init__(self, target: Path, *, overwrite: bool) -> None:
-        self.size = 0
-        self.head = b""
+        self.size: int = 0
+        self.head: bytes = b""
         self.note: Note | None = None
-        self.keep = True
+        self.keep: bool = True
         self._target = target
         self._overwrite = overwrite
         self._hash = hashlib.sha256()

@@ -54,10 +54,10 @@ class Feed:
         fresh_url: Callable[[], Awaitable[str]] | None,
         restart: Callable[[], Awaitable[None]],
     ) -> None:
-        self.done = 0
+        self.done: int = 0
         self.total: int | None = None
         self.validator: str | None = None
-        self.ends_with_connection = False
+        self.ends_with_connection: bool = False
         self._session = session
         self._url = url
         self._retry = retry

@@ -129,7 +129,7 @@ class DeleteTracker:
     """
 
     def __init__(self) -> None:
-        self.may_have_executed = False
+        self.may_have_executed: bool = False
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType

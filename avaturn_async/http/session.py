@@ -43,7 +43,7 @@ class ClientSessions:
             raise ConfigurationError(f"max_connections must be an integer of at least 1, not {max_connections!r:.80}")
         if borrowed is not None and borrowed.auth is not None:
             raise ConfigurationError("the borrowed session has an auth of its own, which excludes the API token")
-        self.closed = False
+        self.closed: bool = False
         self.borrowed = borrowed
         self.uploads: set[UploadBody] = set()
         self._max_connections = max_connections

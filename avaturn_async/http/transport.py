@@ -81,7 +81,7 @@ class Transport:
         self._token = token
         self._authorization = parse_token(token)
         url = parse_base_url(base_url, allow_http=allow_http)
-        self.base_url = str(url).rstrip("/")
+        self.base_url: str = str(url).rstrip("/")
         self._host = url.host or ""
         self._allow_http = allow_http or url.scheme == "http"
         self._timeouts = timeouts or Timeouts()

@@ -46,10 +46,10 @@ class MultipartForm:
 
     def __init__(self, fields: Sequence[FormField]) -> None:
         boundary = secrets.token_hex(16)
-        self.content_type = f"multipart/form-data; boundary={boundary}"
+        self.content_type: str = f"multipart/form-data; boundary={boundary}"
         self._parts = [(_head(field, boundary), field) for field in fields]
         self._end = f"--{boundary}--\r\n".encode()
-        self.size = sum(len(head) + field.size + 2 for head, field in self._parts) + len(self._end)
+        self.size: int = sum(len(head) + field.size + 2 for head, field in self._parts) + len(self._end)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the encoded form."""
@@ -79,8 +79,8 @@ class UploadBody(Payload):
 
     def __init__(self, form: MultipartForm, on_progress: Callable[[int], None]) -> None:
         super().__init__(None, content_type=form.content_type)
-        self.sent = 0
-        self.complete = False
+        self.sent: int = 0
+        self.complete: bool = False
         self.error: Exception | None = None
         self._form = form
         self._on_progress = on_progress

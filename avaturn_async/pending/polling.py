@@ -36,7 +36,7 @@ class WebhookHealth:
 
     def __init__(self) -> None:
         self._share = 0.0
-        self.working = False
+        self.working: bool = False
 
     def record(self, *, by_webhook: bool) -> None:
         """Count one more resolved job."""
@@ -56,7 +56,7 @@ class PollSchedule:
 
         self._wait = policy.wait or _DefaultWait(policy, health, rng or random.Random())
         self._retrying = AsyncRetrying()
-        self.spacing = min(_SPACING, policy.first)
+        self.spacing: float = min(_SPACING, policy.first)
 
     def delay(self, attempt: int, outcome: object, *, started: float, now: float) -> float:
         """Return the seconds until the next poll.

@@ -118,7 +118,8 @@ class Race:
         self._reported_failed = False  # which said that the job failed
         self._confirm_delays: Sequence[float] = ()
         self._position = job._position
-        self._failures = self._failed_events = self._mailbox_failures = self.events = 0
+        self._failures = self._failed_events = self._mailbox_failures = 0
+        self.events: int = 0
 
     def join(self, timeout: float | None) -> tuple[Awaiter, list[asyncio.TimerHandle]]:
         """Add an awaiter, which `leave` must remove; it is resolved with the error that ended the wait, or None.

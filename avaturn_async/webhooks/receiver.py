@@ -95,8 +95,8 @@ class WebhookReceiver:
         if not 0 < body_timeout < float("inf"):
             raise ValueError(f"body_timeout must be a positive number of seconds, not {body_timeout!r}")
         self._verifier = auth
-        self.authenticated = not isinstance(auth, Unauthenticated)
-        self.reads_headers = type(auth) not in (PathSecret, Unauthenticated)
+        self.authenticated: bool = not isinstance(auth, Unauthenticated)
+        self.reads_headers: bool = type(auth) not in (PathSecret, Unauthenticated)
         self.path: str = getattr(auth, "path", "")
         self.max_body = max_body
         self.body_timeout = body_timeout

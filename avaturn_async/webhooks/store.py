@@ -56,13 +56,13 @@ class StoredRow:
     """A delivery as it is written to a store."""
 
     def __init__(self, event: Event, *, authenticated: bool, ttl: float) -> None:
-        self.key = key_of(event)
-        self.is_render = isinstance(event, RenderReadyWebhook)
+        self.key: str = key_of(event)
+        self.is_render: bool = isinstance(event, RenderReadyWebhook)
         self.authenticated = authenticated
-        self.ttl = ttl if authenticated else min(ttl, _UNAUTHENTICATED_TTL)
+        self.ttl: float = ttl if authenticated else min(ttl, _UNAUTHENTICATED_TTL)
         body = codec.dumps(event if authenticated else strip_untrusted(event)).decode()
         fields = {"v": _ROW_VERSION, "id": uuid.uuid4().hex, "authenticated": authenticated, "event": body}
-        self.text = Secret(codec.dumps(fields).decode())  # it has the signed url: no traceback may show it
+        self.text: Secret = Secret(codec.dumps(fields).decode())  # it has the signed url: no traceback may show it
 
 
 def _delivery_in(key: str, text: str | bytes) -> Delivery:

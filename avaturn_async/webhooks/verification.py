@@ -54,8 +54,8 @@ class PathSecret:
         for number, secret in enumerate(known, 1):
             if not _SECRET.fullmatch(secret):
                 raise ValueError(f"path secret {number} must be at least 22 characters of A-Z, a-z, 0-9, '-' and '_'")
-        self.path = known[0]
-        self.secrets = known
+        self.path: Secret = known[0]
+        self.secrets: tuple[Secret, ...] = known
 
     def verify(self, body: bytes, *, path: str, headers: Mapping[str, str]) -> bool:
         """Compare the last segment of the path with every secret, in constant time; one trailing slash is ignored."""
