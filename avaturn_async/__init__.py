@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .batch.report import BatchOutcome, BatchProgress, BatchReport
     from .client import AvaturnClient
     from .config import CLIENT_DEFAULT, ClientDefault, PollPolicy, RateLimit, RetryPolicy, Timeouts
+    from .downloads.downloader import Download
+    from .downloads.object_store import ObjectStoreSink
+    from .downloads.sinks import Saved, Sink
     from .errors import (
         APIStatusError,
         AuthenticationError,
@@ -80,7 +83,7 @@ if TYPE_CHECKING:
     from .pending.base import Pending
     from .pending.export import PendingExport
     from .pending.render import PendingRender
-    from .pending.results import Download, Export, Render
+    from .pending.results import Export, Render
     from .resources.photos import Photos
     from .webhooks.events import Event, UnknownEvent, parse_event
     from .webhooks.mailbox import Delivery, Mailbox
@@ -101,13 +104,13 @@ __all__ = [
     "EditExistingSessionConfig", "Event", "Export", "ExportBatch", "ExportReadyWebhook",
     "ExternalAvatarCustomization", "GoneError", "IncompleteDownloadError", "JobFailedError", "Mailbox",
     "MemoryMailbox", "NewAvatarResponse", "NewSessionResponse", "NewUserResponse", "NotAModelError",
-    "NotFoundError", "NotReadyError", "OutcomeUnknownError", "PathSecret", "PaymentRequiredError", "Pending",
-    "PendingAvatar", "PendingExport", "PendingRender", "PermissionDeniedError", "Photos", "PollPolicy",
+    "NotFoundError", "NotReadyError", "ObjectStoreSink", "OutcomeUnknownError", "PathSecret", "PaymentRequiredError",
+    "Pending", "PendingAvatar", "PendingExport", "PendingRender", "PermissionDeniedError", "Photos", "PollPolicy",
     "PostgresMailbox", "RateLimit", "RateLimitError", "RedisMailbox", "Render", "RenderReadyWebhook",
-    "RenderStatus", "Reply", "RequestTimeoutError", "ResponseFormatError", "RetryPolicy", "ScanStatus",
-    "ServerError", "SessionConfig", "Timeouts", "TransportError", "Unauthenticated", "UnknownEvent",
-    "UnprocessableError", "UnsafeAddressError", "Verifier", "WaitError", "WaitTimeoutError", "WebhookError",
-    "WebhookReceiver", "WebhooksRequiredError", "WrongLoopError", "__version__", "parse_event",
+    "RenderStatus", "Reply", "RequestTimeoutError", "ResponseFormatError", "RetryPolicy", "Saved",
+    "ScanStatus", "ServerError", "SessionConfig", "Sink", "Timeouts", "TransportError", "Unauthenticated",
+    "UnknownEvent", "UnprocessableError", "UnsafeAddressError", "Verifier", "WaitError", "WaitTimeoutError",
+    "WebhookError", "WebhookReceiver", "WebhooksRequiredError", "WrongLoopError", "__version__", "parse_event",
 ]
 # fmt: on
 
@@ -116,6 +119,9 @@ _HOMES = {
     "batch.report": "BatchOutcome BatchProgress BatchReport",
     "client": "AvaturnClient",
     "config": "CLIENT_DEFAULT ClientDefault PollPolicy RateLimit RetryPolicy Timeouts",
+    "downloads.downloader": "Download",
+    "downloads.object_store": "ObjectStoreSink",
+    "downloads.sinks": "Saved Sink",
     "errors": (
         "APIStatusError AuthenticationError AvaturnError BadRequestError ClientClosedError ConfigurationError "
         "ConflictError ConnectError DownloadError GoneError IncompleteDownloadError JobFailedError "
@@ -134,7 +140,7 @@ _HOMES = {
     "pending.avatar": "PendingAvatar",
     "pending.export": "PendingExport",
     "pending.render": "PendingRender",
-    "pending.results": "Download Export Render",
+    "pending.results": "Export Render",
     "resources.photos": "Photos",
     "webhooks.events": "Event UnknownEvent parse_event",
     "webhooks.mailbox": "Delivery Mailbox",

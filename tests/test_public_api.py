@@ -61,6 +61,7 @@ NAMES = [
     "NotAModelError",
     "NotFoundError",
     "NotReadyError",
+    "ObjectStoreSink",
     "OutcomeUnknownError",
     "PathSecret",
     "PaymentRequiredError",
@@ -82,9 +83,11 @@ NAMES = [
     "RequestTimeoutError",
     "ResponseFormatError",
     "RetryPolicy",
+    "Saved",
     "ScanStatus",
     "ServerError",
     "SessionConfig",
+    "Sink",
     "Timeouts",
     "TransportError",
     "Unauthenticated",
@@ -108,6 +111,7 @@ HEAVY = [
     "attrs",
     "cattrs",
     "multidict",
+    "obstore",
     "orjson",
     "PIL",
     "pytest",
@@ -177,7 +181,7 @@ def test_importing_the_package_loads_nothing_else() -> None:
 
 def test_using_the_client_loads_no_more_than_it_needs() -> None:
     """Neither a server nor the emulator, the command line or a store."""
-    unused = {"aiohttp.web", "asyncpg", "PIL", "pytest", "redis", "rich", "sqlite3", "typer"}
+    unused = {"aiohttp.web", "asyncpg", "obstore", "PIL", "pytest", "redis", "rich", "sqlite3", "typer"}
     unused |= {"avaturn_async.cli", "avaturn_async.emulator"}
     loaded = python("import sys, avaturn_async; avaturn_async.AvaturnClient('t'); print(*sys.modules)").split()
     assert "avaturn_async.client" in loaded

@@ -270,7 +270,7 @@ class Pipeline:
         path = self._folder / name
         if not await run_in_thread(_is_file, path, known.size, known.sha256):
             return None
-        return item.outcome(download=Download(path, known.size, known.sha256 or ""))
+        return item.outcome(download=Download(path, known.size, known.sha256))
 
     async def _record(self, item: _Item, state: State, **fields: Any) -> None:
         if self._journal is not None:

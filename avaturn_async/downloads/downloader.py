@@ -1,29 +1,29 @@
 """Fetch the files behind temporary links, whole or not at all."""
 
+import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import attrs
 from yarl import URL
 
 from ..config import RetryPolicy, Timeouts
-from ..errors import DownloadError, IncompleteDownloadError, NotAModelError
+from ..errors import AvaturnError, DownloadError, IncompleteDownloadError
 from ..http.tasks import run_in_thread
 from ..redact import without_query
-from .glb import GlbCheck
-from .partfile import Note, PartFile
+from .names import check_name
+from .partfile import PartFile, ResumeInfo
 from .session import GuardedSession, Ssl
-from .stream import Feed
-from .writer import Sink
+from .sinks import Saved, Sink
+from .stream import Link, Progress, ResumableStream
 
 __all__ = ["Download", "Downloader"]
 
-FreshUrl: TypeAlias = Callable[[], Awaitable[str]]
-Progress: TypeAlias = Callable[[int, int | None], object]
-Kind: TypeAlias = Literal["glb", "file"]
+#: Bytes. Each write is a hand-over to a thread and back: not too many, but small enough for the caches.
+_BATCH = 512 * 1024
 
 
 @attrs.frozen
@@ -33,24 +33,24 @@ class Download:
     Attributes:
         path: where it is.
         size: its length in bytes.
-        sha256: its SHA-256, hexadecimal.
+        sha256: its SHA-256, hexadecimal, if a checksum was asked for.
     """
 
     path: Path
     size: int
-    sha256: str
+    sha256: str | None = None
 
 
 class Downloader:
-    """Downloads files without the token, from public addresses, through one session for one event loop.
+    """Downloads files without the API token, from public addresses, through one session for one event loop.
 
     Args:
-        timeouts: `connect` bounds a connection, `total` the silence of a peer; a big file may take as long as it takes.
+        timeouts: `connect` limits a connection attempt, `total` the silence of a server; a long file may take its time.
         allow_private_hosts: fetch from any address, also by plain http.
         allow_http: fetch by plain http, from public addresses.
         max_connections: open at once.
-        proxy: the url of an HTTP proxy; the environment's is not used.
-        ssl: as aiohttp has it.
+        proxy: the url of an HTTP proxy; the environment is not read.
+        ssl: as in aiohttp.
         retry: `attempts` counts those in a row that bring nothing.
     """
 
@@ -77,139 +77,151 @@ class Downloader:
 
     async def fetch(
         self,
-        url: str,
+        link: Link,
         path: str | os.PathLike[str],
         *,
         overwrite: bool = False,
+        checksum: bool = False,
         progress: Progress | None = None,
-        fresh_url: FreshUrl | None = None,
-        kind: Kind = "file",
     ) -> Download:
-        """Download `url` to `path`, resuming what an earlier call has left; nothing but the whole file gets the name.
+        """Download a file to `path`, resuming what an earlier call has left; only the whole file gets the name.
 
         Args:
-            url: a temporary link.
+            link: the file.
             path: the file to write; its folder must exist.
-            overwrite: replace a file that is there.
-            progress: called with the bytes so far, and the bytes in all or None. What it raises ends the download.
-            fresh_url: asked for another link when this one is refused.
-            kind: ``"glb"`` checks that the file is a GLB 2.0 model of the length that it declares.
+            overwrite: replace a file that exists.
+            checksum: compute the SHA-256.
+            progress: called with the bytes so far, and the total or None. What it raises ends the download.
 
         Raises:
             UnsafeAddressError: the url or a redirect leads to an address that is not public.
-            NotAModelError: something else than a model came.
-            IncompleteDownloadError: the file did not come whole; another call goes on with what is there, if it can.
-            DownloadError: the url was refused, or the file can't be written.
+            NotAModelError: something else than a model arrived.
+            IncompleteDownloadError: the file did not arrive whole; another call resumes it where that is possible.
+            DownloadError: the link was refused, the file is too long, or it can't be written.
         """
         target = Path(path)
+        source = without_query(link.url)
+        part = PartFile(target, overwrite=overwrite, checksum=checksum)
+
+        async def put(chunks: AsyncIterator[bytes]) -> None:
+            if part.size != stream.done:
+                await run_in_thread(part.rewind)
+            batch: list[bytes] = []
+            size = 0
+            try:
+                async for chunk in chunks:
+                    batch.append(chunk)
+                    size += len(chunk)
+                    if size >= _BATCH:
+                        full, batch, size = batch, [], 0
+                        await write(full)
+            finally:
+                await write(batch)
+
+        async def write(batch: list[bytes]) -> None:
+            part.info = None if stream.etag is None else ResumeInfo(source, stream.etag, stream.total)
+            await run_in_thread(part.write, batch)
+
         try:
-            self._session.check_open()
-            self._session.parse(url)
-            transfer = _Transfer(target, url, overwrite=overwrite, progress=progress, kind=kind)
-            return await transfer.run(
-                Feed(self._session, url, retry=self._retry, fresh_url=fresh_url, restart=transfer.restart)
-            )
+            stream = self._stream(link, progress)
+            await run_in_thread(part.open, source)
+            if part.info is not None:
+                stream.resume(part.head, part.size, part.info.etag, part.info.total)
+            await _transfer(stream, put)
+            await run_in_thread(part.publish)
         except DownloadError as error:
             error.path = str(target)
-            raise
-
-    async def stream(
-        self, url: str, *, fresh_url: FreshUrl | None = None, kind: Kind = "file"
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield the file's bytes as they come. Use `contextlib.aclosing` where the loop may be left early.
-
-        A broken connection is resumed. Where it can't be, `IncompleteDownloadError` is raised, and `NotAModelError` may
-        come after bytes that looked like a model's.
-        """
-        check = _check(url, kind)
-        feed = Feed(self._session, url, retry=self._retry, fresh_url=fresh_url, restart=_unable(url))
-        self._session.check_open()
-        async with aclosing(feed.chunks()) as chunks:
-            async for chunk in chunks:
-                _look(check, chunk, feed)
-                yield chunk
-        if check is not None:
-            check.finish(feed.done)
-
-    async def aclose(self) -> None:
-        """Close the connections; what is under way ends with `ClientClosedError`."""
-        await self._session.aclose()
-
-
-class _Transfer:
-    """One call of `fetch`: what comes from the feed goes through the check into the sink."""
-
-    def __init__(self, target: Path, url: str, *, overwrite: bool, progress: Progress | None, kind: Kind) -> None:
-        self._source = without_query(url)
-        self._target = target
-        self._progress = progress
-        self._check = _check(url, kind)
-        self._part = PartFile(target, overwrite=overwrite)
-        self._sink = Sink(self._part, self._note)
-        self._feed: Feed | None = None
-
-    async def run(self, feed: Feed) -> Download:
-        """Download the file, and leave behind it, a partial file that can be resumed, or nothing."""
-        try:
-            await run_in_thread(self._part.open, self._source)
-            self._take_up(feed)
-            await self._fill(feed)
-            if self._check is not None:
-                self._check.finish(feed.done)
-            await self._sink.publish()
-        except NotAModelError:
-            self._part.keep = False
+            part.keep = part.keep and isinstance(error, IncompleteDownloadError)
             raise
         finally:
-            await self._sink.close()
-        return Download(self._target, self._part.size, self._part.sha256)
+            await run_in_thread(part.close)
+        return Download(target, part.size, part.digest.hexdigest() if part.digest else None)
 
-    async def restart(self) -> None:
-        """Forget what came: the feed begins again."""
-        await self._sink.rewind()
-        if self._check is not None:
-            self._check.restart()
+    async def save(
+        self, link: Link, sink: Sink, name: str, *, checksum: bool = False, progress: Progress | None = None
+    ) -> Saved:
+        """Save a file in `sink` under `name`; the arguments and errors are those of `fetch`.
 
-    def _take_up(self, feed: Feed) -> None:
-        self._feed = feed
-        note = self._part.note
-        if note is not None:
-            feed.done, feed.total, feed.validator = self._part.size, note.total, note.validator
-            _look(self._check, self._part.head, feed)
+        Raises:
+            ValueError: `name` is not a plain relative path.
+            DownloadError: what `fetch` raises, or the sink failed.
+        """
+        check_name(name)
+        if not callable(getattr(sink, "put", None)):
+            raise TypeError(f"a sink must have a method put(name, chunks), which {type(sink).__name__} lacks")
 
-    async def _fill(self, feed: Feed) -> None:
-        async with aclosing(feed.chunks()) as chunks:
-            async for chunk in chunks:
-                _look(self._check, chunk, feed)
-                await self._sink.put(chunk)
-                if self._progress is not None:
-                    self._progress(feed.done, feed.total)
+        async def put(chunks: AsyncIterator[bytes]) -> None:
+            failure = f"{name} could not be saved by {type(sink).__name__}"
+            try:
+                await sink.put(name, chunks)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                raise DownloadError(f"{failure}: it was cancelled by itself") from None
+            except AvaturnError:
+                raise
+            except Exception as error:
+                wrapped = DownloadError(f"{failure}: {_describe(error)}")
+                wrapped.retryable = bool(getattr(error, "retryable", isinstance(error, ConnectionError | TimeoutError)))
+                raise wrapped from error
 
-    def _note(self) -> Note | None:
-        feed = self._feed
-        if feed is None or feed.validator is None:
-            return None
-        return Note(self._source, feed.validator, feed.total)
+        try:
+            stream = self._stream(link, progress, checksum=checksum)
+            await _transfer(stream, put)
+        except DownloadError as error:
+            error.path = name
+            raise
+        return Saved(name, stream.done, stream.digest.hexdigest() if stream.digest else None)
+
+    async def read(self, link: Link) -> bytes:
+        """Return the bytes of a file; the errors are those of `fetch`."""
+        body: list[bytes] = []
+
+        async def put(chunks: AsyncIterator[bytes]) -> None:
+            body[:] = [chunk async for chunk in chunks]
+
+        await _transfer(self._stream(link), put)
+        return b"".join(body)
+
+    def stream(self, link: Link) -> AsyncGenerator[bytes, None]:
+        """Return an iterator over the bytes of a file; the errors are those of `fetch`.
+
+        A file that can't be resumed after a broken connection is an `IncompleteDownloadError`.
+        """
+        return self._stream(link).chunks()
+
+    async def aclose(self) -> None:
+        """Close the connections; downloads in progress end with `ClientClosedError`."""
+        await self._session.aclose()
+
+    def _stream(self, link: Link, progress: Progress | None = None, *, checksum: bool = False) -> ResumableStream:
+        self._session.check_open()
+        self._session.check_url(link.url)
+        return ResumableStream(self._session, link, retry=self._retry, progress=progress, checksum=checksum)
 
 
-def _check(url: str, kind: Kind) -> GlbCheck | None:
-    if kind not in ("glb", "file"):
-        raise ValueError(f'kind must be "glb" or "file", not {kind!r}')
-    return GlbCheck(without_query(url)) if kind == "glb" else None
+async def _transfer(stream: ResumableStream, put: Callable[[AsyncIterator[bytes]], Awaitable[None]]) -> None:
+    """Pass the chunks of a file to `put`, again from the beginning as often as the stream has to restart."""
+    while True:
+        failure: Exception | None = None
+        try:
+            async with aclosing(stream.chunks()) as chunks:
+                await put(chunks)
+        except Exception as error:  # noqa: BLE001 - raised below, unless it is a consequence of another one
+            failure = error
+        if stream.restart():
+            continue
+        failure = stream.error or failure
+        if failure is None and stream.complete:
+            return
+        try:
+            raise failure or DownloadError("the sink returned before it had read the whole file")
+        finally:
+            del failure  # its traceback refers to this frame: a cycle
 
 
-def _look(check: GlbCheck | None, chunk: bytes, feed: Feed) -> None:
-    """Check the bytes of a model that has just come, as early as it can be told from something else."""
-    if check is None or not check.feed(chunk):
-        return
-    if feed.total is None and feed.ends_with_connection:
-        feed.total = check.declared
-    if feed.total is not None:
-        check.finish(feed.total)
-
-
-def _unable(url: str) -> Callable[[], Awaitable[None]]:
-    async def restart() -> None:
-        raise IncompleteDownloadError(f"{without_query(url)} broke off and can't be resumed where it was")
-
-    return restart
+def _describe(error: Exception) -> str:
+    """Return the type and the first line of an error, without the query of any url."""
+    first, *_ = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {re.sub(r'[?][^ ]*', '?...', first[:200])}"

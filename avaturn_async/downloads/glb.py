@@ -1,16 +1,18 @@
-"""Tell a GLB 2.0 file from anything else by its first twelve bytes (glTF 2.0, 4.4.2)."""
+"""Tell GLB 2.0 models from other files by their beginning (glTF 2.0, section 4.4)."""
 
-import hashlib
+import json
 import struct
-from pathlib import Path
 
 from ..errors import NotAModelError
 
-__all__ = ["HEADER", "GlbCheck", "whole_model"]
+__all__ = ["CHECKED", "GlbCheck"]
 
-HEADER = 12
+_HEADER = struct.Struct("<8x I I4s")  # magic and version, length of the file; length and type of the first chunk
+_MAX_JSON = 512 * 1024  # parsing more would hold up the event loop for several milliseconds
+#: No more than so many bytes of a file are checked.
+CHECKED = _HEADER.size + _MAX_JSON
 
-_KINDS = (
+_SIGNATURES = (
     (b"<", "a page of HTML or XML"),
     (b"{", "JSON"),
     (b"[", "JSON"),
@@ -23,68 +25,73 @@ _KINDS = (
 
 
 class GlbCheck:
-    """Checks a file that comes in pieces, as early as it can."""
+    """Checks a file that arrives in pieces, as early as possible.
+
+    The header must be that of GLB 2.0 and the first chunk must be a JSON object that fits into the file. JSON of over
+    512 KiB is not parsed, and nothing after it is checked: exports in use deviate from the format in details.
+
+    Attributes:
+        declared: the length of the file in bytes by its header, once that has arrived.
+    """
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self._head = b""
         self.declared: int | None = None
+        self._name = name
+        self._head: bytearray | None = bytearray()
+        self._json_end = 0
 
-    def restart(self) -> None:
-        """Begin again with the first byte."""
-        self._head = b""
-        self.declared = None
-
-    def feed(self, chunk: bytes) -> bool:
-        """Look at the next bytes, and say whether the header ends in them.
+    def feed(self, chunk: bytes) -> None:
+        """Check the next bytes.
 
         Raises:
             NotAModelError: they are not those of a GLB 2.0 model.
         """
-        if self.declared is not None:
-            return False
-        self._head += chunk[: HEADER - len(self._head)]
+        if self._head is None:
+            return
+        self._head += chunk
         if not b"glTF".startswith(self._head[:4]):
-            raise self._error(f"came as {_kind(self._head)}")
-        if len(self._head) < HEADER:
-            return False
-        self._read_header()
-        return True
+            raise self._error(f"came as {_describe(bytes(self._head[:40]))}")
+        if len(self._head) >= 8 and (version := int.from_bytes(self._head[4:8], "little")) != 2:
+            raise self._error(f"is of version {version}, not 2")
+        if self.declared is None and len(self._head) >= _HEADER.size:
+            self._read_header(*_HEADER.unpack_from(self._head))
+        if self.declared is not None and len(self._head) >= self._json_end:
+            valid = self._json_end == _HEADER.size or _is_json_object(self._head[_HEADER.size : self._json_end])
+            self._head = None
+            if not valid:
+                raise self._error("has a first chunk that is not a JSON object")
 
     def finish(self, size: int) -> None:
-        """Compare the length of the whole file, in bytes, with the one that it declares."""
+        """Compare the length of the whole file, in bytes, with the declared one.
+
+        Raises:
+            NotAModelError: they differ, or the file ended before its header did.
+        """
         if self.declared is None:
             raise self._error(f"ended after {size} bytes" if size else "came empty")
         if self.declared != size:
             raise self._error(f"declares {self.declared} bytes and has {size}")
 
-    def _read_header(self) -> None:
-        _, version, length = struct.unpack("<4sII", self._head)
-        if version != 2:
-            raise self._error(f"is of version {version}, not 2")
-        self.declared = length
+    def _read_header(self, declared: int, json_length: int, chunk_type: bytes) -> None:
+        if chunk_type != b"JSON":
+            raise self._error(f"has a first chunk of type {chunk_type!r}, not JSON")
+        if not 0 < json_length <= declared - _HEADER.size:
+            raise self._error(f"declares {declared} bytes and {json_length} bytes of JSON in them")
+        self.declared = declared
+        self._json_end = _HEADER.size + (json_length if json_length <= _MAX_JSON else 0)
 
     def _error(self, finding: str) -> NotAModelError:
         return NotAModelError(f"{self._name} is not a GLB model: it {finding}")
 
 
-def whole_model(path: Path) -> tuple[int, str] | None:
-    """Return the size in bytes and the SHA-256 of the file at `path` if it is a whole GLB 2.0 model; it blocks."""
-    check = GlbCheck(path.name)
+def _is_json_object(text: bytearray) -> bool:
     try:
-        with path.open("rb") as file:
-            check.feed(file.read(HEADER))
-            size = file.seek(0, 2)
-            check.finish(size)
-            file.seek(0)
-            return size, hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, NotAModelError):
-        return None
+        return isinstance(json.loads(text.rstrip(b"\0 ")), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
-def _kind(head: bytes) -> str:
+def _describe(head: bytes) -> str:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    for start, kind in _KINDS:
-        if text.startswith(start):
-            return kind
-    return f"something that begins with {head[:4]!r}"
+    kinds = (kind for signature, kind in _SIGNATURES if text.startswith(signature))
+    return next(kinds, f"something that begins with {head[:4]!r}")

@@ -1,29 +1,37 @@
-"""A file that gets its name once it is whole. Everything here blocks: it is run in threads."""
+"""A file that gets its name once it is whole. Everything here blocks and runs in threads."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
-import importlib.util
 import json
 import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from ..errors import DownloadError
+from .glb import CHECKED
+from .ranges import STRONG_ETAG
 
-__all__ = ["Note", "PartFile"]
+fcntl: Any = None
+with contextlib.suppress(ImportError):  # not on Windows
+    fcntl = import_module("fcntl")
 
-_LOCKS = importlib.util.find_spec("fcntl") is not None
+__all__ = ["PartFile", "ResumeInfo"]
+
+_SHARED_NAMES = 8
+_MAX_STEM = 200  # bytes: a longer name is replaced, which leaves room for what is added
+_MAX_INFO = 64 * 1024
 _BLOCK = 1024 * 1024
-_HEAD = 12
-_FLAGS = (
-    os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-)
+# O_NONBLOCK: a FIFO in the way must not block the thread.
+_SAFE = sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -40,266 +48,232 @@ _REASONS = {
 
 
 @attrs.frozen
-class Note:
-    """What a later run needs to know to go on with a partial file.
+class ResumeInfo:
+    """What a later run needs to resume a partial file.
 
     Attributes:
-        source: the url without its query: a validator tells versions of one resource apart, not resources.
-        validator: what If-Range names.
-        total: the length of the whole file in bytes, or None.
+        source: the url without its query: an ETag tells versions of one resource apart, not resources.
+        etag: the strong ETag of the version.
+        total: the length of the whole file in bytes, or None if unknown.
     """
 
-    source: str
-    validator: str
-    total: int | None
+    source: str = attrs.field(validator=attrs.validators.instance_of(str))
+    etag: str = attrs.field(validator=attrs.validators.matches_re(STRONG_ETAG))
+    total: int | None = attrs.field(validator=attrs.validators.optional(attrs.validators.instance_of(int)))
 
 
 class PartFile:
-    """The partial file of one download: ``.name.part`` beside the target, and a note on it in ``.name.part.json``.
+    """The partial file of one download: ``.NAME.part`` beside the target, with ``.NAME.part.json``, a `ResumeInfo`.
 
-    The partial file is locked, so that it is never shared: a second download of the same target, and a system without
-    `fcntl`, get a file of a random name, which no later run goes on with.
+    It is locked, so that no two downloads share it: further downloads of the same target take ``.NAME.1.part`` and so
+    on. A later download adopts or removes what a killed process has left under these names. Where there are no locks,
+    the name is random and a killed process leaves its partial file behind.
 
-    Nothing is synced to the disk: a process may be killed at any moment without harm, and after a power cut the file
-    systems in use today have the renamed file either whole or short, which its reader checks anyway.
+    Anybody who can write to the folder may have put something else under these names. Nothing is followed, waited for
+    or written to but regular files of this user that have no other name, and a new ResumeInfo is always a new file.
+
+    Nothing is synced: a process may be killed at any moment without harm, and after a power cut today's file systems
+    have the renamed file either whole or short, which its reader checks anyway.
 
     Attributes:
         size: bytes written so far.
-        head: the first bytes of them.
-        note: what is known about the file, or None where it can't be resumed.
-        keep: whether a partial file that can be resumed is left for a later run by `close`.
+        head: after `open`, the first bytes of what an earlier download has left.
+        info: after `open`, what an earlier download has left; else what is saved with the next bytes.
+        keep: whether `close` leaves a file that can be resumed.
+        digest: the SHA-256 of what was written so far, or None if no checksum is wanted.
     """
 
-    def __init__(self, target: Path, *, overwrite: bool) -> None:
+    def __init__(self, target: Path, *, overwrite: bool, checksum: bool = False) -> None:
         self.size: int = 0
         self.head: bytes = b""
-        self.note: Note | None = None
+        self.info: ResumeInfo | None = None
         self.keep: bool = True
+        self.digest = hashlib.sha256() if checksum else None
         self._target = target
         self._overwrite = overwrite
-        self._hash = hashlib.sha256()
-        self._path = target.parent / f".{_short(target.name)}.part"
+        self._path = target
         self._fd = -1
-        self._shared = False
-        self._present = False
-        self._noted = False
-
-    @property
-    def sha256(self) -> str:
-        """The hexadecimal SHA-256 of what was written so far."""
-        return self._hash.hexdigest()
+        self._exists = False
+        self._locked = False
+        self._saved: ResumeInfo | None = None
 
     def open(self, source: str) -> None:
-        """Open the partial file, and take up what an earlier run has left of the same source."""
+        """Open a partial file, and adopt what an earlier download of the same source has left in it."""
         with self._explained():
-            self._check_target()
-            if not self._claim():
-                self._open_private()
+            if self._target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "is a directory")
+            if not self._overwrite and os.path.lexists(self._target):
+                raise FileExistsError(errno.EEXIST, "exists")
+            self._claim()
             self._adopt(source)
 
-    def write(self, chunk: bytes) -> None:
-        """Append `chunk`."""
-        try:
-            self._append(chunk)
-        except OSError as error:
-            raise self._failure(error) from error
-
-    def save_note(self) -> None:
-        """Write the note down, unless there is nothing left to resume."""
-        if self._noted or self.note is None or self.size == self.note.total:
-            return
+    def write(self, chunks: Iterable[bytes]) -> None:
+        """Append `chunks`, and save `info` unless the file is whole."""
         with self._explained():
-            self._save_note()
+            for chunk in chunks:
+                written = os.write(self._fd, chunk)
+                while written < len(chunk):
+                    written += os.write(self._fd, memoryview(chunk)[written:])
+                self.size += len(chunk)
+                if self.digest is not None:
+                    self.digest.update(chunk)
+        if self._locked and self.size and self.info not in (None, self._saved) and self.size != self.info.total:
+            with contextlib.suppress(OSError):  # only a later download misses it
+                self._save_info(self.info)
 
     def rewind(self) -> None:
-        """Forget everything that was written."""
+        """Drop everything that was written."""
         with self._explained():
-            self._drop_note()
-            # ext4 writes a file to the disk at its close once it was truncated, also where it was empty.
+            self._drop_info()
+            # ext4 flushes a file at its close once it was truncated, even if it was empty.
             if os.fstat(self._fd).st_size:
                 os.ftruncate(self._fd, 0)
             os.lseek(self._fd, 0, os.SEEK_SET)
-        self.size, self.head, self.note = 0, b"", None
-        self._hash = hashlib.sha256()
+        self.size, self.head, self.info = 0, b"", None
+        self.digest = self.digest and hashlib.sha256()
 
     def publish(self) -> None:
-        """Give the file its name, atomically."""
+        """Give the file its name, atomically, and close it."""
         with self._explained():
-            # Errors that a file system puts off until close (NFS, quotas) are wanted before the rename. The file itself
-            # stays open where it is locked: the lock keeps other downloads from taking it up.
+            # NFS and quotas report some errors at close: get them before the rename, while the lock keeps others out.
             os.close(os.dup(self._fd))
-            self._let_go()
-            self._drop_note()
-            self._rename()
-        self._present = False
+            if not self._locked:
+                self._close_fd()  # Windows, which has no locks, does not rename open files
+            self._drop_info()
+            if self._overwrite:
+                self._path.replace(self._target)
+            else:
+                _rename_new(self._path, self._target)
+            self._exists = False
+            self._close_fd()
+        for path in self._shared_paths():
+            if path != self._path and not _remove_abandoned(path):
+                break
 
-    def close(self, rest: Iterable[bytes] = ()) -> None:
-        """Close the file. Unless it was published, remove it, or write `rest` and leave it to be resumed."""
-        if self._present and not self._left_for_later(rest):
-            self._remove()
+    def close(self) -> None:
+        """Close the file. Unless it was published or a later download can resume it, remove it."""
+        if self._exists and not (self.keep and self._saved):
+            self._drop_info()
+            if not self._locked:
+                self._close_fd()
+            with contextlib.suppress(OSError):
+                self._path.unlink()
         with contextlib.suppress(OSError):
-            self._close_file()
+            self._close_fd()
 
-    def _check_target(self) -> None:
-        if self._target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "is a directory")
-        try:
-            self._target.lstat()
-        except FileNotFoundError:
-            return
-        if not self._overwrite:
-            raise FileExistsError(errno.EEXIST, "exists")
+    def _shared_paths(self) -> list[Path]:
+        if fcntl is None:
+            return []
+        name = os.fsencode(self._target.name)
+        stem = self._target.name if len(name) <= _MAX_STEM else hashlib.sha256(name).hexdigest()[:32]
+        numbers = ["", *(f".{number}" for number in range(1, _SHARED_NAMES))]
+        return [self._target.parent / f".{stem}{number}.part" for number in numbers]
 
-    def _claim(self) -> bool:
-        if not _LOCKS:
-            return False
-        try:
-            fd = os.open(self._path, _FLAGS, 0o666)
-        except OSError:
-            return False
-        if not (_lock(fd) and _is_ours(fd, self._path)):
-            os.close(fd)
-            return False
-        self._fd, self._shared, self._present = fd, True, True
-        return True
-
-    def _open_private(self) -> None:
-        self._path = self._path.with_suffix(f".{secrets.token_hex(8)}.part")
-        self._fd = os.open(self._path, _FLAGS | os.O_EXCL, 0o666)
-        self._present = True
+    def _claim(self) -> None:
+        for path in self._shared_paths():
+            with contextlib.suppress(OSError):
+                self._fd = _open_locked(path, os.O_RDWR | os.O_CREAT)
+                self._path, self._locked, self._exists = path, True, True
+                return
+        self._path = self._target.parent / f".{secrets.token_hex(16)}.part"
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o666)
+        self._exists = True
 
     def _adopt(self, source: str) -> None:
-        note = self._read_note() if self._shared else None
         size = os.fstat(self._fd).st_size
-        if note is not None and note.total is not None:
-            # The last byte is always asked for again, so that the server confirms the rest.
-            size = min(size, note.total - 1)
-        if note is None or note.source != source or size <= 0:
+        info = self._read_info() if self._locked and size else None
+        if info is not None and info.total is not None:
+            size = min(size, info.total - 1)  # the last byte is requested again, so that the server confirms the rest
+        if info is None or info.source != source or size <= 0:
             self.rewind()
             return
         os.ftruncate(self._fd, size)
-        while block := os.read(self._fd, _BLOCK):
-            self._count(block)
-        self.note, self._noted = note, True
+        self.head = os.read(self._fd, CHECKED)
+        if self.digest is not None:
+            self.digest.update(self.head)
+            while block := os.read(self._fd, _BLOCK):
+                self.digest.update(block)
+        self.size = os.lseek(self._fd, size, os.SEEK_SET)
+        self.info = self._saved = info
 
-    def _append(self, chunk: bytes) -> None:
-        self._count(chunk)  # first, so that what is written comes from this core's cache
-        written = os.write(self._fd, chunk)
-        while written < len(chunk):
-            written += os.write(self._fd, memoryview(chunk)[written:])
+    @property
+    def _info_path(self) -> Path:
+        return _info_path(self._path)
 
-    def _count(self, chunk: bytes) -> None:
-        self._hash.update(chunk)
-        if self.size < _HEAD:
-            self.head += chunk[: _HEAD - self.size]
-        self.size += len(chunk)
-
-    def _left_for_later(self, rest: Iterable[bytes]) -> bool:
-        if not (self.keep and self._shared and self.note is not None):
-            return False
+    def _read_info(self) -> ResumeInfo | None:
         try:
-            for chunk in rest:
-                self._append(chunk)
-            self._save_note()
-        except OSError:
-            return False
-        return self.size > 0
+            fd = os.open(self._info_path, os.O_RDONLY | _SAFE)
+            with os.fdopen(fd, "rb") as file:
+                return ResumeInfo(**json.loads(file.read(_MAX_INFO))) if _is_own_file(fd, self._info_path) else None
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None
 
-    def _rename(self) -> None:
-        if self._overwrite:
-            self._path.replace(self._target)
-        else:
-            _rename_new(self._path, self._target)
+    def _save_info(self, info: ResumeInfo) -> None:
+        self._drop_info()
+        fd = os.open(self._info_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            json.dump(attrs.asdict(info), file)
+        self._saved = info
 
-    def _remove(self) -> None:
-        self._drop_note()
-        self._let_go()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+    def _drop_info(self) -> None:
+        self._saved = None
+        if self._locked:
+            with contextlib.suppress(OSError):
+                self._info_path.unlink()
 
-    def _let_go(self) -> None:
-        # Windows, which has no locks, neither renames nor removes a file that is open.
-        if not self._shared:
-            self._close_file()
-
-    def _close_file(self) -> None:
+    def _close_fd(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    @property
-    def _note_path(self) -> Path:
-        return self._path.with_name(f"{self._path.name}.json")
-
-    def _save_note(self) -> None:
-        if not self._shared or self._noted or self.note is None:
-            return
-        # A note that is cut short by a crash is not valid JSON, and does not count.
-        fd = os.open(self._note_path, _FLAGS | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            json.dump(attrs.asdict(self.note), file)
-        self._noted = True
-
-    def _read_note(self) -> Note | None:
-        try:
-            return _note(json.loads(self._note_path.read_bytes()))
-        except (OSError, ValueError, RecursionError):
-            return None
-
-    def _drop_note(self) -> None:
-        self._noted = False
-        if self._shared:
-            with contextlib.suppress(OSError):
-                self._note_path.unlink()
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError) -> DownloadError:
-        self.keep = False
-        reason = _REASONS.get(error.errno or 0, error.strerror or type(error).__name__)
-        return DownloadError(f"{self._target} could not be written: {reason}", path=str(self._target))
+            self.keep = False
+            reason = _REASONS.get(error.errno or 0, error.strerror or type(error).__name__)
+            message = f"{self._target} could not be written: {reason}"
+            raise DownloadError(message, path=str(self._target)) from error
 
 
-def _note(found: Any) -> Note | None:
-    """Return the note that was read from a file, or None where it is none of ours."""
-    try:
-        note = Note(**found)
-    except TypeError:
-        return None
-    texts = isinstance(note.source, str) and isinstance(note.validator, str) and note.validator.isprintable()
-    return note if texts and (note.total is None or type(note.total) is int) else None
+def _info_path(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
 
 
-def _lock(fd: int) -> bool:
-    import fcntl
-
+def _open_locked(path: Path, flags: int) -> int:
+    """Open and lock a partial file, or raise OSError if another download has it or it is not ours."""
+    fd = os.open(path, flags | _SAFE, 0o666)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _is_own_file(fd, path):
+            raise FileExistsError(errno.EEXIST, "another file")
     except OSError:
-        return False
-    return True
+        os.close(fd)
+        raise
+    return fd
 
 
-def _short(name: str) -> str:
-    """Return `name`, or a digest of it where a longer one would be longer than file systems allow."""
-    encoded = os.fsencode(name)
-    return name if len(encoded) <= 200 else hashlib.sha256(encoded).hexdigest()[:32]
-
-
-def _is_ours(fd: int, path: Path) -> bool:
-    """Say whether `fd` is what `path` names now (its last owner may have renamed it), and nobody else's work."""
+def _is_own_file(fd: int, path: Path) -> bool:
+    """Say whether `fd` is what `path` names now (its owner may have renamed it), and a file of this user alone."""
     opened = os.fstat(fd)
-    try:
-        named = path.lstat()
-    except OSError:
-        return False
     plain = stat.S_ISREG(opened.st_mode) and opened.st_nlink == 1 and opened.st_uid == os.geteuid()
-    return plain and os.path.samestat(opened, named)
+    return plain and os.path.samestat(opened, path.lstat())
+
+
+def _remove_abandoned(path: Path) -> bool:
+    """Remove a partial file that a killed process has left, and say whether there was any under this name."""
+    try:
+        fd = _open_locked(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    with contextlib.suppress(OSError):
+        _info_path(path).unlink(missing_ok=True)
+        path.unlink()
+    os.close(fd)
+    return True
 
 
 def _rename_new(path: Path, target: Path) -> None:

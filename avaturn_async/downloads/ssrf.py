@@ -1,7 +1,7 @@
-"""Keep downloads out of private networks.
+"""Keep downloads out of private networks (server-side request forgery).
 
-A url is looked at before it is asked for, and each address when a socket is made for it, after the last resolving: a
-name that resolves differently the second time gains nothing, and neither does an IP literal, which no resolver sees.
+A url is checked before it is requested, and each address again when a socket is created for it, after resolution: so
+neither a name that resolves differently the second time nor an IP literal, which no resolver sees, gets through.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from typing import TypeAlias
 from yarl import URL
 
 from ..errors import UnsafeAddressError
-from ..redact import without_query
+from ..redact import SignedUrl, without_query
 
-__all__ = ["BlockedAddressError", "check_resolved", "is_public", "parse_url", "public_socket"]
+__all__ = ["BlockedAddressError", "check_resolved", "check_url", "is_public", "parse_url", "public_socket"]
 
 AddrInfo: TypeAlias = tuple[
     int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]
@@ -97,15 +97,14 @@ def public_socket(info: AddrInfo) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-async def check_resolved(url: URL) -> None:
-    """Refuse `url` where its name resolves, here, to an address that is not public.
+async def check_resolved(host: str, port: int | None) -> None:
+    """Refuse a name that resolves, here, to an address that is not public.
 
-    This is for proxies, which resolve the name for themselves: it catches names that are private everywhere, not one
-    that the proxy sees differently. A name that can't be resolved here is left to the proxy.
+    This is for proxies, which resolve the name themselves: it catches names that are private everywhere, not one that
+    the proxy resolves differently. A name that can't be resolved here is left to the proxy.
     """
-    host = url.raw_host or ""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, url.port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         return
     for address in (str(info[4][0]) for info in found):
@@ -113,50 +112,58 @@ async def check_resolved(url: URL) -> None:
             raise UnsafeAddressError(f"{host} leads to {address}, which is not a public address")
 
 
-def parse_url(url: str, *, allow_http: bool, allow_private: bool, base: URL | None = None) -> URL:
-    """Return `url`, resolved against `base`, ready to be sent as it was signed.
+def check_url(url: str, *, allow_http: bool, allow_private: bool, base: SignedUrl | None = None) -> SignedUrl:
+    """Return `url`, resolved against `base`, spelled as it is to be sent: a signature may cover the spelling.
 
     Raises:
-        UnsafeAddressError: it is not an https url of a public host, as far as its form says.
+        UnsafeAddressError: it is not an https url of a public host, as far as its form tells.
     """
     if not isinstance(url, str):
         raise TypeError(f"a url must be a str, not {type(url).__name__}")
+    url = SignedUrl(url)
     try:
-        parsed = _parse(url, base)
+        checked, problem = _examine(url, base, allow_http=allow_http or allow_private, allow_private=allow_private)
     except ValueError:
-        parsed = None
-    shown = without_query(url if parsed is None else str(parsed))[:200]
-    if parsed is None or _CONTROL.search(url):
-        raise UnsafeAddressError(f"{shown!r} is not a url")
-    _check_form(parsed, shown, http=allow_http or allow_private)
-    if not allow_private:
-        _check_host((parsed.raw_host or "").lower())
-    return parsed
+        checked, problem = url, f"{without_query(url)[:200]!r} is not a url"
+    # Raised here, where no local variable shows the query: the repr of a yarl.URL does.
+    if problem is not None:
+        raise UnsafeAddressError(problem)
+    return checked
 
 
-def _parse(url: str, base: URL | None) -> URL:
-    # A signature covers the url as it was written, so one that is fit to be sent is not quoted anew.
-    parsed = URL(url, encoded=url.isascii() and " " not in url)
-    joined = (parsed if base is None else base.join(parsed)).with_fragment(None)
-    if joined.explicit_port == 0:  # which is only parsed now, and may be no number
+def parse_url(url: str) -> URL:
+    """Return `url` parsed and not quoted anew unless it could not be sent as it is."""
+    return URL(str(url), encoded=url.isascii() and " " not in url)
+
+
+def _examine(
+    url: SignedUrl, base: SignedUrl | None, *, allow_http: bool, allow_private: bool
+) -> tuple[SignedUrl, str | None]:
+    """Return the absolute url, and why it may not be fetched; it raises ValueError where it can't be parsed."""
+    if _CONTROL.search(url):
+        raise ValueError("control character")
+    parsed = parse_url(url) if base is None else parse_url(base).join(parse_url(url))
+    parsed = parsed.with_fragment(None)
+    if parsed.explicit_port == 0:  # only parsed here, where it may turn out not to be a number
         raise ValueError("port 0")
-    return joined
+    shown = without_query(str(parsed))[:200]
+    problem: str | None = None
+    if parsed.scheme != "https" and not (allow_http and parsed.scheme == "http"):
+        problem = f"{shown} is not an https url"
+    elif "@" in parsed.raw_authority:
+        problem = f"{shown} has a user name in it"
+    elif not parsed.raw_host:
+        problem = f"{shown} names no host"
+    elif not allow_private:
+        problem = _private_host(parsed.raw_host.lower())
+    return SignedUrl(parsed), problem
 
 
-def _check_form(url: URL, shown: str, *, http: bool) -> None:
-    if url.scheme != "https" and not (http and url.scheme == "http"):
-        raise UnsafeAddressError(f"{shown} is not an https url")
-    if "@" in url.raw_authority:
-        raise UnsafeAddressError(f"{shown} has a user name in it")
-    if not url.raw_host:
-        raise UnsafeAddressError(f"{shown} names no host")
-
-
-def _check_host(host: str) -> None:
-    if ":" in host or _NUMERIC.fullmatch(host.removesuffix(".")):
-        if not is_public(host):
-            raise UnsafeAddressError(f"{host} is not a public address")
-        return
+def _private_host(host: str) -> str | None:
+    """Return why the name or address is not that of a public host, as far as it tells by itself, or None."""
     name = host.removesuffix(".")
+    if ":" in host or _NUMERIC.fullmatch(name):
+        return None if is_public(host) else f"{host} is not a public address"
     if not _NAME.fullmatch(name) or name.endswith(_PRIVATE_ZONES):
-        raise UnsafeAddressError(f"{host!r} is not the name of a public host")
+        return f"{host!r} is not the name of a public host"
+    return None

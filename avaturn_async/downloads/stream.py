@@ -1,221 +1,320 @@
-"""The bytes of one file, in order, over as many connections and urls as it takes."""
+"""The bytes of one file, in order, over as many connections and links as it takes."""
+
+from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import ExitStack, aclosing
+from typing import Literal, TypeAlias
 
 import attrs
-from aiohttp import ClientResponse, hdrs
+from aiohttp import hdrs
 
 from ..config import RetryPolicy
 from ..errors import DownloadError, IncompleteDownloadError
+from ..http.backoff import backoff
 from ..http.dates import retry_after
-from ..redact import without_query
-from .ranges import Extent, extent, validator
-from .session import TRANSIENT, GuardedSession, describe
+from ..redact import MaskedBytes, SignedUrl, without_query
+from .glb import GlbCheck
+from .ranges import extent, strong_etag
+from .session import TRANSIENT, FileResponse, GuardedSession, describe
 
-__all__ = ["Feed"]
+__all__ = ["FreshUrl", "Kind", "Link", "Progress", "ResumableStream"]
 
-# An attempt that gets less further than any before it counts as one that brought nothing: else a peer could keep us
-# reconnecting for ever.
-_PROGRESS = 4096
-_MAX_REFRESHES = 3
-# Object stores say that a link has expired with any of these: S3 403, GCS 400, some CDNs 401 or 410.
-_REFUSALS = frozenset({400, 401, 403, 404, 410})
+FreshUrl: TypeAlias = Callable[[], Awaitable[str]]
+Kind: TypeAlias = Literal["glb", "file"]
+Progress: TypeAlias = Callable[[int, int | None], object]
+
+# An attempt that gets no further than that beyond all before it counts as failed, so that a server that sends a few
+# bytes at a time can't keep us reconnecting for ever.
+_MIN_PROGRESS = 4096
+_MAX_FRESH_URLS = 3
+# How hosts say that a link has expired: S3 by 403, GCS by 400, some CDNs by 401 or 410.
+_REFUSED = frozenset({400, 401, 403, 404, 410})
 _RETRIED = frozenset({408, 425, 429})
 
 
 @attrs.frozen
-class _Trouble:
-    """Why an attempt did not end with the whole file."""
+class Link:
+    """A file behind a temporary link.
+
+    Attributes:
+        url: the link.
+        kind: ``"glb"`` checks that the file is a GLB 2.0 model of the length that it declares.
+        fresh_url: returns another link when this one is refused.
+        max_bytes: a longer file is refused.
+    """
+
+    url: SignedUrl = attrs.field(converter=SignedUrl)
+    kind: Kind = "file"
+    fresh_url: FreshUrl | None = None
+    max_bytes: int | None = attrs.field(default=None)
+
+    @max_bytes.validator
+    def _check_max_bytes(self, _: object, value: object) -> None:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"max_bytes must be a whole number of at least 1 or None, not {value!r}")
+
+
+@attrs.frozen
+class _Failure:
+    """Why an attempt did not bring the rest of the file."""
 
     reason: str
     refused: bool = False
     cut: bool = False
-    wait: float | None = None
+    retry_after: float | None = None
 
 
-class Feed:
-    """Reads a file from its url, and goes on where it was after a broken connection or a refused url.
+class ResumableStream:
+    """Reads a file from its link, and resumes it after a broken connection or an expired link.
+
+    A file is resumed only if its first response had a strong ETag, and only by a 206 that has the same one. Otherwise
+    `chunks` raises; after `restart` it can be called again and yields the file from its beginning.
 
     Attributes:
-        done: bytes read so far.
-        total: the length of the file in bytes, or None where nobody said.
-        validator: what If-Range names when the file is resumed, or None where that can't be done safely.
-        ends_with_connection: whether only the end of the connection tells the end of the file.
+        done: bytes received, including those that another run received (see `resume`).
+        total: the length of the file in bytes, or None if unknown.
+        etag: its strong ETag, or None.
+        complete: whether the whole file was received and checked.
+        error: what `chunks` raised.
+        digest: the SHA-256 of the chunks, if a checksum is wanted.
     """
 
     def __init__(
         self,
         session: GuardedSession,
-        url: str,
+        link: Link,
         *,
         retry: RetryPolicy,
-        fresh_url: Callable[[], Awaitable[str]] | None,
-        restart: Callable[[], Awaitable[None]],
+        progress: Progress | None = None,
+        checksum: bool = False,
     ) -> None:
-        self.done: int = 0
-        self.total: int | None = None
-        self.validator: str | None = None
-        self.ends_with_connection: bool = False
         self._session = session
-        self._url = url
+        self._link = link
+        self._url = link.url
         self._retry = retry
-        self._fresh_url = fresh_url
-        self._restart = restart
-        self._first = b""
+        self._progress = progress
+        self._checksum = checksum
         self._furthest = 0
-        self._barren = 0
+        self._failed = 0
         self._refused = 0
+        self._reset()
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes from `done` on. Before any that come from the beginning again, `restart` is awaited."""
-        self._furthest = self.done
-        trouble: _Trouble | None = _Trouble("")
-        while trouble is not None:
-            answer = await self._answer()
-            try:
-                chunk = self._first
-                while chunk:
-                    self.done += len(chunk)
-                    yield chunk
-                    chunk = await answer.content.readany()
-                trouble = self._missing()
-            except TRANSIENT as error:
-                trouble = self._cut(describe(error))
-            finally:
-                answer.close()
-            if trouble is not None:
-                await self._overcome(trouble)
-
-    async def _answer(self) -> ClientResponse:
-        while True:
-            answer = await self._ask()
-            if isinstance(answer, ClientResponse):
-                return answer
-            await self._overcome(answer)
-
-    async def _ask(self) -> ClientResponse | _Trouble:
-        try:
-            response = await self._session.get(self._url, self._headers())
-        except TRANSIENT as error:
-            return _Trouble(describe(error))
-        accepted = False
-        try:
-            trouble = self._verdict(response) or await self._read_first(response) or await self._accept(response)
-            accepted = trouble is None
-        finally:
-            if not accepted:
-                response.close()
-        return trouble or response
-
-    async def _read_first(self, response: ClientResponse) -> _Trouble | None:
-        # Before anything else is awaited: once the connection breaks, aiohttp keeps back what came on it.
-        try:
-            self._first = await response.content.readany()
-        except TRANSIENT as error:
-            return self._cut(describe(error))
-        return None
-
-    def _headers(self) -> Mapping[str, str]:
-        if not self.done or self.validator is None:
-            return {}
-        return {hdrs.RANGE: f"bytes={self.done}-", hdrs.IF_RANGE: self.validator}
-
-    def _verdict(self, response: ClientResponse) -> _Trouble | None:
-        status = response.status
-        if status in (200, 206):
-            return None
-        if status in _REFUSALS:
-            return _Trouble(f"it answered {status}", refused=True)
-        if status in _RETRIED or status >= 500:
-            return _Trouble(f"it answered {status}", wait=retry_after(response.headers))
-        if status == 416 and self.done:
-            self.validator = None  # so that the next attempt begins again
-            return _Trouble("it refused to continue where it was", cut=True)
-        raise DownloadError(f"{self._shown} answered {status}")
-
-    async def _accept(self, response: ClientResponse) -> _Trouble | None:
-        encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-        if encoding not in ("", "identity"):
-            raise DownloadError(f"{self._shown} came encoded as {encoding[:20]!r}, which was not asked for")
-        found = extent(response.status, response.headers)
-        if self.done and self._continues(response, found):
-            return None
-        if found is None or found.start:
-            self.validator = None
-            return _Trouble("it answered with another range than was asked for", cut=True)
-        await self._begin_again()
-        self.total = found.total
-        self.validator = validator(response.headers)
-        self.ends_with_connection = found.stop is None and not response.headers.get(hdrs.TRANSFER_ENCODING)
-        return None
-
-    def _continues(self, response: ClientResponse, found: Extent | None) -> bool:
-        if response.status != 206 or found is None or found.start != self.done:
-            return False
-        if hdrs.ETAG in response.headers and validator(response.headers) != self.validator:
-            return False
-        if self.total is None:
-            self.total = found.total
-        return found.total in (None, self.total)
-
-    def _missing(self) -> _Trouble | None:
-        return self._cut("the answer ended") if self.total is not None and self.done < self.total else None
-
-    def _cut(self, reason: str) -> _Trouble:
-        total = "" if self.total is None else f" of {self.total}"
-        return _Trouble(f"{reason} after {self.done}{total} bytes", cut=True)
-
-    async def _overcome(self, trouble: _Trouble) -> None:
-        self._session.check_open()
-        if self.done and self.validator is None:
-            await self._begin_again()
-        elif self.done - self._furthest >= _PROGRESS:
-            self._furthest = self.done
-            self._barren = self._refused = 0
-            return
-        if trouble.refused:
-            await self._renew(trouble)
-        else:
-            self._count(trouble)
-            await asyncio.sleep(self._delay(trouble))
-
-    async def _renew(self, trouble: _Trouble) -> None:
-        if self._fresh_url is None:
-            raise DownloadError(f"{self._shown} was refused, its link may have expired: {trouble.reason}")
-        if self._refused >= _MAX_REFRESHES:
-            raise DownloadError(
-                f"{self._shown} was refused, and so were {self._refused} fresh links to it, though the API says that"
-                f" the file is ready: {trouble.reason}"
-            )
-        self._refused += 1
-        await asyncio.sleep(self._delay(trouble))  # first: a fresh link must not age meanwhile
-        self._url = await self._fresh_url()
-
-    def _count(self, trouble: _Trouble) -> None:
-        self._barren += 1
-        late = trouble.wait is not None and trouble.wait > self._retry.retry_after_cap
-        if not late and self._barren < self._retry.attempts:
-            return
-        kind = IncompleteDownloadError if trouble.cut or self.done else DownloadError
-        asked = f", and asked to wait for {trouble.wait:.0f} s" if late else ""
-        raise kind(f"{self._shown} could not be fetched in {self._barren} attempts: {trouble.reason}{asked}")
-
-    def _delay(self, trouble: _Trouble) -> float:
-        if trouble.wait is not None:
-            return trouble.wait
-        failed = self._barren + max(0, self._refused - 1)
-        if not failed:
-            return 0.0
-        return random.uniform(0, min(self._retry.cap, self._retry.base * 2.0 ** min(failed - 1, 60)))
-
-    async def _begin_again(self) -> None:
-        if self.done:
-            await self._restart()
+    def _reset(self) -> None:
         self.done = 0
-        self.total = self.validator = None
+        self.total: int | None = None
+        self.etag: str | None = None
+        self.complete = False
+        self.error: Exception | None = None
+        self.digest = hashlib.sha256() if self._checksum else None
+        self._stop: int | None = None
+        self._chunked = False
+        self._must_restart = False
+        self._check = GlbCheck(self._name) if self._link.kind == "glb" else None
 
     @property
-    def _shown(self) -> str:
+    def _name(self) -> str:
         return without_query(self._url)
+
+    def resume(self, head: bytes, done: int, etag: str, total: int | None) -> None:
+        """Go on after the first `done` bytes of a version, if `head`, the first of these, can belong to the file."""
+        self.done, self.etag, self.total = done, etag, total
+        self._furthest = done
+        try:
+            self._check_length(total)
+            self._inspect(head)
+        except DownloadError:
+            self._reset()
+
+    def restart(self) -> bool:
+        """Go back to the beginning if that is why `chunks` raised, and say whether it was."""
+        must_restart = self._must_restart
+        if must_restart:
+            self._reset()
+        return must_restart
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes from `done` on. The last chunk is yielded once the whole file has arrived and was checked.
+
+        Raises:
+            NotAModelError: the file is not a model.
+            IncompleteDownloadError: it did not arrive whole, or has to begin again (see `restart`).
+            DownloadError: the link was refused, or the file is longer than allowed.
+        """
+        held = b""
+        try:
+            async with aclosing(self._receive()) as received:
+                async for chunk in received:
+                    if self._progress is not None:
+                        self._progress(self.done, self.total)
+                    if self.digest is not None:
+                        self.digest.update(chunk)
+                    if held:
+                        yield held
+                        held = b""
+                    if self._stop is None or self.done == self.total:
+                        held = chunk  # it may be the last one
+                    else:
+                        yield chunk
+            if self._check is not None:
+                self._check.finish(self.done)
+        except Exception as error:
+            self.error = error
+            raise
+        self.complete = True
+        if held:
+            yield held
+
+    async def _receive(self) -> AsyncGenerator[bytes, None]:
+        while True:
+            response = await self._request()
+            if isinstance(response, FileResponse):
+                failure = None
+                try:
+                    while chunk := await response.read():
+                        if not self.done:
+                            chunk = MaskedBytes(chunk)  # may be a page with links in it, if it is no file
+                        self._take(chunk)
+                        yield chunk
+                except TRANSIENT as error:
+                    failure = describe(error)
+                finally:
+                    response.close()
+                ended = failure is None and (self.total is None or self._chunked)
+                if ended or self.done == self.total:
+                    return
+                await self._recover(self._cut(failure or "the response ended"))
+            else:
+                await self._recover(response)
+
+    def _take(self, chunk: bytes) -> None:
+        """Count and check bytes that have arrived."""
+        self._inspect(chunk)
+        self.done += len(chunk)
+        announced = self.total if self._stop is None else self._stop
+        if announced is not None and self.done > announced:
+            if self._check is not None:
+                self._check.finish(self.done)
+            raise DownloadError(f"{self._name} sent more than the {announced} bytes that it announced")
+        self._check_length(self.done)
+
+    def _inspect(self, chunk: bytes) -> None:
+        """Check the beginning of a model, whose header tells the length where the response did not."""
+        if self._check is None:
+            return
+        self._check.feed(chunk)
+        if self._check.declared is not None:
+            if self.total is None:
+                self.total = self._check.declared
+            self._check.finish(self.total)
+            self._check_length(self.total)
+
+    def _check_length(self, size: int | None) -> None:
+        limit = self._link.max_bytes
+        if limit is not None and size is not None and size > limit:
+            raise DownloadError(f"{self._name} is longer than max_bytes, which is {limit}")
+
+    async def _request(self) -> FileResponse | _Failure:
+        headers: dict[str, str] = {}
+        if self.done and self.etag is not None:
+            headers = {hdrs.RANGE: f"bytes={self.done}-", hdrs.IF_RANGE: self.etag}
+        try:
+            response = await self._session.get(self._url, headers)
+        except TRANSIENT as error:
+            return _Failure(describe(error))
+        with ExitStack() as stack:
+            stack.callback(response.close)
+            failure = self._judge(response)
+            if failure is None:
+                stack.pop_all()
+        return failure or response
+
+    def _judge(self, response: FileResponse) -> _Failure | None:
+        """Return None if the body of the response is the file from `done` on."""
+        status = response.status
+        if status in _REFUSED:
+            return _Failure(f"it answered {status}", refused=True)
+        if status in _RETRIED or status >= 500:
+            return _Failure(f"it answered {status}", retry_after=retry_after(response.headers))
+        if status == 416 and self.done:
+            self.etag = None
+            return _Failure("it refused to continue where it was", cut=True)
+        encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+        if status not in (200, 206) or encoding not in ("", "identity"):
+            answer = (
+                status if status not in (200, 206) else f"with the encoding {encoding[:20]!r}, which was not asked for"
+            )
+            raise DownloadError(f"{self._name} answered {answer}")
+        found, etag = extent(status, response.headers), strong_etag(response.headers)
+        if not self.done:
+            if found is None or found.start:
+                return _Failure("it answered with another range than was asked for", cut=True)
+            self.total, self.etag = found.total, etag
+            self._check_length(self.total)
+        elif status == 200:
+            raise self._restart_required("it has changed, or its server sends no ranges")
+        elif found is None or found.start != self.done or etag != self.etag or self.total not in (None, found.total):
+            self.etag = None
+            return _Failure("it answered with another range or version than was asked for", cut=True)
+        else:
+            self.total = found.total
+        self._stop = found.stop
+        # Where only the end of the connection ends the body, it may have been cut.
+        self._chunked = found.stop is None and hdrs.TRANSFER_ENCODING in response.headers
+        return None
+
+    async def _recover(self, failure: _Failure) -> None:
+        """Return when the next attempt is due, or raise."""
+        self._session.check_open()
+        resumable = not self.done or self.etag is not None
+        if resumable and self.done - self._furthest >= _MIN_PROGRESS:
+            self._furthest = self.done
+            self._failed = self._refused = 0
+            return
+        if failure.refused:
+            await self._renew(failure)
+        else:
+            self._failed += 1
+            late = failure.retry_after is not None and failure.retry_after > self._retry.retry_after_cap
+            if late or self._failed >= self._retry.attempts:
+                asked = f", and asked to wait for {failure.retry_after:.0f} s" if late else ""
+                raise self._given_up(failure, f"failed in {self._failed} attempts in a row: {failure.reason}{asked}")
+            await asyncio.sleep(self._delay(failure))
+        if not resumable:
+            raise self._restart_required(failure.reason)
+
+    async def _renew(self, failure: _Failure) -> None:
+        fresh_url = self._link.fresh_url
+        if fresh_url is None:
+            raise self._given_up(failure, f"was refused, its link may have expired: {failure.reason}")
+        if self._refused >= _MAX_FRESH_URLS:
+            raise self._given_up(
+                failure,
+                f"was refused, and so were {self._refused} fresh links to it, though the API says that the file is"
+                f" ready: {failure.reason}",
+            )
+        self._refused += 1
+        await asyncio.sleep(self._delay(failure))  # before: a fresh link must not age meanwhile
+        self._url = SignedUrl(await fresh_url())
+
+    def _delay(self, failure: _Failure) -> float:
+        if failure.retry_after is not None:
+            return failure.retry_after
+        failures = self._failed + max(0, self._refused - 1)
+        return backoff(failures, base=self._retry.base, cap=self._retry.cap) if failures else 0.0
+
+    def _cut(self, reason: str) -> _Failure:
+        total = "" if self.total is None else f" of {self.total}"
+        return _Failure(f"{reason} after {self.done}{total} bytes", cut=True)
+
+    def _given_up(self, failure: _Failure, text: str) -> DownloadError:
+        kind = IncompleteDownloadError if failure.cut or self.done else DownloadError
+        error = kind(f"{self._name} {text}")
+        error.retryable = True
+        return error
+
+    def _restart_required(self, reason: str) -> IncompleteDownloadError:
+        self._must_restart = True
+        return IncompleteDownloadError(f"{self._name} can't be resumed after {self.done} bytes: {reason}")

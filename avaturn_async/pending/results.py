@@ -1,33 +1,29 @@
-"""What a job ends with: an Export or a Render, and the way to its bytes."""
+"""The results of jobs, `Export` and `Render`, and the ways to their bytes."""
 
-from __future__ import annotations
-
-from collections.abc import AsyncGenerator, Callable
+import os
+from collections.abc import AsyncGenerator
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from pathlib import PurePosixPath
+from typing import Literal, Protocol, TypeAlias
+from uuid import UUID
 
 import attrs
 
 from ..downloads.downloader import Download, Downloader
+from ..downloads.sinks import Saved, Sink
+from ..downloads.stream import Link, Progress
 from ..redact import without_query
-
-if TYPE_CHECKING:
-    import os
-    from uuid import UUID
-
-    from ..downloads.downloader import FreshUrl
 
 __all__ = ["Download", "Export", "Progress", "Render", "ResolvedBy"]
 
 ResolvedBy: TypeAlias = Literal["create", "webhook", "poll"]
-Progress: TypeAlias = Callable[[int, int | None], object]
 
 
 class UrlSource(Protocol):
-    """Who can ask for the link of an export again."""
+    """Asks the API for another link to an export."""
 
     async def fresh_url(self, avatar_id: UUID) -> str:
-        """Return a link that has just been made."""
+        """Return a new link."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,11 +33,11 @@ class _Result:
     waited: float
     _downloader: Downloader = attrs.field(repr=False, eq=False)
 
-    def _kind(self) -> Literal["glb", "file"]:
-        return "file"
+    def _link(self, max_bytes: int | None) -> Link:
+        return Link(self.url, max_bytes=max_bytes)
 
-    def _renewal(self) -> FreshUrl | None:
-        return None
+    def _default_name(self) -> str:
+        raise NotImplementedError
 
     async def download(
         self,
@@ -50,31 +46,87 @@ class _Result:
         overwrite: bool = False,
         checksum: bool = False,
         progress: Progress | None = None,
+        max_bytes: int | None = None,
     ) -> Download:
-        """Fetch the file to `path`, whole or not at all.
+        """Download the file to `path`, whole or not at all.
 
-        It is streamed with constant memory through a session without the token, into a temporary file beside the
-        target that is renamed at the end. A broken connection is resumed; an export's url that was refused is asked
-        for anew.
+        It is streamed with constant memory, without the API token, into a temporary file beside the target, which is
+        renamed at the end. A broken connection is resumed, and so is what an earlier call has left, if the host sends
+        strong ETags and ranges. An expired link of an export is renewed.
 
         Args:
-            path: where the file goes; its folder must exist.
-            overwrite: replace an existing file.
-            checksum: compute the SHA-256.
-            progress: called with the bytes so far, and the bytes in all or None.
+            path: the file to write; its folder must exist.
+            overwrite: replace a file that exists.
+            checksum: compute the SHA-256, which costs more than receiving and writing the file.
+            progress: called with the bytes so far, and the total or None. What it raises ends the download.
+            max_bytes: a longer file is refused. An export ends at the length that its header declares in any case.
 
         Raises:
             DownloadError: the file could not be fetched or written; `UnsafeAddressError`, `IncompleteDownloadError` and
                 (for an export) `NotAModelError` say more.
-            AvaturnError: an export's link was refused, and asking for another failed as this says.
+            AvaturnError: an export's link was refused, and another one could not be had.
         """
         return await self._downloader.fetch(
-            self.url, path, overwrite=overwrite, progress=progress, fresh_url=self._renewal(), kind=self._kind()
+            self._link(max_bytes), path, overwrite=overwrite, checksum=checksum, progress=progress
         )
 
-    def stream(self) -> AsyncGenerator[bytes, None]:
-        """Iterate over the file's bytes as they come, with the checks of `download` except the atomic file."""
-        return self._downloader.stream(self.url, fresh_url=self._renewal(), kind=self._kind())
+    async def save(
+        self,
+        sink: Sink,
+        name: str | None = None,
+        *,
+        checksum: bool = False,
+        progress: Progress | None = None,
+        max_bytes: int | None = None,
+    ) -> Saved:
+        """Save the file in `sink`, whole or not at all, with constant memory.
+
+        The checks are those of `download`, and the last bytes reach the sink only after them. If the file has to begin
+        again, because its host can't resume it, so does the upload.
+
+        Args:
+            sink: an `ObjectStoreSink` or another `Sink`.
+            name: a relative path in the sink, with ``/`` between its parts. The default is ``{avatar_id}.glb`` for an
+                export, and the id with the suffix of the link for a render.
+            checksum: compute the SHA-256, on the event loop.
+            progress: called with the bytes so far, and the total or None. What it raises ends the save.
+            max_bytes: a longer file is refused.
+
+        Raises:
+            ValueError: the name is not a plain relative path.
+            DownloadError: the file could not be fetched, as in `download`, or the sink failed.
+            AvaturnError: an export's link was refused, and another one could not be had.
+        """
+        return await self._downloader.save(
+            self._link(max_bytes),
+            sink,
+            self._default_name() if name is None else name,
+            checksum=checksum,
+            progress=progress,
+        )
+
+    async def read(self, max_bytes: int | None = 64 * 2**20) -> bytes:
+        """Return the bytes of the file, with the checks of `download`.
+
+        Args:
+            max_bytes: a longer file is refused; None is no limit.
+
+        Raises:
+            DownloadError: the file could not be fetched, as in `download`.
+            AvaturnError: an export's link was refused, and another one could not be had.
+        """
+        return await self._downloader.read(self._link(max_bytes))
+
+    def stream(self, *, max_bytes: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Iterate over the bytes of the file as they arrive; the last chunk comes after the checks of `download`.
+
+        Use `contextlib.aclosing` if the loop may be left early. A broken connection is resumed; where that is not
+        possible, `IncompleteDownloadError` is raised. The other errors are those of `read`.
+
+        Args:
+            max_bytes: a longer file is refused.
+        """
+        return self._downloader.stream(self._link(max_bytes))
 
 
 @attrs.frozen(kw_only=True)
@@ -83,34 +135,39 @@ class Export(_Result):
 
     Attributes:
         avatar_id: the avatar.
-        url: the temporary link; not to be stored (contract). The repr shows it without its query.
-        resolved_by: what ended the wait: ``"create"``, ``"webhook"`` or ``"poll"``.
+        url: the temporary link; do not store it (contract). The repr shows it without its query.
+        resolved_by: what resolved the job: ``"create"``, ``"webhook"`` or ``"poll"``.
         waited: seconds from the creation of the export to its end.
-        polls: how often the export was read again.
+        polls: how often the API was polled.
     """
 
     avatar_id: UUID
     polls: int
     _source: UrlSource | None = attrs.field(default=None, repr=False, eq=False)
 
-    def _kind(self) -> Literal["glb", "file"]:
-        return "glb"
+    def _link(self, max_bytes: int | None) -> Link:
+        source = self._source
+        fresh_url = None if source is None else partial(source.fresh_url, self.avatar_id)
+        return Link(self.url, kind="glb", fresh_url=fresh_url, max_bytes=max_bytes)
 
-    def _renewal(self) -> FreshUrl | None:
-        return None if self._source is None else partial(self._source.fresh_url, self.avatar_id)
+    def _default_name(self) -> str:
+        return f"{self.avatar_id}.glb"
 
 
 @attrs.frozen(kw_only=True)
 class Render(_Result):
-    """A finished render: an image behind a link that is to be fetched within 15 minutes (contract).
+    """A finished render: an image behind a link that expires after 15 minutes (contract).
 
     Attributes:
         id: the rendering task.
         avatar_id: the avatar.
         url: the temporary link. The repr shows it without its query.
-        resolved_by: what ended the wait: ``"create"`` or ``"webhook"``.
+        resolved_by: what resolved the job: ``"create"`` or ``"webhook"``.
         waited: seconds from the creation of the render to its end.
     """
 
     id: UUID
     avatar_id: UUID
+
+    def _default_name(self) -> str:
+        return f"{self.id}{PurePosixPath(without_query(self.url)).suffix}"

@@ -4,9 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from avaturn_async.downloads.downloader import Downloader
-
-from .kit import FileServer, downloader, model
+from .kit import Downloads, FileServer, downloader, model
 
 
 @pytest.fixture
@@ -17,7 +15,7 @@ async def server() -> AsyncIterator[FileServer]:
 
 
 @pytest.fixture
-async def downloads() -> AsyncIterator[Downloader]:
+async def downloads() -> AsyncIterator[Downloads]:
     """Download from anywhere, without waits between attempts."""
     made = downloader()
     yield made

@@ -5,20 +5,24 @@ import hashlib
 import random
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Self
 
 import attrs
 
 from avaturn_async.config import RetryPolicy, Timeouts
 from avaturn_async.downloads.downloader import Downloader
+from avaturn_async.downloads.stream import Link
 
 ETAG = '"3f2a"'
 
 
-def model(size: int, *, seed: int = 1, declared: int | None = None, version: int = 2) -> bytes:
-    """Return bytes that begin as a GLB model of `size` bytes does."""
+def model(
+    size: int, *, seed: int = 1, declared: int | None = None, version: int = 2, scene: bytes = b'{"asset":{}} '
+) -> bytes:
+    """Return a GLB model of `size` bytes: the headers, a chunk of JSON, and random bytes."""
     header = struct.pack("<4sII", b"glTF", version, size if declared is None else declared)
+    header += struct.pack("<I4s", len(scene), b"JSON") + scene
     return header + random.Random(seed).randbytes(size - len(header))
 
 
@@ -27,11 +31,27 @@ def sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def downloader(*, retry: RetryPolicy | None = None, total: float = 20.0, **options: Any) -> Downloader:
-    """Return a downloader that may go to the loopback, and does not wait between attempts."""
+class Downloads(Downloader):
+    """A downloader whose methods take a url and what else a `Link` holds, and that always computes a checksum."""
+
+    async def fetch(self, url, path, *, checksum=True, overwrite=False, progress=None, **link):
+        return await super().fetch(Link(url, **link), path, overwrite=overwrite, checksum=checksum, progress=progress)
+
+    async def save(self, url, sink, name, *, checksum=True, progress=None, **link):
+        return await super().save(Link(url, **link), sink, name, checksum=checksum, progress=progress)
+
+    async def read(self, url, **link):
+        return await super().read(Link(url, **link))
+
+    def stream(self, url, **link):
+        return super().stream(Link(url, **link))
+
+
+def downloader(*, retry: RetryPolicy | None = None, total: float = 20.0, **options: Any) -> Downloads:
+    """Return a downloader that may connect to the loopback, and does not wait between attempts."""
     settings: dict[str, Any] = {"allow_private_hosts": True, "allow_http": True, **options}
     retry = retry or RetryPolicy(attempts=5, base=0)
-    return Downloader(timeouts=Timeouts(connect=5, total=total), retry=retry, **settings)
+    return Downloads(timeouts=Timeouts(connect=5, total=total), retry=retry, **settings)
 
 
 @attrs.frozen
@@ -182,3 +202,40 @@ def _read(head: bytes) -> Request:
 def _chunks(body: bytes, *, whole: bool) -> bytes:
     coded = f"{len(body):x}\r\n".encode() + body + b"\r\n" if body else b""
     return coded + (b"0\r\n\r\n" if whole else b"")
+
+
+class Shelf:
+    """A sink in memory.
+
+    Attributes:
+        files: what was put, by name.
+        puts: the name of each call.
+        received: bytes of the last call.
+    """
+
+    def __init__(self, *, error: BaseException | None = None, swallow: bool = False, wrap: bool = False) -> None:
+        self.files: dict[str, bytes] = {}
+        self.puts: list[str] = []
+        self.received = 0
+        self._error = error
+        self._swallow = swallow
+        self._wrap = wrap
+
+    async def put(self, name: str, chunks: AsyncIterator[bytes]) -> None:
+        """Keep the bytes once they have all arrived, or fail as the constructor was told."""
+        self.puts.append(name)
+        self.received = 0
+        body = []
+        try:
+            async for chunk in chunks:
+                self.received += len(chunk)
+                body.append(chunk)
+        except Exception as error:
+            if self._swallow:
+                return
+            if self._wrap:
+                raise LookupError("wrapped") from error
+            raise
+        if self._error is not None:
+            raise self._error
+        self.files[name] = b"".join(body)

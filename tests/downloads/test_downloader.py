@@ -136,11 +136,49 @@ def test_a_downloader_belongs_to_one_loop(tmp_path):
         first.run(close())
 
 
-async def test_an_unknown_kind_is_a_value_error(server, downloads, tmp_path):
-    """Only the two kinds are known."""
-    with pytest.raises(ValueError, match='kind must be "glb" or "file"'):
-        await downloads.fetch(server.url, tmp_path / "m.glb", kind="gltf")
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "1"], ids=repr)
+async def test_a_limit_must_be_a_positive_number(limit, server, downloads, tmp_path):
+    """The error names the option and its value."""
+    with pytest.raises(ValueError, match=f"max_bytes must be .* not {limit!r}"):
+        await downloads.fetch(server.url, tmp_path / "m.glb", max_bytes=limit)
     assert [] == server.requests
+
+
+@pytest.mark.parametrize("kind", ["glb", "file"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+async def test_a_file_that_is_longer_than_allowed_is_refused(kind, chunked, server, downloads, tmp_path):
+    """It is refused by its announced length, its header or what has arrived; one of that length is not."""
+    answer = Answer(headers={"ETag": server.etag}, body=server.body, chunked=chunked)
+    server.answers.extend([answer] * 4)
+    with pytest.raises(DownloadError, match="is longer than max_bytes, which is 299999"):
+        await downloads.fetch(server.url, tmp_path / "m.glb", kind=kind, max_bytes=299_999)
+    assert [] == list(tmp_path.iterdir())
+    with pytest.raises(DownloadError, match="is longer than max_bytes, which is 299999"):
+        await downloads.read(server.url, kind=kind, max_bytes=299_999)
+    assert 300_000 == (await downloads.fetch(server.url, tmp_path / "m.glb", kind=kind, max_bytes=300_000)).size
+    assert server.body == await downloads.read(server.url, kind=kind, max_bytes=300_000)
+
+
+async def test_a_body_without_end_is_left_at_the_limit(downloads, tmp_path):
+    """An endless body is read no further than allowed."""
+    async with FileServer() as server:
+        server.answers.append(Answer(body=bytes(1_000_000), chunked=True, stall=500_000))
+        with pytest.raises(DownloadError, match="is longer than max_bytes"):
+            await downloads.fetch(server.url, tmp_path / "f", max_bytes=400_000)
+    assert [] == list(tmp_path.iterdir())
+
+
+async def test_a_checksum_is_computed_on_request_alone(server, downloads, tmp_path):
+    """Without `checksum` there is none."""
+    assert (await downloads.fetch(server.url, tmp_path / "m.glb", checksum=False)).sha256 is None
+
+
+async def test_read_returns_the_bytes(server, downloads):
+    """A file that has to begin again is read from its beginning, unlike that of a stream."""
+    server.etag = None
+    server.answers.append(lambda _, honest: Answer(headers=honest.headers, body=honest.body, cut=100_000))
+    assert server.body == await downloads.read(server.url, kind="glb")
+    assert 2 == len(server.requests)
 
 
 @pytest.mark.parametrize("status", [204, 304, 402, 405, 416, 451])
@@ -179,7 +217,7 @@ async def test_an_encoded_body_is_refused(coding, server, downloads, tmp_path):
     server.answers.append(
         lambda _, honest: Answer(headers={**honest.headers, "Content-Encoding": coding}, body=honest.body)
     )
-    with pytest.raises(DownloadError, match=f"came encoded as '{coding}'"):
+    with pytest.raises(DownloadError, match=f"answered with the encoding '{coding}'"):
         await downloads.fetch(server.url, tmp_path / "m.glb")
     assert [] == list(tmp_path.iterdir())
 

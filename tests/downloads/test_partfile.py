@@ -1,10 +1,13 @@
-"""The file before it has its name: what a later run finds, what a full disk leaves, and who may write to it."""
+"""The file before it has its name: what a later download finds, what a full disk leaves, and what lies in the way."""
 
 import asyncio
 import errno
+import fcntl
 import json
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -14,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from avaturn_async.downloads import partfile
-from avaturn_async.downloads.partfile import Note, PartFile
+from avaturn_async.downloads.partfile import PartFile
 from avaturn_async.errors import DownloadError, IncompleteDownloadError
 
 from .kit import ETAG, Answer, downloader, model, sha256
@@ -26,7 +29,7 @@ def _part(target: Path) -> Path:
     return target.with_name(f".{target.name}.part")
 
 
-def _note(target: Path) -> Path:
+def _info(target: Path) -> Path:
     return target.with_name(f".{target.name}.part.json")
 
 
@@ -41,11 +44,11 @@ async def _break_off(server, downloads, target, *, after=100_000):
 
 
 async def test_a_later_run_goes_on(server, downloads, tmp_path):
-    """What one call left is taken up by the next, by the same If-Range, and nothing is left over."""
+    """What one call left is resumed by the next, with If-Range, and nothing is left over."""
     target = tmp_path / "m.glb"
     error = await _break_off(server, downloads, target)
     assert str(target) == error.path
-    assert [_part(target), _note(target)] == sorted(tmp_path.iterdir())
+    assert [_part(target), _info(target)] == sorted(tmp_path.iterdir())
     fetched = await downloads.fetch(f"{server.base}/m.glb?signature=OTHER", target, kind="glb")
     assert (len(server.body), sha256(server.body)) == (fetched.size, fetched.sha256)
     assert server.body == target.read_bytes()
@@ -83,6 +86,22 @@ async def test_a_file_that_changed_between_runs_begins_again(server, downloads, 
     assert sha256(server.body) == fetched.sha256
 
 
+async def test_what_is_left_is_named_by_its_own_etag(server, downloads, tmp_path):
+    """Though the first response was of another version, and nothing of that was written."""
+    target, old = tmp_path / "m.glb", model(300_000, seed=9)
+    server.answers.append(Answer(headers={"ETag": '"old"'}, body=old, chunked=True, cut=5000))
+    server.answers.append(lambda _, honest: honest)
+    await _break_off(server, downloads, target)
+    server.answers.append(
+        lambda request, _: Answer(
+            206, {"ETag": '"old"', "Content-Range": f"bytes {request.start}-299999/300000"}, old[request.start :]
+        )
+    )
+    fetched = await downloads.fetch(server.url, target, kind="glb")
+    assert sha256(server.body) == fetched.sha256
+    assert ETAG == server.requests[0].headers["if-range"]
+
+
 async def test_another_url_begins_again(server, downloads, tmp_path):
     """A partial file of another resource is not taken up, though its ETag is the same."""
     target = tmp_path / "m.glb"
@@ -103,7 +122,7 @@ async def test_a_partial_file_that_is_whole_is_confirmed(server, downloads, tmp_
 
 
 @pytest.mark.parametrize(
-    "note",
+    "info",
     [
         b"",
         b"{",
@@ -111,70 +130,84 @@ async def test_a_partial_file_that_is_whole_is_confirmed(server, downloads, tmp_
         b"[]",
         b"[" * 100_000,
         b'"text"',
-        b'{"source": 1, "validator": "x", "total": 1}',
-        b'{"source": "SOURCE", "validator": 5, "total": 300000}',
-        b'{"source": "SOURCE", "validator": "a\\r\\nb", "total": 300000}',
-        b'{"source": "SOURCE", "validator": "x", "total": "300000"}',
-        b'{"source": "SOURCE", "validator": "x", "total": true}',
-        b'{"source": "SOURCE", "validator": "x", "total": -5}',
-        b'{"source": "SOURCE", "validator": "x", "total": 1, "more": 1}',
+        b'{"source": 1, "etag": "\\"x\\"", "total": 1}',
+        b'{"source": "SOURCE", "etag": 5, "total": 300000}',
+        b'{"source": "SOURCE", "etag": "W/\\"x\\"", "total": 300000}',
+        b'{"source": "SOURCE", "etag": "\\"a\\r\\nb\\"", "total": 300000}',
+        b'{"source": "SOURCE", "etag": "\\"x\\"", "total": "300000"}',
+        b'{"source": "SOURCE", "etag": "\\"x\\"", "total": true}',
+        b'{"source": "SOURCE", "etag": "\\"x\\"", "total": -5}',
+        b'{"source": "SOURCE", "etag": "\\"x\\"", "total": 1e999}',
+        b'{"source": "SOURCE", "etag": "\\"x\\"", "total": 300000, "more": 1}',
         None,
     ],
+    ids=lambda info: "missing" if info is None else info[:60].decode(errors="replace"),
 )
-async def test_a_note_that_is_nonsense_counts_for_nothing(note, server, downloads, tmp_path):
-    """A partial file without a note that makes sense is written anew."""
+async def test_resume_info_that_is_nonsense_counts_for_nothing(info, server, downloads, tmp_path):
+    """A partial file without a ResumeInfo that makes sense is written anew."""
     target = tmp_path / "m.glb"
     await _break_off(server, downloads, target)
-    if note is None:
-        _note(target).unlink()
+    if info is None:
+        _info(target).unlink()
     else:
-        _note(target).write_bytes(note.replace(b"SOURCE", f"{server.base}/m.glb".encode()))
+        _info(target).write_bytes(info.replace(b"SOURCE", f"{server.base}/m.glb".encode()))
     fetched = await downloads.fetch(server.url, target, kind="glb")
     assert sha256(server.body) == fetched.sha256
     assert ["range" in request.headers for request in server.requests] == [False]
     assert [target] == list(tmp_path.iterdir())
 
 
-async def test_a_partial_file_that_is_no_model_is_not_gone_on_with(server, downloads, tmp_path):
-    """What an earlier run left of another kind of file is found out before anything is asked for, and removed."""
+@pytest.mark.parametrize("kind", ["glb", "file"])
+@pytest.mark.parametrize("wrong", ["no-model", "another-length", "total-too-large", "total-too-small"])
+async def test_a_partial_file_that_can_not_be_right_is_written_anew(kind, wrong, server, downloads, tmp_path):
+    """What an earlier download has left never makes a later one fail."""
     target = tmp_path / "m.glb"
     await _break_off(server, downloads, target)
-    _part(target).write_bytes(b"<html>" * 100)
-    with pytest.raises(DownloadError, match="not a GLB model"):
-        await downloads.fetch(server.url, target, kind="glb")
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_a_long_name_has_a_short_partial_file(tmp_path):
-    """A name of the greatest length leaves room for what the partial file's name adds."""
-    target = tmp_path / ("n" * 255)
-    part = PartFile(target, overwrite=False)
-    part.open("source")
-    part.write(b"abc")
-    part.publish()
-    part.close()
-    assert b"abc" == target.read_bytes()
+    info = json.loads(_info(target).read_text())
+    if wrong == "no-model":
+        _part(target).write_bytes(b"<html>" * 100)
+        info["etag"] = '"page"'
+    elif wrong == "another-length":
+        _part(target).write_bytes(model(200_000)[:100_000])
+        info["etag"] = '"other"'
+    else:
+        info["total"] = 10**15 if wrong == "total-too-large" else 250_000
+    _info(target).write_text(json.dumps(info))
+    fetched = await downloads.fetch(server.url, target, kind=kind)
+    assert sha256(server.body) == fetched.sha256
+    assert server.body == target.read_bytes()
     assert [target] == list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["n" * 255, "é" * 127, "n" * 200], ids=["ascii", "unicode", "short-enough"])
+async def test_a_long_name_leaves_room_for_partial_files(name, server, downloads, tmp_path):
+    """A name of the greatest length can be downloaded to, several times at once, and resumed."""
+    target = tmp_path / name
+    await asyncio.gather(*(downloads.fetch(server.url, target, overwrite=True) for _ in range(4)))
+    assert [target] == list(tmp_path.iterdir())
+    target.unlink()
+    await _break_off(server, downloads, target)
+    await downloads.fetch(server.url, target)
+    assert 100_000 == server.requests[0].start
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_name_that_is_too_long_is_refused(overwrite, tmp_path):
-    """A name that the file system does not take is told before anything is fetched."""
+async def test_a_name_that_is_too_long_is_refused(overwrite, server, downloads, tmp_path):
+    """A name that the file system does not take is an error before any request."""
     with pytest.raises(DownloadError, match="its name is too long"):
-        PartFile(tmp_path / ("n" * 256), overwrite=overwrite).open("source")
+        await downloads.fetch(server.url, tmp_path / ("n" * 256), overwrite=overwrite)
+    assert [] == server.requests
+    assert [] == list(tmp_path.iterdir())
 
 
-def test_the_mode_follows_the_umask(tmp_path):
-    """A downloaded file is as readable as any other that the process makes."""
+async def test_the_mode_follows_the_umask(server, downloads, tmp_path):
+    """A downloaded file is as readable as any other that the process creates."""
     old = os.umask(0o027)
     try:
-        part = PartFile(tmp_path / "f", overwrite=False)
-        part.open("source")
-        part.publish()
-        part.close()
+        fetched = await downloads.fetch(server.url, tmp_path / "f")
     finally:
         os.umask(old)
-    assert 0o640 == (tmp_path / "f").stat().st_mode & 0o777
+    assert 0o640 == fetched.path.stat().st_mode & 0o777
 
 
 async def test_an_existing_file_is_not_touched(server, downloads, tmp_path):
@@ -297,7 +330,7 @@ def _failing(call, code, *, after=0):
 )
 async def test_a_folder_that_can_not_be_written_to(code, reason, server, downloads, tmp_path, monkeypatch):
     """A read-only folder is told before any request, with the path."""
-    monkeypatch.setattr(partfile.os, "open", _failing(os.open, code))
+    monkeypatch.setattr(os, "open", _failing(os.open, code))
     with pytest.raises(DownloadError, match=f"m.glb could not be written: {reason}") as caught:
         await downloads.fetch(server.url, tmp_path / "m.glb")
     assert str(tmp_path / "m.glb") == caught.value.path
@@ -308,7 +341,7 @@ async def test_a_folder_that_can_not_be_written_to(code, reason, server, downloa
 @pytest.mark.parametrize(("code", "reason"), [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota is used up")])
 async def test_a_full_disk(after, code, reason, server, downloads, tmp_path, monkeypatch):
     """A disk that is full, at whichever write, is an error with the path, and leaves nothing to make it fuller."""
-    monkeypatch.setattr(partfile.os, "write", _failing(os.write, code, after=after))
+    monkeypatch.setattr(os, "write", _failing(os.write, code, after=after))
     server.body = model(2_000_000)
     with pytest.raises(DownloadError, match=reason) as caught:
         await downloads.fetch(server.url, tmp_path / "m.glb", kind="glb")
@@ -319,7 +352,7 @@ async def test_a_full_disk(after, code, reason, server, downloads, tmp_path, mon
 async def test_a_write_may_take_less_than_it_was_given(server, downloads, tmp_path, monkeypatch):
     """What a write leaves out is written by the next."""
     real = os.write
-    monkeypatch.setattr(partfile.os, "write", lambda fd, data: real(fd, memoryview(data)[:1000]))
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, memoryview(data)[:1000]))
     fetched = await downloads.fetch(server.url, tmp_path / "m.glb")
     assert server.body == (tmp_path / "m.glb").read_bytes()
     assert sha256(server.body) == fetched.sha256
@@ -327,7 +360,7 @@ async def test_a_write_may_take_less_than_it_was_given(server, downloads, tmp_pa
 
 async def test_a_new_file_is_not_truncated(server, downloads, tmp_path, monkeypatch):
     """A file that was truncated is written to the disk when it is closed, by ext4; a new one need not be."""
-    monkeypatch.setattr(partfile.os, "ftruncate", _failing(os.ftruncate, errno.EIO))
+    monkeypatch.setattr(os, "ftruncate", _failing(os.ftruncate, errno.EIO))
     await downloads.fetch(server.url, tmp_path / "m.glb")
     assert server.body == (tmp_path / "m.glb").read_bytes()
 
@@ -335,7 +368,7 @@ async def test_a_new_file_is_not_truncated(server, downloads, tmp_path, monkeypa
 @pytest.mark.parametrize("call", ["dup", "link"])
 async def test_a_failure_at_the_end(call, server, downloads, tmp_path, monkeypatch):
     """An error that a file system reports as late as at close leaves no file of that name."""
-    monkeypatch.setattr(partfile.os, call, _failing(getattr(os, call), errno.ENOSPC))
+    monkeypatch.setattr(os, call, _failing(getattr(os, call), errno.ENOSPC))
     monkeypatch.setattr(Path, "rename", _failing(Path.rename, errno.ENOSPC))
     with pytest.raises(DownloadError, match="the disk is full"):
         await downloads.fetch(server.url, tmp_path / "m.glb")
@@ -367,11 +400,60 @@ async def test_a_disk_that_is_really_full(server, downloads, tmp_path):
         assert await downloads.fetch(server.url, tmp_path / "m.glb", kind="glb")
 
 
-async def test_a_note_that_can_not_be_left_leaves_nothing(server, downloads, tmp_path, monkeypatch):
-    """Without its note a partial file is of no use, so it is not left."""
-    monkeypatch.setattr(partfile.json, "dump", _failing(json.dump, errno.ENOSPC))
+async def test_resume_info_that_can_not_be_saved_is_done_without(server, downloads, tmp_path, monkeypatch):
+    """A download that can't save it goes on, and leaves nothing when it is cut: its partial file can't be resumed."""
+    monkeypatch.setattr(json, "dump", _failing(json.dump, errno.ENOSPC))
     await _break_off(server, downloads, tmp_path / "m.glb")
     assert [] == list(tmp_path.iterdir())
+    server.body = model(2_000_000)
+    assert 2_000_000 == (await downloads.fetch(server.url, tmp_path / "m.glb", kind="glb")).size
+
+
+async def test_a_slow_disk_holds_back_the_network(server, downloads, tmp_path, monkeypatch):
+    """No more is received than a few batches while a write takes its time."""
+    started, go_on, write = threading.Event(), threading.Event(), os.write
+
+    def slow(fd, data):
+        if len(data) > 1024:  # not the event loop's own
+            started.set()
+            assert go_on.wait(10)
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", slow)
+    server.body = model(20_000_000)
+    seen = [0]
+    task = asyncio.create_task(
+        downloads.fetch(server.url, tmp_path / "m.glb", kind="glb", progress=lambda done, _: seen.append(done))
+    )
+    while not started.is_set():
+        await asyncio.sleep(0)
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert seen[-1] < 2_000_000
+    go_on.set()
+    assert sha256(server.body) == (await task).sha256
+
+
+async def test_a_write_that_fails_in_the_middle_leaves_no_gap(server, downloads, tmp_path, monkeypatch):
+    """Whatever stops a write, a later download resumes exactly after what was written."""
+    calls, write = [], os.write
+
+    def fail(fd, data):
+        calls.extend([1] if len(data) > 1024 else [])
+        if len(calls) == 3:
+            write(fd, memoryview(data)[:1000])
+            raise MemoryError
+        return write(fd, data)
+
+    server.body = model(3_000_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        with pytest.raises(MemoryError):
+            await downloads.fetch(server.url, tmp_path / "m.glb", kind="glb")
+    fetched = await downloads.fetch(server.url, tmp_path / "m.glb", kind="glb")
+    assert sha256(server.body) == fetched.sha256
+    assert server.body == fetched.path.read_bytes()
+    assert [fetched.path] == list(tmp_path.iterdir())
 
 
 async def test_two_downloads_of_one_target_do_not_mix(server, downloads, tmp_path):
@@ -394,71 +476,133 @@ async def test_of_two_downloads_that_must_not_overwrite_one_wins(server, downloa
     assert [tmp_path / "m.glb"] == list(tmp_path.iterdir())
 
 
-def test_a_second_download_leaves_the_first_ones_note_alone(tmp_path):
-    """A download that does not have the shared file neither reads, writes nor removes what belongs to it."""
-    first, second = (PartFile(tmp_path / "f", overwrite=True) for _ in range(2))
-    first.open("source")
-    second.open("source")
-    for part in (first, second):
-        part.note = Note("source", ETAG, 10)
-        part.write(b"12345")
-        part.save_note()
-    assert 3 == len(list(tmp_path.iterdir()))
-    second.close()
-    assert ETAG == json.loads(_note(tmp_path / "f").read_text())["validator"]
-    first.close()
-    third = PartFile(tmp_path / "f", overwrite=True)
-    third.open("source")
-    assert (5, b"12345") == (third.size, third.head)
-    third.rewind()
-    third.close()
-    assert [] == list(tmp_path.iterdir())
+async def test_a_second_download_leaves_the_first_ones_files_alone(server, downloads, tmp_path):
+    """Each of several partial files can be resumed; the download that succeeds removes those that nobody holds."""
+    target = tmp_path / "m.glb"
+    server.answers.extend([lambda _, honest: Answer(headers=honest.headers, body=honest.body, stall=150_000)] * 3)
+    tasks = []
+    for _ in range(3):
+        arrived = asyncio.Event()
+        progress = lambda done, _, arrived=arrived: arrived.set() if done == 150_000 else None  # noqa: E731
+        tasks.append(asyncio.create_task(downloads.fetch(server.url, target, kind="glb", progress=progress)))
+        await arrived.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert 6 == len(list(tmp_path.iterdir()))
+    await downloads.fetch(server.url, target, kind="glb")
+    assert [target] == list(tmp_path.iterdir())
+    assert 150_000 == server.requests[-1].start
 
 
 def test_a_lock_on_a_file_that_was_just_renamed_is_worth_nothing(tmp_path, monkeypatch):
-    """Who waited for a partial file that meanwhile got its name does not write into the finished file."""
+    """A download that locks a partial file after that got its final name does not write into the finished file."""
     first, second = (PartFile(tmp_path / "f", overwrite=True) for _ in range(2))
     first.open("source")
-    first.write(b"whole")
-    real = partfile._lock
+    first.write([b"whole"])
+    real = fcntl.flock
 
-    def lock(fd: int) -> bool:
+    def lock(fd: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
         first.publish()
-        first.close()
-        return real(fd)
+        real(fd, operation)
 
-    monkeypatch.setattr(partfile, "_lock", lock)
+    monkeypatch.setattr(fcntl, "flock", lock)
     second.open("source")
-    second.write(b"other")
+    second.write([b"other"])
     assert b"whole" == (tmp_path / "f").read_bytes()
     second.close()
     assert [tmp_path / "f"] == list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("trap", ["symlink", "hard link", "directory", "stranger's"])
-async def test_what_lies_in_the_way_is_not_written_to(trap, server, downloads, tmp_path, monkeypatch):
-    """Something else under the partial file's name is neither followed, written to nor gone on with."""
-    victim = tmp_path / "victim"
+TRAPS = ["fifo", "directory", "symlink", "dangling", "zero", "hard-link", "foreign", "socket", "device"]
+
+
+def _set_trap(trap: str, path: Path, victim: Path) -> None:
+    """Put something under a name of ours that must be neither followed, written to nor waited for."""
     victim.write_bytes(b"precious")
-    part = _part(tmp_path / "m.glb")
-    if trap == "symlink":
-        part.symlink_to(victim)
-    elif trap == "hard link":
-        part.hardlink_to(victim)
+    if trap == "fifo":
+        os.mkfifo(path)
     elif trap == "directory":
-        part.mkdir()
+        (path / "inside").mkdir(parents=True)
+    elif trap == "symlink":
+        path.symlink_to(victim)
+    elif trap == "dangling":
+        path.symlink_to(victim.with_name("created"))
+    elif trap == "zero":
+        path.symlink_to("/dev/zero")
+    elif trap == "hard-link":
+        path.hardlink_to(victim)
+    elif trap == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    elif os.geteuid():
+        pytest.skip("needs root")
+    elif trap == "foreign":
+        path.write_bytes(b"glTF")
+        os.chown(path, 54321, 54321)
     else:
-        part.write_bytes(b"glTF")
-        monkeypatch.setattr(partfile.os, "geteuid", lambda: 54321)
-    fetched = await downloads.fetch(server.url, tmp_path / "m.glb", kind="glb")
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+@pytest.mark.parametrize("place", ["part", "info"])
+async def test_what_lies_in_the_way_is_not_touched(place, trap, server, downloads, tmp_path, tmp_path_factory):
+    """The download goes on beside it, within bounds, also after a break, and the trap is as it was."""
+    folder = tmp_path_factory.mktemp("models")
+    target, victim = folder / "m.glb", tmp_path / "victim"
+    path = _part(target) if place == "part" else _info(target)
+    _set_trap(trap, path, victim)
+    server.body = model(2_000_000)
+    await _break_off(server, downloads, target, after=1_500_000)
+    fetched = await downloads.fetch(server.url, target, kind="glb")
+    assert sha256(server.body) == fetched.sha256
+    assert server.body == target.read_bytes()
+    assert b"precious" == victim.read_bytes()
+    assert [victim] == list(tmp_path.iterdir())
+    if place == "part":
+        assert {target, path} == set(folder.iterdir())
+
+
+@pytest.mark.parametrize("trap", sorted(set(TRAPS) - {"directory"}))
+async def test_what_is_under_the_final_name_is_replaced_and_not_opened(trap, server, downloads, tmp_path):
+    """Without `overwrite` it is an error."""
+    target, victim = tmp_path / "m.glb", tmp_path / "victim"
+    _set_trap(trap, target, victim)
+    with pytest.raises(DownloadError, match="exists already"):
+        await downloads.fetch(server.url, target, kind="glb")
+    await downloads.fetch(server.url, target, kind="glb", overwrite=True)
+    assert not target.is_symlink()
+    assert server.body == target.read_bytes()
+    assert b"precious" == victim.read_bytes()
+    assert {target, victim} == set(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+async def test_traps_under_all_names_are_passed_by(trap, server, downloads, tmp_path):
+    """Then the partial file has a random name."""
+    target, victim = tmp_path / "m.glb", tmp_path / "victim"
+    names = [".m.glb.part", *(f".m.glb.{number}.part" for number in range(1, 20))]
+    for name in names:
+        _set_trap(trap, tmp_path / name, victim)
+    fetched = await downloads.fetch(server.url, target, kind="glb")
     assert sha256(server.body) == fetched.sha256
     assert b"precious" == victim.read_bytes()
-    assert part.exists()
+    assert {"m.glb", "victim", *names} == {path.name for path in tmp_path.iterdir()}
+
+
+async def test_without_any_shared_name_a_cut_download_leaves_nothing(server, downloads, tmp_path):
+    """A partial file of a random name is of no use to a later download."""
+    names = [".m.glb.part", *(f".m.glb.{number}.part" for number in range(1, 20))]
+    for name in names:
+        (tmp_path / name).mkdir()
+    await _break_off(server, downloads, tmp_path / "m.glb")
+    assert set(names) == {path.name for path in tmp_path.iterdir()}
 
 
 async def test_without_locks_nothing_is_shared(server, downloads, tmp_path, monkeypatch):
-    """On a system without `fcntl` each download has a file of its own, which is removed when it fails."""
-    monkeypatch.setattr(partfile, "_LOCKS", False)
+    """On a system without `fcntl` each download has a file of a random name, which is removed when it fails."""
+    monkeypatch.setattr(partfile, "fcntl", None)
     target = tmp_path / "m.glb"
     await _break_off(server, downloads, target)
     assert [] == list(tmp_path.iterdir())
@@ -472,20 +616,21 @@ import asyncio, sys
 from tests.downloads.kit import downloader
 
 async def main():
-    print("ready", flush=True)
-    await downloader().fetch(sys.argv[1], sys.argv[2], kind="glb")
+    one = downloader()
+    await asyncio.gather(*(one.fetch(*sys.argv[1:], kind="glb") for _ in range(2)))
 
 asyncio.run(main())
 """
 
 
-async def test_a_run_that_was_killed_is_gone_on_with(server, downloads, tmp_path):
-    """After kill -9 there is no file of that name, and the next run asks only for what is missing."""
+async def test_a_download_that_was_killed_is_resumed(server, downloads, tmp_path):
+    """After kill -9 of two downloads of one target the next one requests only what is missing, and tidies up."""
     server.body = model(2_000_000)
     target = tmp_path / "m.glb"
-    server.answers.append(lambda _, honest: Answer(headers=honest.headers, body=honest.body, stall=1_500_000))
+    server.answers.extend([lambda _, honest: Answer(headers=honest.headers, body=honest.body, stall=1_500_000)] * 2)
     run = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, server.url, str(target))
-    while not (_note(target).exists() and _part(target).stat().st_size >= 1_000_000):
+    parts = [_part(target), target.with_name(".m.glb.1.part")]
+    while not all(_size(part) >= 1_000_000 and part.with_name(f"{part.name}.json").exists() for part in parts):
         await asyncio.sleep(0.01)
     run.send_signal(signal.SIGKILL)
     assert -signal.SIGKILL == await run.wait()
@@ -494,6 +639,10 @@ async def test_a_run_that_was_killed_is_gone_on_with(server, downloads, tmp_path
     assert sha256(server.body) == fetched.sha256
     assert server.requests[-1].start >= 1_000_000
     assert [target] == list(tmp_path.iterdir())
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 @pytest.mark.parametrize("gained", range(0, 300_000, 30_000))
@@ -547,6 +696,9 @@ async def test_cancelled_while_a_thread_works(method, server, downloads, tmp_pat
     started, go_on = threading.Event(), threading.Event()
     real = getattr(PartFile, method)
 
+    server.etag = None if method == "rewind" else server.etag
+    server.answers.append(lambda _, honest: Answer(headers=honest.headers, body=honest.body, cut=100_000))
+
     def slow(self, *args):
         started.set()
         assert go_on.wait(10)
@@ -567,7 +719,7 @@ async def test_cancelled_while_a_thread_works(method, server, downloads, tmp_pat
     assert [] == [one for one in _open_files() if str(tmp_path) in one]
 
 
-async def test_a_cancelled_download_without_a_validator_leaves_nothing(server, downloads, tmp_path):
+async def test_a_cancelled_download_without_an_etag_leaves_nothing(server, downloads, tmp_path):
     """What can't be resumed is not kept."""
     server.etag = None
     server.answers.append(lambda _, honest: Answer(headers=honest.headers, body=honest.body, stall=100_000))
@@ -588,7 +740,7 @@ async def test_a_failed_write_outlives_no_cancellation(server, downloads, tmp_pa
         assert go_on.wait(10)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(partfile.os, "write", fail)
+    monkeypatch.setattr(os, "write", fail)
     task = asyncio.create_task(downloads.fetch(server.url, tmp_path / "m.glb"))
     while not started.is_set():
         await asyncio.sleep(0.001)

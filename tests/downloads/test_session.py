@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 
-from avaturn_async.downloads.session import GuardedSession
 from avaturn_async.errors import DownloadError, UnsafeAddressError
 
 URL = "https://files.example.com/m.glb?signature=SECRET"
@@ -20,7 +19,7 @@ async def test_a_certificate_that_is_not_trusted_is_final(downloads, tmp_path, m
         key = SimpleNamespace(host="files.example.com", port=443, is_ssl=True)
         raise aiohttp.ClientConnectorCertificateError(key, ValueError("self-signed"))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(aiohttp.ClientSession, "_request", fail)
+    monkeypatch.setattr(aiohttp.ClientSession, "get", fail)
     with pytest.raises(DownloadError, match=r"the certificate of files\.example\.com is not trusted") as caught:
         await downloads.fetch(URL, tmp_path / "m.glb")
     assert [1] == tried
@@ -31,11 +30,11 @@ async def test_a_redirect_from_https_to_http_is_refused(downloads, tmp_path, mon
     """A link that was encrypted stays so, even where plain http is allowed."""
     closed = []
 
-    async def redirect(*_: object) -> SimpleNamespace:
+    async def redirect(*_: object, **__: object) -> SimpleNamespace:
         headers = {"Location": "http://files.example.com/m.glb?signature=SECRET"}
         return SimpleNamespace(status=302, headers=headers, close=lambda: closed.append(1))
 
-    monkeypatch.setattr(GuardedSession, "_send", redirect)
+    monkeypatch.setattr(aiohttp.ClientSession, "get", redirect)
     with pytest.raises(UnsafeAddressError, match="redirects from https to http") as caught:
         await downloads.fetch(URL, tmp_path / "m.glb")
     assert [1] == closed

@@ -11,11 +11,10 @@ import pytest
 
 from avaturn_async.config import RetryPolicy
 from avaturn_async.downloads import ssrf as addresses
-from avaturn_async.downloads.downloader import Downloader
-from avaturn_async.downloads.ssrf import BlockedAddressError, is_public, parse_url, public_socket
+from avaturn_async.downloads.ssrf import BlockedAddressError, check_url, is_public, public_socket
 from avaturn_async.errors import DownloadError, UnsafeAddressError
 
-from .kit import Answer, downloader
+from .kit import Answer, Downloads, downloader
 
 PUBLIC = "93.184.215.14"
 
@@ -257,7 +256,7 @@ def _info(address: str, port: int) -> tuple[Any, ...]:
 
 
 @pytest.fixture
-async def guarded() -> AsyncIterator[Downloader]:
+async def guarded() -> AsyncIterator[Downloads]:
     """Download from public addresses only, also by plain http."""
     made = downloader(retry=RetryPolicy(attempts=1), allow_private_hosts=False)
     yield made
@@ -303,14 +302,14 @@ async def test_hostile_urls_are_refused(url, guarded, tmp_path):
 @pytest.mark.parametrize("url", HARMLESS)
 def test_harmless_urls_pass(url):
     """A url of a public host passes, and keeps the spelling that its signature covers."""
-    parsed = parse_url(url, allow_http=False, allow_private=False)
+    parsed = check_url(url, allow_http=False, allow_private=False)
     if url.isascii() and " " not in url:
         assert url == str(parsed)
 
 
 def test_a_url_that_needs_quoting_is_quoted():
     """Spaces and other alphabets are sent as the RFCs want them."""
-    parsed = parse_url("https://bücher.example/é f.glb#top", allow_http=False, allow_private=False)
+    parsed = check_url("https://bücher.example/é f.glb#top", allow_http=False, allow_private=False)
     assert str(parsed) == "https://xn--bcher-kva.example/%C3%A9%20f.glb"
 
 
@@ -318,21 +317,21 @@ def test_a_url_that_needs_quoting_is_quoted():
 def test_http_needs_permission(http, private):
     """Plain http is refused unless one of the two settings allows it."""
     with pytest.raises(UnsafeAddressError, match="not an https url"):
-        parse_url("http://example.com/m.glb?s=secret", allow_http=False, allow_private=False)
-    assert parse_url("http://example.com/m.glb", allow_http=http, allow_private=private)
+        check_url("http://example.com/m.glb?s=secret", allow_http=False, allow_private=False)
+    assert check_url("http://example.com/m.glb", allow_http=http, allow_private=private)
 
 
 def test_private_hosts_can_be_allowed():
     """With the guard off a loopback url is fine, but not one that is none."""
-    assert parse_url("http://localhost:8080/m.glb", allow_http=False, allow_private=True)
+    assert check_url("http://localhost:8080/m.glb", allow_http=False, allow_private=True)
     with pytest.raises(UnsafeAddressError):
-        parse_url("file:///etc/passwd", allow_http=False, allow_private=True)
+        check_url("file:///etc/passwd", allow_http=False, allow_private=True)
 
 
 def test_a_url_must_be_a_str():
     """Anything else is a mistake of the caller's."""
     with pytest.raises(TypeError, match="a url must be a str, not bytes"):
-        parse_url(b"https://example.com", allow_http=False, allow_private=False)  # type: ignore[arg-type]
+        check_url(b"https://example.com", allow_http=False, allow_private=False)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254"])

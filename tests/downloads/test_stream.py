@@ -7,7 +7,6 @@ import aiohttp
 import pytest
 
 from avaturn_async.config import RetryPolicy
-from avaturn_async.downloads import stream as feed
 from avaturn_async.errors import DownloadError, IncompleteDownloadError, UnsafeAddressError
 
 from .kit import ETAG, Answer, FileServer, downloader, model, sha256
@@ -25,7 +24,7 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         taken.append(seconds)
         await real(0)
 
-    monkeypatch.setattr(feed.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     return taken
 
 
@@ -54,37 +53,21 @@ async def test_a_stream_is_resumed_too(downloads):
         assert _overlap(server.sent, 500_000) <= BLOCK
 
 
-async def test_last_modified_serves_as_a_validator(server, downloads, tmp_path):
-    """Without an ETag a Last-Modified that is older than the answer is as good."""
-    server.etag = None
-    dates = {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT", "Date": "Tue, 02 Jan 2024 00:00:00 GMT"}
-    server.answers.append(Answer(headers=dates, body=server.body, cut=BLOCK))
-    server.answers.append(
-        lambda request, _: Answer(206, _content_range(request.start, server), server.body[request.start :])
-    )
-    fetched = await downloads.fetch(server.url, tmp_path / "m.glb")
-    assert sha256(server.body) == fetched.sha256
-    assert dates["Last-Modified"] == server.requests[1].headers["if-range"]
-
-
-def _content_range(start, server):
-    return {"Content-Range": f"bytes {start}-{len(server.body) - 1}/{len(server.body)}"}
-
-
-@pytest.mark.parametrize("etag", [None, 'W/"weak"', "unquoted"])
-async def test_without_a_validator_the_file_begins_again(etag, server, downloads, tmp_path):
-    """A file that nothing strong names is never put together from two answers."""
+@pytest.mark.parametrize("etag", [None, 'W/"weak"', "unquoted"], ids=["none", "weak", "unquoted"])
+async def test_without_a_strong_etag_the_file_begins_again(etag, server, downloads, tmp_path):
+    """A version without a strong ETag is never put together from two responses; a Last-Modified changes nothing."""
     server.etag = etag
-    server.answers.append(lambda _, honest: Answer(headers=honest.headers, body=honest.body, cut=BLOCK))
+    dates = {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT", "Date": "Tue, 02 Jan 2024 00:00:00 GMT"}
+    server.answers.append(lambda _, honest: Answer(headers=honest.headers | dates, body=honest.body, cut=BLOCK))
     fetched = await downloads.fetch(server.url, tmp_path / "m.glb", kind="glb")
     assert sha256(server.body) == fetched.sha256
     assert ["range" in request.headers for request in server.requests] == [False, False]
 
 
-async def test_without_a_validator_it_does_not_begin_again_for_ever(server, downloads, tmp_path):
+async def test_without_an_etag_it_does_not_begin_again_for_ever(server, downloads, tmp_path):
     """Beginning again is no progress, however much came each time."""
     server.etag, server.cut_every = None, BLOCK
-    with pytest.raises(IncompleteDownloadError, match=r"5 attempts: .* after 65536 of 300000 bytes"):
+    with pytest.raises(IncompleteDownloadError, match=r"5 attempts in a row: .* after 65536 of 300000 bytes"):
         await downloads.fetch(server.url, tmp_path / "m.glb")
     assert 5 == len(server.requests)
     assert [] == list(tmp_path.iterdir())
@@ -101,7 +84,7 @@ async def test_a_stream_that_can_not_be_resumed_ends(server, downloads):
 
     with pytest.raises(IncompleteDownloadError, match="can't be resumed"):
         await read()
-    assert server.body[:BLOCK] == b"".join(received)
+    assert server.body[:BLOCK].startswith(b"".join(received))
 
 
 async def test_a_file_that_changed_in_between_begins_again(server, downloads, tmp_path):
@@ -125,7 +108,7 @@ async def test_a_server_that_ignores_ranges_is_read_from_the_beginning(server, d
     server.answers.append(lambda _, honest: Answer(headers={"ETag": server.etag}, body=server.body))
     fetched = await downloads.fetch(server.url, tmp_path / "m.glb", kind="glb")
     assert sha256(server.body) == fetched.sha256
-    assert 2 == len(server.requests)
+    assert ["range" in request.headers for request in server.requests] == [False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -140,9 +123,12 @@ async def test_a_server_that_ignores_ranges_is_read_from_the_beginning(server, d
         {"Content-Range": "bytes */300000"},
         {"Content-Range": "items 65536-299999/300000"},
         {"Content-Range": "bytes 65536-299998/300000"},
+        {"Content-Range": "bytes 65536-299999/*"},
         {"ETag": '"other"'},
         {"ETag": 'W/"3f2a"'},
+        {"ETag": None},
     ],
+    ids=lambda headers: "-".join(str(value) for value in headers.values()),
 )
 async def test_a_part_that_does_not_fit_is_not_used(headers, server, downloads, tmp_path):
     """A 206 of another range, length or version is thrown away, and the file begins again."""
@@ -194,7 +180,7 @@ async def test_a_length_that_is_too_long_ends_in_an_error(server, downloads, tmp
     server.body = model(50_000)
     lie = Answer(headers={"Content-Length": "60000", "ETag": ETAG}, body=server.body, cut=50_000)
     server.answers.extend([lie, Answer(416)] * 4)
-    with pytest.raises(IncompleteDownloadError, match="5 attempts: it refused to continue where it was"):
+    with pytest.raises(IncompleteDownloadError, match="5 attempts in a row: it refused to continue where it was"):
         await downloads.fetch(server.url, tmp_path / "f")
     assert 6 == len(server.requests)
     assert not (tmp_path / "f").exists()
@@ -228,7 +214,7 @@ async def test_a_stall_is_a_broken_connection(server, tmp_path):
 async def test_few_bytes_are_no_progress(server, downloads, tmp_path):
     """A peer that brings next to nothing each time does not keep us for ever."""
     server.cut_every = 10
-    with pytest.raises(IncompleteDownloadError, match=r"5 attempts: .* after 50 of 300000 bytes"):
+    with pytest.raises(IncompleteDownloadError, match=r"5 attempts in a row: .* after 50 of 300000 bytes"):
         await downloads.fetch(server.url, tmp_path / "m.glb")
     assert 5 == len(server.requests)
 
@@ -245,7 +231,7 @@ async def test_a_server_that_keeps_failing_is_given_up(server, naps, tmp_path):
     """After five attempts in a row the error says what came back; the delays grow up to the cap."""
     server.answers.extend([Answer(503)] * 5)
     async with aclosing(downloader(retry=RetryPolicy(attempts=5, base=1, cap=3))) as patient:
-        with pytest.raises(DownloadError, match="could not be fetched in 5 attempts: it answered 503") as caught:
+        with pytest.raises(DownloadError, match="failed in 5 attempts in a row: it answered 503") as caught:
             await patient.fetch(server.url, tmp_path / "m.glb")
     assert type(caught.value) is DownloadError
     assert all(nap <= most for nap, most in zip(naps, (1, 2, 3, 3), strict=True))
@@ -268,7 +254,7 @@ async def test_a_retry_after_beyond_the_cap_is_an_error(server, downloads, naps,
 
 async def test_a_host_that_is_not_there_is_an_error(downloads, unused_tcp_port, tmp_path):
     """Refused connections are tried again, then told."""
-    with pytest.raises(DownloadError, match=r"5 attempts: it could not be reached \(Connect call failed"):
+    with pytest.raises(DownloadError, match=r"5 attempts in a row: it could not be reached \(Connect call failed"):
         await downloads.fetch(f"http://127.0.0.1:{unused_tcp_port}/m.glb", tmp_path / "m.glb")
 
 
@@ -276,7 +262,7 @@ async def test_a_host_that_is_not_there_is_an_error(downloads, unused_tcp_port, 
     ("error", "text"),
     [
         (aiohttp.ConnectionTimeoutError(), "no connection was made in time"),
-        (aiohttp.SocketTimeoutError(), "nothing came for too long"),
+        (aiohttp.SocketTimeoutError(), "nothing arrived for too long"),
         (aiohttp.ServerDisconnectedError(), r"the connection broke \(ServerDisconnectedError\)"),
     ],
 )
@@ -286,7 +272,7 @@ async def test_failures_are_told_apart(error, text, downloads, monkeypatch, tmp_
     async def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(aiohttp.ClientSession, "_request", fail)
+    monkeypatch.setattr(aiohttp.ClientSession, "get", fail)
     with pytest.raises(DownloadError, match=text):
         await downloads.fetch("http://127.0.0.1/m.glb", tmp_path / "m.glb")
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from avaturn_async import Export, WaitError
+from avaturn_async.downloads.stream import Link
 from avaturn_async.pending.context import PendingContext
 
 AVATAR = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f0a")
@@ -40,11 +41,11 @@ async def test_an_export_that_is_not_ready_any_more(body: bytes) -> None:
 @pytest.mark.parametrize("asks", [True, False])
 async def test_a_download_can_ask(asks: bool) -> None:
     """It gets a way to ask for this avatar's link, where there is one."""
-    asked: dict[str, Any] = {}
+    links: list[Link] = []
 
     class Downloader:
-        async def fetch(self, url: str, path: str, **options: Any) -> None:
-            asked.update(options)
+        async def fetch(self, link: Link, path: str, **_: Any) -> None:
+            links.append(link)
 
     context = answering(b'{"status":"ready","url":"https://x/new"}')
     source = context if asks else None
@@ -52,7 +53,8 @@ async def test_a_download_can_ask(asks: bool) -> None:
         avatar_id=AVATAR, url="u", resolved_by="poll", waited=1.0, polls=1, downloader=Downloader(), source=source
     )
     await export.download("model.glb")
-    assert (asked["fresh_url"] is not None) == asks
-    if asks:
-        assert "https://x/new" == await asked["fresh_url"]()
+    (fresh_url,) = (link.fresh_url for link in links)
+    assert (fresh_url is not None) == asks
+    if fresh_url is not None:
+        assert "https://x/new" == await fresh_url()
     assert "source" not in repr(export)
