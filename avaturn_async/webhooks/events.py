@@ -56,7 +56,14 @@ def _structure(value: Any) -> Event | UnknownEvent:
     if not isinstance(name, str):
         raise ValueError("$.event: expected a string")
     kind = EVENT_TYPES.get(name)
-    return UnknownEvent(name, value) if kind is None else codec.structure(value, kind)
+    if kind is None:
+        return UnknownEvent(name, value)
+    try:
+        if "extra" not in value:
+            return kind(**value)  # a third of the time of what follows, which tells unknown fields and what is wrong
+    except (TypeError, ValueError):
+        pass
+    return codec.structure(value, kind)
 
 
 def key_of(event: Event) -> str:
