@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from uuid import UUID
 
+    from ..downloads.sinks import Sink
     from .ids import AvatarIds
     from .journal import Journal
     from .pipeline import Exporter
@@ -42,9 +43,11 @@ class ExportBatch:
         avatar_ids: AvatarIds,
         *,
         download_to: str | os.PathLike[str] | None = None,
+        sink: Sink | None = None,
         name: Callable[[UUID], str] | None = None,
         max_pending: int = 256,
         max_downloads: int = 8,
+        checksum: bool = False,
         journal: Journal | None = None,
         timeout: float | ClientDefault | None = None,
         on_progress: Callable[[BatchProgress], object] | None = None,
@@ -58,8 +61,12 @@ class ExportBatch:
             raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
         if name is not None and not callable(name):
             raise TypeError(f"name must be a function of an avatar id, not {type(name).__name__}")
-        if name is not None and download_to is None:
-            raise ValueError("name needs a folder, download_to, for the files that it names")
+        if sink is not None and not callable(getattr(sink, "put", None)):
+            raise TypeError(f"sink must have a method put(name, chunks), which {type(sink).__name__} has not")
+        if download_to is not None and sink is not None:
+            raise ValueError("download_to and sink exclude each other: files go into a folder or into a sink")
+        if name is not None and download_to is None and sink is None:
+            raise ValueError("name needs download_to or sink: without either there are no files to name")
         self._ids = IdSource(avatar_ids)
         self._folder = None if download_to is None else Path(download_to)
         self._journal = journal
@@ -67,6 +74,8 @@ class ExportBatch:
             exports,
             self._ids,
             folder=self._folder,
+            sink=sink,
+            checksum=checksum,
             name=name,
             max_pending=max_pending,
             max_downloads=max_downloads,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from ..downloads.downloader import Download
-from ..downloads.names import check_path
+from ..downloads.names import check_name, check_path
+from ..downloads.sinks import Saved
 from ..errors import (
     AuthenticationError,
     AvaturnError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..config import ClientDefault
+    from ..downloads.sinks import Sink
     from ..pending.export import PendingExport
     from ..pending.results import Export
     from .journal import Entry, Journal, State
@@ -87,8 +89,10 @@ class Pipeline:
     Args:
         exports: creates and resumes exports.
         ids: the input.
-        folder: where files go; None to export without downloading.
-        name: returns the name of an avatar's file below the folder.
+        folder: where files go, or None.
+        sink: where files go instead, or None; with neither, nothing is downloaded.
+        name: returns the name of an avatar's file, below the folder or in the sink.
+        checksum: compute the SHA-256 of each file.
         journal: remembers for later runs what was done; already open.
         timeout: seconds that each export is awaited.
         on_progress: called with the progress every 0.1 s and at the end.
@@ -100,6 +104,8 @@ class Pipeline:
         ids: IdSource,
         *,
         folder: Path | None,
+        sink: Sink | None,
+        checksum: bool,
         name: Callable[[UUID], str] | None,
         max_pending: int,
         max_downloads: int,
@@ -110,6 +116,8 @@ class Pipeline:
         self._exports = exports
         self._ids = ids
         self._folder = folder
+        self._sink = sink
+        self._checksum = checksum
         self._name = name
         self._pending = asyncio.Semaphore(max_pending)
         self._downloads = asyncio.Semaphore(max_downloads)
@@ -201,7 +209,7 @@ class Pipeline:
         try:
             pending = await self._start(item, known)
             item.export = await pending.wait(timeout=self._timeout)
-            if self._folder is None:
+            if self._folder is None and self._sink is None:
                 await self._record(item, "done")
                 return item.outcome()
             await self._downloads.acquire()
@@ -216,7 +224,8 @@ class Pipeline:
             text = f"{type(error).__name__}: {error}"
             await self._record(item, "failed" if token is None else "pending", resume_token=token, error=text)
             return item.outcome(error=error)
-        await self._record(item, "done", file=name, size=download.size, sha256=download.sha256)
+        state: State = "done" if self._sink is None else "saved"
+        await self._record(item, state, file=name, size=download.size, sha256=download.sha256)
         return item.outcome(download=download)
 
     async def _start(self, item: _Item, known: Entry | None) -> PendingExport:
@@ -235,7 +244,7 @@ class Pipeline:
             await self._record(item, "pending", resume_token=pending.resume_token)
         return pending
 
-    async def _fetch(self, export: Export, name: str) -> Download:
+    async def _fetch(self, export: Export, name: str) -> Download | Saved:
         counted = 0
 
         def count(received: int, _: int | None) -> None:
@@ -243,17 +252,19 @@ class Pipeline:
             self._meter.bytes += received - counted
             counted = received
 
-        assert self._folder is not None  # noqa: S101 - files are fetched into a folder only
+        if self._sink is not None:
+            return await export.save(self._sink, name, checksum=self._checksum, progress=count)
+        assert self._folder is not None  # noqa: S101 - files go into either
         path = self._folder / name
         if "/" in name:
             await make_folder(path.parent)
-        return await export.download(path, overwrite=True, progress=count)
+        return await export.download(path, overwrite=True, checksum=self._checksum, progress=count)
 
     def _claim_name(self, avatar_id: UUID) -> str:
         """Return the checked name of the avatar's file, which no other avatar under way has."""
         if self._name is None:
             return f"{avatar_id}.glb"
-        name = check_path(self._name(avatar_id))
+        name = (check_name if self._folder is None else check_path)(self._name(avatar_id))
         owner = self._names.setdefault(name, avatar_id)
         if owner != avatar_id:
             raise ValueError(f"the name {name!r} of avatar {avatar_id} is also that of avatar {owner}")
@@ -261,14 +272,15 @@ class Pipeline:
 
     async def _finished_earlier(self, item: _Item, known: Entry, name: str) -> BatchOutcome | None:
         """Return the outcome of an item that an earlier run finished, or None."""
-        if known.state != "done":
-            return None
-        if self._folder is None:
-            return item.outcome()
+        if self._folder is None and self._sink is None:
+            return item.outcome() if known.state in ("done", "saved") else None
         if known.file != name or known.size is None:
             return None
+        if self._folder is None:
+            found = Saved(name, known.size, known.sha256)
+            return item.outcome(download=found) if known.state == "saved" else None
         path = self._folder / name
-        if not await run_in_thread(_is_file, path, known.size, known.sha256):
+        if known.state != "done" or not await run_in_thread(_is_file, path, known.size, known.sha256):
             return None
         return item.outcome(download=Download(path, known.size, known.sha256))
 
@@ -339,6 +351,8 @@ def _failure(error: Exception | asyncio.CancelledError) -> Exception:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise error
-        return AvaturnError("it was cancelled, but not by the batch: a sink or a session may have cancelled itself")
+        return AvaturnError(
+            "its task was cancelled, but not by the batch: a sink or a session may have cancelled itself"
+        )
     # A report may hold thousands: expected errors are kept without their frames.
     return error.copy() if isinstance(error, AvaturnError) else error

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..downloads.downloader import Download
+    from ..downloads.sinks import Saved
     from ..pending.results import Export
 
 __all__ = ["BatchOutcome", "BatchProgress", "BatchReport", "ProgressMeter", "percentiles"]
@@ -38,7 +39,7 @@ class BatchOutcome:
 
     avatar_id: UUID | str
     export: Export | None = None
-    download: Download | None = None
+    download: Download | Saved | None = None
     error: Exception | None = None
     attempts: int = 1
 
@@ -144,7 +145,7 @@ class ProgressMeter:
         self.failed: int = 0
         self.pending: int = 0
         self.bytes: int = 0
-        self._marks: deque[float] = deque(maxlen=2 * max_pending + 1)
+        self._marks: deque[float] = deque(maxlen=2 * min(max_pending, 100_000) + 1)
         self._started: float | None = None
         self._first_took: float | None = None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ..config import CLIENT_DEFAULT, ClientDefault
+from ..downloads.sinks import Sink
 from ..http import codec, endpoints
 from ..models import NewExportResponse, as_uuid
 from ..pending.context import PendingContext
@@ -56,9 +57,11 @@ class Exports:
         avatar_ids: AvatarIds,
         *,
         download_to: str | os.PathLike[str] | None = None,
+        sink: Sink | None = None,
         name: Callable[[UUID], str] | None = None,
         max_pending: int = 256,
         max_downloads: int = 8,
+        checksum: bool = False,
         journal: str | os.PathLike[str] | None = None,
         timeout: float | ClientDefault | None = CLIENT_DEFAULT,
         on_progress: Callable[[BatchProgress], object] | None = None,
@@ -71,14 +74,18 @@ class Exports:
 
         Args:
             avatar_ids: an iterable or async iterable, read lazily. What it raises ends the batch and is raised.
-            download_to: a folder, created if missing, for the models. A file that is there is replaced, unless the
-                journal recorded it: by name and size, and by checksum if one was taken.
-            name: returns the path of an avatar's file below the folder, with ``/`` between its parts; the default is
-                ``{avatar_id}.glb``. It must be different for each avatar. An invalid one fails the item.
+            download_to: a folder, created if missing, for the models. A file that exists is replaced, unless the
+                journal recorded it: by name and size, and by checksum if one was computed.
+            sink: a `Sink` for the models, instead of a folder.
+            name: returns the path of an avatar's file below the folder, or its name in the sink, with ``/`` between its
+                parts; the default is ``{avatar_id}.glb``. It must be different for each avatar. If it is not a plain
+                relative path, the item fails with a ValueError.
             max_pending: exports awaited concurrently.
             max_downloads: concurrent downloads.
-            journal: a SQLite file, by which a later run skips what is done and resumes what was pending. It holds
-                resume tokens, and is trusted input: keep it where other users can't write.
+            checksum: compute the SHA-256 of each file, which costs more than receiving and writing it.
+            journal: a SQLite file, by which a later run skips what is done and resumes what was pending. It records a
+                file once it is complete under its name, or the sink has returned. It holds resume tokens, and is
+                trusted input: keep it where other users can't write, and use it with one folder or sink.
             timeout: seconds that each export is awaited; the default is the client's ``wait_timeout``, and None waits
                 for ever.
             on_progress: called with a `BatchProgress` every 0.1 s and at the end. What it raises ends the batch.
@@ -98,9 +105,11 @@ class Exports:
             self,
             avatar_ids,
             download_to=download_to,
+            sink=sink,
             name=name,
             max_pending=max_pending,
             max_downloads=max_downloads,
+            checksum=checksum,
             journal=opened,
             timeout=timeout,
             on_progress=on_progress,

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, TypeVar
 from uuid import UUID
 
-from avaturn_async import AvaturnClient, BatchOutcome, Download, PollPolicy
+from avaturn_async import AvaturnClient, BatchOutcome, Download, PollPolicy, Saved
 from avaturn_async.batch.export_batch import ExportBatch
 from avaturn_async.emulator import Emulator, RequestRecord, Timing
 
@@ -49,7 +49,11 @@ async def run_batch(client: AvaturnClient, ids: Any, folder: Path, **options: An
 
 def is_whole(path: Path) -> bool:
     """Say whether a file is a GLB of the length that it declares."""
-    content = path.read_bytes()
+    return is_model(path.read_bytes())
+
+
+def is_model(content: bytes) -> bool:
+    """Say whether these bytes are a GLB of the length that it declares."""
     return (b"glTF", 2, len(content)) == struct.unpack("<4sII", content[:12])
 
 
@@ -160,14 +164,42 @@ class FakeExport:
         self.avatar_id = avatar_id
 
     async def download(self, path: Path, *, progress: Callable[[int, int], object], **_: Any) -> Download:
+        await self._fetch(path.name)
+        progress(10, 10)
+        return Download(path, 10)
+
+    async def save(self, sink: Any, name: str, *, progress: Callable[[int, int], object], **_: Any) -> Saved:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"0123456789"
+
+        await self._fetch(name)
+        await sink.put(name, chunks())
+        progress(10, 10)
+        return Saved(name, 10)
+
+    async def _fetch(self, name: str) -> None:
         exports = self.exports
         exports.downloads += 1
         exports.most_downloads = max(exports.most_downloads, exports.downloads)
-        exports.fetched.append((path.name, len(exports.created)))
+        exports.fetched.append((name, len(exports.created)))
         await asyncio.sleep(exports.download_seconds)
         exports.downloads -= 1
-        progress(10, 10)
-        return Download(path, 10, "")
+
+
+class MemorySink:
+    """A sink that keeps files, and fails for the names in `failing`."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.puts: list[str] = []
+        self.failing: dict[str, BaseException] = {}
+
+    async def put(self, name: str, chunks: AsyncIterator[bytes]) -> None:
+        self.puts.append(name)
+        content = b"".join([chunk async for chunk in chunks])
+        if name in self.failing:
+            raise self.failing[name]
+        self.files[name] = content
 
 
 def new_batch(exports: Any, ids: Any, **options: Any) -> ExportBatch:

@@ -174,7 +174,7 @@ async def test_an_item_that_cancels_itself_is_an_outcome_too() -> None:
     async with new_batch(Cancelling(), [ids[0], *ids]) as batch:
         report = await batch.run()
     assert [False, False, True, True] == [outcome.ok for outcome in report.outcomes]
-    assert {"cancelled"} == {str(outcome.error).split()[2].rstrip(",") for outcome in report.failed}
+    assert all("cancelled, but not by the batch" in str(outcome.error) for outcome in report.failed)
 
 
 async def test_closing_the_client_fails_all_items() -> None:
@@ -352,7 +352,7 @@ class TestRepeatedIds:
         pytest.param({"ids": "0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00"}, TypeError, id="one-id"),
         pytest.param({"ids": 7}, TypeError, id="not-iterable"),
         pytest.param({"name": "x.glb", "download_to": "models"}, TypeError, id="name-not-callable"),
-        pytest.param({"name": str}, ValueError, id="name-without-folder"),
+        pytest.param({"name": str}, ValueError, id="name-without-files"),
     ],
 )
 def test_misuse_is_refused_at_once(options: dict[str, Any], error: type[Exception]) -> None:

@@ -127,6 +127,21 @@ async def test_only_files_that_the_journal_recorded_are_adopted(tmp_path: Path) 
     assert not any(path.is_symlink() for path in paths)
 
 
+async def test_a_checksum_tells_changed_files(tmp_path: Path) -> None:
+    """Of the same size; without one, the size is all that is compared."""
+    async with avatars(2) as (avaturn, client, ids):
+        for checksum in (True, False):
+            first = await run_batch(client, ids, tmp_path / str(checksum), checksum=checksum)
+            assert {checksum} == {each.download.sha256 is not None for each in first if each.download}
+            assert first[0].download
+            path = first[0].download.path
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            avaturn.requests.clear()
+            await run_batch(client, ids, tmp_path / str(checksum))
+            assert (ids[:1] if checksum else []) == downloaded(avaturn.requests)
+
+
 async def test_a_planted_model_is_not_taken_for_an_export(tmp_path: Path) -> None:
     """A whole model under the final name, which this journal did not record."""
     async with avatars(2) as (avaturn, client, ids):

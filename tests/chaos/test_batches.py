@@ -47,7 +47,7 @@ async def test_thousands_survive_an_api_that_fails(tmp_path: Path) -> None:
                 broken_downloads=0.05,
             )
             expire = _expire_now_and_then(avaturn)
-            async with client.exports.batch(ids, download_to=tmp_path, on_progress=expire) as batch:
+            async with client.exports.batch(ids, download_to=tmp_path, checksum=True, on_progress=expire) as batch:
                 report = await batch.run()
             avaturn.faults = Faults()
             await avaturn.settled()
