@@ -38,7 +38,7 @@ async def test_what_can_succeed_does(count: int, tmp_path: Path) -> None:
         recorder = Recorder(avaturn)
         avaturn.faults = STORM
         expiry = Expiry(avaturn, recorder, every=count // 4)
-        async with client.exports.batch(ids, download_to=tmp_path, on_progress=expiry) as batch:
+        async with client.exports.batch(ids, download_to=tmp_path, checksum=True, on_progress=expiry) as batch:
             report = await batch.run()
         avaturn.faults = Faults()
         by_avatar = _by_avatar(recorder.requests.copy())
