@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from avaturn_async.emulator import Emulator, Faults, Timing
-from tests.chaos.kit import SEED
+from tests.chaos.kit import SEED, scaled
 from tests.webhooks.postgres.server import Server
 
-from .kit import avatars, downloaded, exported, is_whole
+from .kit import Recorder, avatars, downloaded, exported, is_whole
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "engines" / "postgres_rows.py"
@@ -77,26 +77,29 @@ async def test_one_worker_exports_every_row(tmp_path: Path) -> None:
 
 async def test_workers_that_are_killed_lose_nothing(tmp_path: Path) -> None:
     """While they are killed (-9) and restarted, and the API fails: all rows are done, every model is complete."""
-    count, rng = 120, random.Random(SEED)
+    print(f"seed {SEED}")
+    count, rng = scaled(2_000, 120), random.Random(SEED)
     async with table(count) as (avaturn, server):
+        recorder = Recorder(avaturn)
         avaturn.faults = Faults(server_errors=0.05)
-        workers = [await start_worker(avaturn, server, tmp_path, 2) for _ in range(3)]
-        for _ in range(4):
+        workers = [await start_worker(avaturn, server, tmp_path, 2) for _ in range(scaled(4, 3))]
+        for _ in range(scaled(12, 4)):
             victim = rng.randrange(len(workers))
             stdout = workers[victim].stdout
             assert stdout is not None
-            for _ in range(rng.randrange(1, 8)):
+            for _ in range(rng.randrange(1, count // 15)):
                 await stdout.readline()
             if workers[victim].returncode is None:
                 workers[victim].kill()
             await workers[victim].communicate()
             workers[victim] = await start_worker(avaturn, server, tmp_path, 2)
+            print(f"{len(recorder.requests)} requests")
         for worker in workers:
             _, complaints = await worker.communicate()
             assert (0, b"") == (worker.returncode, complaints)
         states = await asyncio.to_thread(server.sql, "SELECT state, count(*) FROM avatar_exports GROUP BY 1")
         assert [f"done|{count}"] == states
-        requests = list(avaturn.requests)
+    requests = recorder.requests
     files = [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
     assert count == len(files)
     assert all(map(is_whole, files))
