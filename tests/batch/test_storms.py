@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
@@ -12,7 +14,7 @@ from avaturn_async import BatchProgress, BatchReport, JobFailedError, PollPolicy
 from avaturn_async.emulator import Emulator, Faults, RequestRecord, Timing
 from tests.chaos.kit import SEED, scaled
 
-from .kit import Recorder, avatars, is_right
+from .kit import Recorder, avatars, is_right, is_whole
 
 ATTEMPTS = 7
 RETRY = RetryPolicy(attempts=ATTEMPTS, base=0.05, cap=0.5)
@@ -97,3 +99,34 @@ def _allowed(requests: list[RequestRecord]) -> int:
         polls, delay = polls + 1, min(delay * POLLS.factor, POLLS.cap)
     # a create, the polls, and a fresh url for each refused one; the first and the last are repeated on failures
     return ATTEMPTS + polls + ATTEMPTS * refused
+
+
+@pytest.mark.slow
+async def test_ids_that_are_offered_again_after_a_failure_succeed(tmp_path: Path) -> None:
+    """As a queue does: 200 ids, of whose requests a third fails, until all are done."""
+    print(f"seed {SEED}")
+    async with avatars(200, seed=SEED, retry=RetryPolicy(attempts=1)) as (avaturn, client, ids):
+        avaturn.faults = Faults(server_errors=0.35)
+        waiting: asyncio.Queue[UUID | None] = asyncio.Queue()
+        for avatar_id in ids:
+            waiting.put_nowait(avatar_id)
+
+        async def offers() -> AsyncIterator[UUID]:
+            while (avatar_id := await waiting.get()) is not None:
+                yield avatar_id
+
+        done: list[UUID] = []
+        failures = 0
+        async with client.exports.batch(offers(), download_to=tmp_path) as batch:
+            async for outcome in batch:
+                assert isinstance(outcome.avatar_id, UUID)
+                if outcome.ok:
+                    done.append(outcome.avatar_id)
+                else:
+                    failures += 1
+                    waiting.put_nowait(outcome.avatar_id)
+                if len(done) == len(ids):
+                    waiting.put_nowait(None)
+    assert sorted(ids) == sorted(done)
+    assert failures
+    assert all(is_whole(tmp_path / f"{avatar_id}.glb") for avatar_id in ids)
