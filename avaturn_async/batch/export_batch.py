@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
+from uuid import UUID
 
 from ..config import ClientDefault
+from ..downloads.sinks import Sink
 from ..http.tasks import raise_first, run_to_completion
-from .ids import IdSource
-from .pipeline import Pipeline, make_folder
-from .report import BatchReport, percentiles
+from .ids import AvatarIds, IdSource
+from .pipeline import Exporter, Pipeline, make_folder
+from .report import BatchOutcome, BatchProgress, BatchReport, percentiles
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
-    from types import TracebackType
-    from uuid import UUID
-
-    from ..downloads.sinks import Sink
-    from .ids import AvatarIds
     from .journal import Journal
-    from .pipeline import Exporter
-    from .report import BatchOutcome, BatchProgress
 
 __all__ = ["ExportBatch"]
 
@@ -48,7 +45,8 @@ class ExportBatch:
         max_pending: int = 256,
         max_downloads: int = 8,
         checksum: bool = False,
-        journal: Journal | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        base_url: str = "",
         timeout: float | ClientDefault | None = None,
         on_progress: Callable[[BatchProgress], object] | None = None,
     ) -> None:
@@ -59,8 +57,8 @@ class ExportBatch:
             isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout)
         ):
             raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
-        if name is not None and not callable(name):
-            raise TypeError(f"name must be a function of an avatar id, not {type(name).__name__}")
+        if name is not None and (not callable(name) or inspect.iscoroutinefunction(name)):
+            raise TypeError(f"name must be a plain function of an avatar id, not {name!r:.80}")
         if sink is not None and not callable(getattr(sink, "put", None)):
             raise TypeError(f"sink must have a method put(name, chunks), which {type(sink).__name__} has not")
         if download_to is not None and sink is not None:
@@ -69,7 +67,11 @@ class ExportBatch:
             raise ValueError("name needs download_to or sink: without either there are no files to name")
         self._ids = IdSource(avatar_ids)
         self._folder = None if download_to is None else Path(download_to)
-        self._journal = journal
+        self._journal: Journal | None = None
+        if journal is not None:
+            from .journal import Journal  # Python may have been built without SQLite
+
+            self._journal = Journal(journal, base_url)
         self._pipeline = Pipeline(
             exports,
             self._ids,
@@ -79,7 +81,7 @@ class ExportBatch:
             name=name,
             max_pending=max_pending,
             max_downloads=max_downloads,
-            journal=journal,
+            journal=self._journal,
             timeout=timeout,
             on_progress=on_progress,
         )

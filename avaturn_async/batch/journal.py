@@ -9,9 +9,10 @@ import os
 import sqlite3
 import stat
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from uuid import UUID
 
 import attrs
@@ -19,9 +20,6 @@ import attrs
 from ..errors import ConfigurationError
 from ..http.tasks import run_in_thread
 from ..redact import without_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["Entry", "Journal", "State"]
 

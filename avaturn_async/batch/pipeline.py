@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from collections.abc import Callable
 from functools import partial
 from hashlib import file_digest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
 import attrs
 
+from ..config import ClientDefault
 from ..downloads.downloader import Download
 from ..downloads.names import check_name, check_path
-from ..downloads.sinks import Saved
+from ..downloads.sinks import Saved, Sink
 from ..errors import (
     AuthenticationError,
     AvaturnError,
@@ -24,18 +28,12 @@ from ..errors import (
     WaitTimeoutError,
 )
 from ..http.tasks import run_in_thread
+from ..pending.export import PendingExport
+from ..pending.results import Export
 from .ids import IdSource, InvalidId
 from .report import BatchOutcome, BatchProgress, ProgressMeter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-    from uuid import UUID
-
-    from ..config import ClientDefault
-    from ..downloads.sinks import Sink
-    from ..pending.export import PendingExport
-    from ..pending.results import Export
     from .journal import Entry, Journal, State
 
 __all__ = ["CircuitBreaker", "Exporter", "Pipeline", "make_folder"]

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterable
+from typing import TypeAlias
+from uuid import UUID
 
 import attrs
 
+from ..downloads.downloader import Download
+from ..downloads.sinks import Saved
+from ..pending.results import Export
 from ..redact import without_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from uuid import UUID
-
-    from ..downloads.downloader import Download
-    from ..downloads.sinks import Saved
-    from ..pending.results import Export
 
 __all__ = ["BatchOutcome", "BatchProgress", "BatchReport", "ProgressMeter", "percentiles"]
 
-Cell: TypeAlias = "str | int | float | bool | None"
+Cell: TypeAlias = str | int | float | bool | None
 
 _SHARES = (50, 95, 99)
 

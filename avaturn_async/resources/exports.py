@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from uuid import UUID
 
+from .. import batch as batches
 from ..config import CLIENT_DEFAULT, ClientDefault
 from ..downloads.sinks import Sink
 from ..http import codec, endpoints
@@ -15,11 +15,6 @@ from ..pending.context import PendingContext
 from ..pending.export import PendingExport
 from ..pending.results import Export
 from ..pending.resume_token import read_token
-
-if TYPE_CHECKING:
-    from ..batch.export_batch import ExportBatch
-    from ..batch.ids import AvatarIds
-    from ..batch.report import BatchProgress
 
 __all__ = ["Exports"]
 
@@ -54,7 +49,7 @@ class Exports:
 
     def batch(
         self,
-        avatar_ids: AvatarIds,
+        avatar_ids: batches.AvatarIds,
         *,
         download_to: str | os.PathLike[str] | None = None,
         sink: Sink | None = None,
@@ -64,8 +59,8 @@ class Exports:
         checksum: bool = False,
         journal: str | os.PathLike[str] | None = None,
         timeout: float | ClientDefault | None = CLIENT_DEFAULT,
-        on_progress: Callable[[BatchProgress], object] | None = None,
-    ) -> ExportBatch:
+        on_progress: Callable[[batches.BatchProgress], object] | None = None,
+    ) -> batches.ExportBatch:
         """Return a batch of exports; ``async with`` it, then iterate over its outcomes or ``await batch.run()``.
 
         Every item has one outcome, and one failure never stops the others; an item that is no UUID fails with a
@@ -94,14 +89,7 @@ class Exports:
             ConfigurationError: on entering; another batch uses the journal, or it is not one of this user and base_url.
             DownloadError: on entering; the folder can't be created.
         """
-        from ..batch.export_batch import ExportBatch  # most clients need neither batches nor SQLite
-
-        opened = None
-        if journal is not None:
-            from ..batch.journal import Journal
-
-            opened = Journal(journal, self._context.transport.base_url)
-        return ExportBatch(
+        return batches.ExportBatch(
             self,
             avatar_ids,
             download_to=download_to,
@@ -110,7 +98,8 @@ class Exports:
             max_pending=max_pending,
             max_downloads=max_downloads,
             checksum=checksum,
-            journal=opened,
+            journal=journal,
+            base_url=self._context.transport.base_url,
             timeout=timeout,
             on_progress=on_progress,
         )

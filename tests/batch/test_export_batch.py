@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import typing
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +14,11 @@ from avaturn_async import (
     AuthenticationError,
     AvaturnClient,
     AvaturnError,
+    BatchOutcome,
+    BatchProgress,
+    BatchReport,
     ClientClosedError,
+    ExportBatch,
     JobFailedError,
     NotFoundError,
     PaymentRequiredError,
@@ -23,6 +28,7 @@ from avaturn_async import (
     WaitTimeoutError,
 )
 from avaturn_async.emulator import Faults, Timing
+from avaturn_async.resources import Exports
 
 from .kit import QUICK, FakeExports, avatars, downloaded, exported, is_right, new_batch, run_virtual, turns, uuids
 
@@ -340,6 +346,11 @@ class TestRepeatedIds:
         assert [avatar] * 2 == exports.created
 
 
+async def name_slowly(avatar_id: UUID) -> str:
+    """Name a file, as no batch can use it."""
+    return str(avatar_id)
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -352,6 +363,7 @@ class TestRepeatedIds:
         pytest.param({"ids": "0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00"}, TypeError, id="one-id"),
         pytest.param({"ids": 7}, TypeError, id="not-iterable"),
         pytest.param({"name": "x.glb", "download_to": "models"}, TypeError, id="name-not-callable"),
+        pytest.param({"name": name_slowly, "download_to": "models"}, TypeError, id="name-coroutine"),
         pytest.param({"name": str}, ValueError, id="name-without-files"),
     ],
 )
@@ -360,6 +372,16 @@ def test_misuse_is_refused_at_once(options: dict[str, Any], error: type[Exceptio
     ids = options.pop("ids", [])
     with pytest.raises(error, match=r"max_|timeout|avatar_ids|iterable|name"):
         new_batch(FakeExports(), ids, **options)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [Exports.batch, ExportBatch.__init__, ExportBatch.run, BatchOutcome, BatchReport, BatchReport.rows, BatchProgress],
+    ids=lambda target: target.__qualname__,
+)
+def test_type_hints_can_be_resolved(target: Any) -> None:
+    """Dependency injection and serializers ask for them."""
+    assert typing.get_type_hints(target)
 
 
 async def test_a_batch_is_used_inside_its_block_and_once() -> None:

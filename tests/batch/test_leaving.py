@@ -14,7 +14,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from avaturn_async.batch.journal import Journal
 from avaturn_async.emulator import Timing
 
 from .kit import FakeExports, avatars, exported, is_right, is_whole, new_batch, run_batch, run_virtual, turns, uuids
@@ -161,7 +160,7 @@ async def test_an_input_whose_cleanup_raises_still_closes_the_journal(tmp_path: 
             raise Unlucky("cleanup")
 
     with pytest.raises(Unlucky, match="cleanup"):
-        async with new_batch(FakeExports(), source(), journal=Journal(tmp_path / "journal.db", "u")) as batch:
+        async with new_batch(FakeExports(), source(), journal=tmp_path / "journal.db") as batch:
             await anext(batch)
     with closing(sqlite3.connect(tmp_path / "journal.db", timeout=0)) as database:
         assert (1,) <= database.execute("SELECT count(*) FROM exports").fetchone()

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 import pytest
 
 from avaturn_async import BatchReport
-from avaturn_async.batch.journal import Journal
 
 from .kit import FakeExports, new_batch, run_virtual, turns, uuids
 
@@ -110,7 +109,7 @@ async def test_repeated_ids_hold_places_as_others_do() -> None:
     assert 7 == read
 
 
-async def growth(ids: Iterator[Any], count: int, journal: Journal | None = None) -> int:
+async def growth(ids: Iterator[Any], count: int, journal: Path | None = None) -> int:
     """Return how many blocks of memory a batch of `count` items holds more near its end than near its beginning."""
     exports = FakeExports()
     exports.keep_created = False
@@ -131,7 +130,7 @@ async def growth(ids: Iterator[Any], count: int, journal: Journal | None = None)
 @pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.chaos)], ids=["10,000", "100,000"])
 async def test_memory_is_bounded_by_what_is_under_way(count: int, with_journal: bool, tmp_path: Path) -> None:
     """Nothing is kept of an item whose outcome was taken."""
-    journal = Journal(tmp_path / "journal.db", "u") if with_journal else None
+    journal = tmp_path / "journal.db" if with_journal else None
     assert await growth(uuids(count), count, journal) <= 2_000
 
 

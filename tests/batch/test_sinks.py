@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from avaturn_async import AvaturnError, BatchProgress, DownloadError, Saved
-from avaturn_async.batch.journal import Journal
 
 from .kit import FakeExports, MemorySink, avatars, downloaded, is_model, new_batch, uuids
 
@@ -99,7 +98,7 @@ async def test_a_file_in_a_folder_is_not_in_the_sink(tmp_path: Path) -> None:
 
     async def run(**options: Any) -> int:
         exports = FakeExports()
-        async with new_batch(exports, uuids(3), journal=Journal(tmp_path / "journal.db", "u"), **options) as batch:
+        async with new_batch(exports, uuids(3), journal=tmp_path / "journal.db", **options) as batch:
             assert 3 == len((await batch.run()).succeeded)
         return len(exports.fetched)
 
