@@ -12,7 +12,7 @@ import typer
 
 from .command import OutFolder, Timeout, command
 from .connect import Access, Hooks, connected
-from .export import Model, prepare_folder
+from .export import prepare_folder
 from .output import Output, note, size_of
 from .runner import DONE, FAILED, failure, tell_of
 
@@ -170,11 +170,13 @@ def percentiles(waited: Sequence[float]) -> dict[int, float]:
 
 
 def _record(outcome: "BatchOutcome") -> dict[str, Any]:
-    if outcome.export is not None and outcome.download is not None:
-        return Model(outcome.export, outcome.download).record() | {"attempts": outcome.attempts}
-    file = outcome.download
-    known = {"size": file.size, "sha256": file.sha256, "file": str(file.path)} if file else {}
-    return {"avatar_id": str(outcome.avatar_id), "resolved_by": None, **known, "attempts": outcome.attempts}
+    row = outcome.row()
+    record = {"avatar_id": row["avatar_id"], "resolved_by": row["resolved_by"], "attempts": row["attempts"]}
+    if outcome.export is not None:
+        record |= {"seconds": row["waited"], "polls": row["polls"]}
+    if outcome.download is not None:
+        record |= {"size": row["size"], "sha256": row["sha256"], "file": row["file"]}
+    return record
 
 
 @contextmanager
