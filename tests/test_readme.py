@@ -197,7 +197,7 @@ def test_the_save_example(run: Callable[..., Any], avatar: str, capsys: pytest.C
         run("save", avatar, Path("bucket").absolute().as_uri())
     content = Path("bucket", "models", f"{avatar}.glb").read_bytes()
     assert b"glTF" == content[:4]
-    assert [f"models/{avatar}.glb {len(content)}"] * 2 == capsys.readouterr().out.splitlines()
+    assert [f"{avatar}.glb {len(content)}"] * 2 == capsys.readouterr().out.splitlines()
 
 
 def test_the_aiohttp_example(run: Callable[..., Any], avatar: str, avaturn: EmulatorThread) -> None:

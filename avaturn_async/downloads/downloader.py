@@ -135,7 +135,7 @@ class Downloader:
             raise
         finally:
             await run_in_thread(part.close)
-        return Download(target, part.size, part.digest.hexdigest() if part.digest else None)
+        return Download(target, part.size, part.sha256)
 
     async def save(
         self, link: Link, sink: Sink, name: str, *, checksum: bool = False, progress: Progress | None = None
@@ -172,7 +172,7 @@ class Downloader:
         except DownloadError as error:
             error.path = name
             raise
-        return Saved(name, stream.done, stream.digest.hexdigest() if stream.digest else None)
+        return Saved(name, stream.done, stream.sha256)
 
     async def read(self, link: Link) -> bytes:
         """Return the bytes of a file; the errors are those of `fetch`."""

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigurationError
 from .names import check_name
 
-try:
+if TYPE_CHECKING:
     import obstore
     from obstore import exceptions
     from obstore.store import ObjectStore
-except ImportError:
-    obstore = None  # type: ignore[assignment]
-    if not TYPE_CHECKING:
-        ObjectStore = Any
+else:
+    try:
+        import obstore
+        from obstore import exceptions
+        from obstore.store import ObjectStore
+    except ImportError:
+        obstore, ObjectStore = None, Any
 
 __all__ = ["ObjectStoreSink"]
 

@@ -80,7 +80,6 @@ class PartFile:
         head: after `open`, the first bytes of what an earlier download has left.
         info: after `open`, what an earlier download has left; else what is saved with the next bytes.
         keep: whether `close` leaves a file that can be resumed.
-        digest: the SHA-256 of what was written so far, or None if no checksum is wanted.
     """
 
     def __init__(self, target: Path, *, overwrite: bool, checksum: bool = False) -> None:
@@ -88,7 +87,7 @@ class PartFile:
         self.head: bytes = b""
         self.info: ResumeInfo | None = None
         self.keep: bool = True
-        self.digest = hashlib.sha256() if checksum else None
+        self._digest = hashlib.sha256() if checksum else None
         self._target = target
         self._overwrite = overwrite
         self._path = target
@@ -96,6 +95,11 @@ class PartFile:
         self._exists = False
         self._locked = False
         self._saved: ResumeInfo | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """The hexadecimal SHA-256 of what was written so far, or None if no checksum is wanted."""
+        return self._digest.hexdigest() if self._digest else None
 
     def open(self, source: str) -> None:
         """Open a partial file, and adopt what an earlier download of the same source has left in it."""
@@ -115,8 +119,8 @@ class PartFile:
                 while written < len(chunk):
                     written += os.write(self._fd, memoryview(chunk)[written:])
                 self.size += len(chunk)
-                if self.digest is not None:
-                    self.digest.update(chunk)
+                if self._digest is not None:
+                    self._digest.update(chunk)
         if self._locked and self.size and self.info not in (None, self._saved) and self.size != self.info.total:
             with contextlib.suppress(OSError):  # only a later download misses it
                 self._save_info(self.info)
@@ -130,7 +134,7 @@ class PartFile:
                 os.ftruncate(self._fd, 0)
             os.lseek(self._fd, 0, os.SEEK_SET)
         self.size, self.head, self.info = 0, b"", None
-        self.digest = self.digest and hashlib.sha256()
+        self._digest = self._digest and hashlib.sha256()
 
     def publish(self) -> None:
         """Give the file its name, atomically, and close it."""
@@ -189,10 +193,10 @@ class PartFile:
             return
         os.ftruncate(self._fd, size)
         self.head = os.read(self._fd, CHECKED)
-        if self.digest is not None:
-            self.digest.update(self.head)
+        if self._digest is not None:
+            self._digest.update(self.head)
             while block := os.read(self._fd, _BLOCK):
-                self.digest.update(block)
+                self._digest.update(block)
         self.size = os.lseek(self._fd, size, os.SEEK_SET)
         self.info = self._saved = info
 

@@ -79,7 +79,6 @@ class ResumableStream:
         etag: its strong ETag, or None.
         complete: whether the whole file was received and checked.
         error: what `chunks` raised.
-        digest: the SHA-256 of the chunks, if a checksum is wanted.
     """
 
     def __init__(
@@ -103,12 +102,12 @@ class ResumableStream:
         self._reset()
 
     def _reset(self) -> None:
-        self.done = 0
+        self.done: int = 0
         self.total: int | None = None
         self.etag: str | None = None
-        self.complete = False
+        self.complete: bool = False
         self.error: Exception | None = None
-        self.digest = hashlib.sha256() if self._checksum else None
+        self._digest = hashlib.sha256() if self._checksum else None
         self._stop: int | None = None
         self._chunked = False
         self._must_restart = False
@@ -117,6 +116,11 @@ class ResumableStream:
     @property
     def _name(self) -> str:
         return without_query(self._url)
+
+    @property
+    def sha256(self) -> str | None:
+        """The hexadecimal SHA-256 of the chunks, or None if no checksum is wanted."""
+        return self._digest.hexdigest() if self._digest else None
 
     def resume(self, head: bytes, done: int, etag: str, total: int | None) -> None:
         """Go on after the first `done` bytes of a version, if `head`, the first of these, can belong to the file."""
@@ -149,8 +153,8 @@ class ResumableStream:
                 async for chunk in received:
                     if self._progress is not None:
                         self._progress(self.done, self.total)
-                    if self.digest is not None:
-                        self.digest.update(chunk)
+                    if self._digest is not None:
+                        self._digest.update(chunk)
                     if held:
                         yield held
                         held = b""
