@@ -74,21 +74,19 @@ async def _read(receiver: Receiver, request: web.BaseRequest) -> bytes | Reply:
     if length is not None and length > receiver.max_body:
         return TOO_LARGE
     try:
-        if content.is_eof():  # it arrived with the headers, or a middleware read it: aiohttp keeps it
+        if content.at_eof():  # a middleware read it, and aiohttp keeps it
             return await request.read()
+        if content.is_eof():  # it arrived with the headers
+            return content.read_nowait()
+        body = bytearray()
         async with asyncio.timeout(receiver.body_timeout):
-            if length is not None:
-                return await request.read()
-            body = bytearray()
             async for chunk in content.iter_any():
                 body += chunk
                 if len(body) > receiver.max_body:
                     return TOO_LARGE
-            return bytes(body)
+        return bytes(body)
     except TimeoutError:
         return TOO_SLOW
-    except web.HTTPRequestEntityTooLarge:  # the application's own limit is smaller
-        return TOO_LARGE
     except Exception as error:  # noqa: BLE001 - cut off or badly encoded, the sender's fault
         logger.info("the body of a webhook can't be read: %s", type(error).__name__)
         return UNREADABLE

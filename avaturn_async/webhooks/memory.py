@@ -42,7 +42,7 @@ _EMPTY = contextvars.Context()
 _TEXTS = ("user_id", "session_id", "status", "export_url", "render_url")
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Row:
     delivery: Delivery
     rank: int
@@ -184,7 +184,7 @@ class MemoryMailbox:
             for waiter in waiters:
                 del self._key_of[waiter]
         for waiter in waiters:
-            _call_on_its_loop(waiter, _resolve, delivery)
+            _call_on_its_loop(waiter, self._resolve, delivery)
 
     def _make_room(self, row: _Row) -> bool:
         """Evict the oldest rows that nobody awaits until `row` fits, and return whether it does."""
@@ -204,6 +204,11 @@ class MemoryMailbox:
         self._evictable[row.rank].pop(key, None)
         self._bytes -= row.size
 
+    def _resolve(self, waiter: asyncio.Future[Delivery], delivery: Delivery) -> None:
+        if not waiter.done():
+            waiter.remove_done_callback(self._forget)  # it would have nothing to do, in a turn of the loop of its own
+            waiter.set_result(delivery)
+
     def _forget(self, waiter: asyncio.Future[Delivery]) -> None:
         """Drop a cancelled waiter; its key's event can be evicted again if no other is left."""
         with self._lock:
@@ -219,8 +224,12 @@ class MemoryMailbox:
 
 def _size_of(event: Event) -> int:
     """Estimate the bytes of memory that an event takes, whatever JSON is in its unknown fields."""
-    values: list[Any] = [dict(event.extra), *(getattr(event, name, None) for name in _TEXTS)]
     size = 0
+    for name in _TEXTS:
+        text = getattr(event, name, None)
+        if text is not None:
+            size += sys.getsizeof(text)
+    values: list[Any] = [dict(event.extra)] if event.extra else []
     while values:
         value = values.pop()
         size += sys.getsizeof(value)
@@ -239,11 +248,6 @@ def _call_on_its_loop(waiter: asyncio.Future[Any], function: Callable[..., None]
         return
     with suppress(RuntimeError):  # the loop is closed, and nothing waits on it any more
         loop.call_soon_threadsafe(function, waiter, *arguments)
-
-
-def _resolve(waiter: asyncio.Future[Delivery], delivery: Delivery) -> None:
-    if not waiter.done():
-        waiter.set_result(delivery)
 
 
 def _fail(waiter: asyncio.Future[Delivery]) -> None:

@@ -341,9 +341,10 @@ class WebhookReceiver:
 
 def _as_bytes(body: Any) -> MaskedBytes | None:
     """Return what a framework passed as the body in bytes, or None if it is not one."""
+    if body is None:
+        return MaskedBytes()
     try:
-        if isinstance(body, str):
-            body = body.encode()
-        return MaskedBytes(body or b"") if body is None or isinstance(body, bytes | bytearray | memoryview) else None
+        content = body.encode() if isinstance(body, str) else body
+        return MaskedBytes(content) if isinstance(content, (bytes, bytearray, memoryview)) else None
     except ValueError:  # lone surrogates, or a memoryview that was released
         return None

@@ -99,7 +99,7 @@ class ReceiverServer:
             await self._receiver.aclose()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
-        if request.path != self._root and not request.path.startswith(f"{self._root}/"):
+        if not f"{request.path}/".startswith(f"{self._root}/"):
             return web.Response(status=NOT_FOUND.status)
         if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # RFC 9110, 10.1.1
