@@ -126,6 +126,7 @@ async def growth(ids: Iterator[Any], count: int, journal: Path | None = None) ->
     return after - before
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("with_journal", [False, True], ids=["without-journal", "with-journal"])
 @pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.chaos)], ids=["10,000", "100,000"])
 async def test_memory_is_bounded_by_what_is_under_way(count: int, with_journal: bool, tmp_path: Path) -> None:
