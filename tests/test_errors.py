@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
+import pkgutil
 import traceback
 from typing import Any
 from uuid import UUID
@@ -11,6 +13,7 @@ from uuid import UUID
 import attrs
 import pytest
 
+import avaturn_async
 from avaturn_async import errors
 from avaturn_async.errors import APIStatusError, AvaturnError, GoneError, WaitTimeoutError
 from avaturn_async.models import ValidationError
@@ -92,14 +95,34 @@ def error(plain: AvaturnError) -> AvaturnError:
 
 def _drawn(kind: type[AvaturnError], depth: int = 0) -> list[str]:
     below = sorted(
-        (sub for sub in kind.__subclasses__() if sub.__name__ in errors.__all__), key=lambda sub: sub.__name__
+        (sub for sub in kind.__subclasses__() if sub.__module__.startswith("avaturn_async")),
+        key=lambda sub: sub.__name__,
     )
     return ["  " * depth + kind.__name__] + [line for sub in below for line in _drawn(sub, depth + 1)]
 
 
 def test_the_tree() -> None:
-    """Catching one class catches what stands below it, and no more."""
+    """It has every exception class of the package, wherever that is defined."""
+    for module in pkgutil.walk_packages(avaturn_async.__path__, "avaturn_async."):
+        if not module.name.endswith("__main__") and "pyinstaller" not in module.name:
+            importlib.import_module(module.name)
     assert TREE.strip().splitlines() == _drawn(AvaturnError)
+
+
+def test_every_error_is_exported() -> None:
+    """From the package as well."""
+    assert set(errors.__all__) <= set(avaturn_async.__all__)
+
+
+RETRYABLE = "ConnectError IncompleteDownloadError NotReadyError RateLimitError RequestTimeoutError ServerError"
+RETRYABLE += " TransportError WaitTimeoutError"
+
+
+def test_errors_that_are_worth_another_try(plain: AvaturnError) -> None:
+    """The class says so, and an instance may know better."""
+    assert (type(plain).__name__ in RETRYABLE.split()) is plain.retryable
+    plain.retryable = not plain.retryable
+    assert plain.retryable is plain.copy().retryable is pickle.loads(pickle.dumps(plain)).retryable
 
 
 def test_the_tree_is_all_there_is() -> None:

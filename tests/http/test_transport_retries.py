@@ -315,3 +315,30 @@ async def test_each_retry_is_told_at_debug(api: Responses, clock: Clock, caplog:
         "GET /api/v1/thing: attempt 3 in 2.000 s, after 429",
         "GET /api/v1/thing: attempt 4 in 0.000 s, after TransportError",
     ] == caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("call", "answer", "expected"),
+    [
+        (GET, {"status": 500}, True),
+        (GET, {"status": 408}, True),
+        (GET, {"status": 429, "headers": {"Retry-After": "9999"}}, True),
+        (GET, {"status": 404}, False),
+        (POST, {"status": 503}, True),
+        (POST, {"status": 429}, True),
+        (POST, {"status": 500}, False),
+        (POST, {"exception": aiohttp.ServerDisconnectedError()}, False),
+        (POST, {"exception": UNSENT[0]}, True),
+        (POST, {"exception": UNTRUSTED[0]}, False),
+        (GET, {"exception": aiohttp.ServerDisconnectedError()}, True),
+        (GET, {"exception": RuntimeError()}, False),
+    ],
+    ids=str,
+)
+async def test_an_error_says_whether_another_try_is_worth_it(
+    call: ApiRequest, answer: dict[str, Any], expected: bool, api: Responses, clock: Clock
+) -> None:
+    """Later, and only if it is safe."""
+    error, _ = await sent(api, call, **answer)
+    assert isinstance(error, AvaturnError)
+    assert expected is error.retryable
