@@ -224,4 +224,4 @@ async def _transfer(stream: ResumableStream, put: Callable[[AsyncIterator[bytes]
 def _describe(error: Exception) -> str:
     """Return the type and the first line of an error, without the query of any url."""
     first, *_ = str(error).splitlines() or [""]
-    return f"{type(error).__name__}: {re.sub(r'[?][^ ]*', '?...', first[:200])}"
+    return f"{type(error).__name__}: {re.sub(r'[?][^ ]*', '?...', first[:300])}"

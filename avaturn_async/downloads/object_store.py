@@ -42,11 +42,16 @@ class ObjectStoreSink:
 
     Raises:
         ConfigurationError: obstore is not installed.
+        TypeError, ValueError: an argument is not what it should be.
     """
 
     def __init__(self, store: ObjectStore, *, prefix: str = "", part_size: int = 8 * 2**20) -> None:
         if obstore is None:
             raise ConfigurationError("ObjectStoreSink needs obstore: pip install 'avaturn-async[obstore]'")
+        given: object = store
+        if not isinstance(given, ObjectStore):
+            example = "such as obstore.store.from_url('s3://bucket')"
+            raise TypeError(f"store must be a store of obstore, {example}, not {type(given).__name__}")
         if isinstance(part_size, bool) or not isinstance(part_size, int) or part_size < _MIN_PART:
             raise ValueError(f"part_size must be a whole number of at least {_MIN_PART} bytes, not {part_size!r}")
         self._store = store
@@ -65,7 +70,7 @@ class ObjectStoreSink:
             async with writer:
                 async for chunk in chunks:
                     await writer.write(chunk)
-        except exceptions.GenericError as error:
-            # Server errors and broken connections, after obstore's own attempts.
-            error.retryable = True  # type: ignore[attr-defined]
+        except (exceptions.GenericError, OSError) as error:
+            # Server errors and broken connections, after obstore's own attempts; those of the last part are an OSError.
+            error.retryable = str(error).startswith("Generic ")  # type: ignore[union-attr]
             raise

@@ -1,10 +1,10 @@
 """A file server for each test."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from .kit import Downloads, FileServer, downloader, model
+from .kit import S3, Downloads, FileServer, downloader, model
 
 
 @pytest.fixture
@@ -20,3 +20,10 @@ async def downloads() -> AsyncIterator[Downloads]:
     made = downloader()
     yield made
     await made.aclose()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """Run an S3 server; a test begins with its `store`."""
+    with S3() as running:
+        yield running

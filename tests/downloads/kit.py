@@ -4,8 +4,11 @@ import asyncio
 import hashlib
 import random
 import struct
+import threading
+import urllib.request
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import timedelta
 from typing import Any, Self
 
 import attrs
@@ -239,3 +242,80 @@ class Shelf:
         if self._error is not None:
             raise self._error
         self.files[name] = b"".join(body)
+
+
+class S3:
+    """moto's S3 in a thread, over HTTP, with one bucket.
+
+    Attributes:
+        fail: returns the status with which a request fails, given its method, key and query, or None.
+        requests: what was requested.
+    """
+
+    def __init__(self) -> None:
+        from moto.server import DomainDispatcherApplication, create_backend_app
+
+        self.fail: Callable[[str, str, str], int | None] = lambda method, key, query: None
+        self.requests: list[tuple[str, str, str]] = []
+        self._moto = DomainDispatcherApplication(create_backend_app)
+
+    def __enter__(self) -> Self:
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Quiet(WSGIRequestHandler):
+            def log(self, *_: object) -> None:
+                pass
+
+        self._server = make_server("127.0.0.1", 0, self._respond, threaded=True, request_handler=Quiet)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        self.url: str = f"http://127.0.0.1:{self._server.server_port}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def store(self, **retry: Any) -> Any:
+        """Return the store of a bucket that is empty, and stop failing."""
+        self.fail = lambda method, key, query: None
+        self._call("POST", "/moto-api/reset")
+        self._call("PUT", "/bucket")
+        self.requests.clear()
+        return s3_store(self.url, **retry)
+
+    def uploads(self) -> int:
+        """Return how many uploads of several parts were begun and neither ended nor aborted."""
+        return self._call("GET", "/bucket?uploads").count(b"<UploadId>")
+
+    def _call(self, method: str, target: str) -> bytes:
+        with urllib.request.urlopen(urllib.request.Request(self.url + target, method=method), timeout=10) as response:
+            return response.read()
+
+    def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        request = environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix("/bucket/"), environ["QUERY_STRING"]
+        self.requests.append(request)
+        status = self.fail(*request)
+        if status is None:
+            return self._moto(environ, start_response)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start_response(f"{status} Failed", [("Content-Length", "0")])
+        return [b""]
+
+
+def s3_store(url: str, *, max_retries: int = 2) -> Any:
+    """Return the store of the bucket of an `S3` at `url`, with few and quick retries."""
+    from obstore.store import S3Store
+
+    backoff = {"init_backoff": timedelta(milliseconds=1), "max_backoff": timedelta(milliseconds=2), "base": 2}
+    return S3Store(
+        "bucket",
+        endpoint=url,
+        access_key_id="key",
+        secret_access_key="STORE-SECRET",
+        region="us-east-1",
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": True},
+        retry_config={"max_retries": max_retries, "backoff": backoff, "retry_timeout": timedelta(seconds=10)},
+    )
