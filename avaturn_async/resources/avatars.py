@@ -36,14 +36,17 @@ class Avatars:
         self._transport = context.transport
 
     async def list(self, user_id: str, *, include_not_ready: bool = False) -> list[AvatarListItem]:
-        """Return a user's avatars; only those successfully processed unless `include_not_ready`."""
-        answer = await self._transport.request(endpoints.list_avatars(user_id, include_not_ready=include_not_ready))
-        return codec.load(answer.body, list[AvatarListItem])
+        """Return a user's avatars: those that were processed successfully or, with `include_not_ready`, all."""
+        response = await self._transport.request(endpoints.list_avatars(user_id, include_not_ready=include_not_ready))
+        return codec.load(response.body, list[AvatarListItem])
 
     async def create(self, user_id: str) -> NewAvatarResponse:
-        """Create a provisional avatar that awaits three photos at its upload_url."""
-        answer = await self._transport.request(endpoints.create_avatar(NewAvatarRequest(user_id=user_id)))
-        return codec.load(answer.body, NewAvatarResponse)
+        """Create a provisional avatar, whose photos are uploaded to its upload_url.
+
+        Each request creates another avatar, so it is retried only if nothing was sent, or on 429 and 503.
+        """
+        response = await self._transport.request(endpoints.create_avatar(NewAvatarRequest(user_id=user_id)))
+        return codec.load(response.body, NewAvatarResponse)
 
     async def upload(
         self, upload_url: str, photos: Photos, *, progress: Callable[[int, int], object] | None = None
@@ -168,11 +171,11 @@ class Avatars:
 
     async def get_customization(self, avatar_id: str | UUID) -> ExternalAvatarCustomization:
         """Return the assets, body and other parameters applied to an avatar."""
-        answer = await self._transport.request(endpoints.get_customization(as_uuid(avatar_id, "avatar_id")))
-        return codec.load(answer.body, ExternalAvatarCustomization)
+        response = await self._transport.request(endpoints.get_customization(as_uuid(avatar_id, "avatar_id")))
+        return codec.load(response.body, ExternalAvatarCustomization)
 
     async def set_customization(self, avatar_id: str | UUID, customization: ExternalAvatarCustomization) -> None:
-        """Set the assets, body and other parameters of an avatar; this makes a new version of it.
+        """Set the assets, body and other parameters of an avatar, which creates a new version of it.
 
         Raises:
             ConflictError: an asset does not fit its slot.
@@ -182,7 +185,7 @@ class Avatars:
         await self._transport.request(endpoints.set_customization(as_uuid(avatar_id, "avatar_id"), customization))
 
     async def delete(self, user_id: str, avatar_id: str | UUID, *, missing_ok: bool = False) -> None:
-        """Delete one avatar of a user, with its cached exports; `missing_ok` takes a 404 for success."""
+        """Delete an avatar with its cached exports; with `missing_ok`, succeed if it does not exist."""
         try:
             await self._transport.request(endpoints.delete_avatar(user_id, as_uuid(avatar_id, "avatar_id")))
         except NotFoundError:

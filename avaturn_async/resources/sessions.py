@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..http import codec, endpoints
+from ..http.transport import Transport
 from ..models import NewSessionRequest, NewSessionResponse, SessionConfig
-
-if TYPE_CHECKING:
-    from ..http.transport import Transport
 
 __all__ = ["Sessions"]
 
@@ -22,12 +18,14 @@ class Sessions:
         self._transport = transport
 
     async def create(self, user_id: str, config: SessionConfig | None = None) -> NewSessionResponse:
-        """Create a session; links are short-lived, so make one for every use (contract).
+        """Create a session. Its link is short-lived: create one for each use (contract).
+
+        Each request creates another session, so it is retried only if nothing was sent, or on 429 and 503.
 
         Args:
-            user_id: whose avatars the session shows or makes.
-            config: what opens; left out, the dashboard if the user has avatars, else the creation flow.
+            user_id: the user whose avatars the session shows or creates.
+            config: what the link opens; default: the dashboard if the user has avatars, else the creation flow.
         """
         request = NewSessionRequest(user_id=user_id, config=config)
-        answer = await self._transport.request(endpoints.create_session(request))
-        return codec.load(answer.body, NewSessionResponse)
+        response = await self._transport.request(endpoints.create_session(request))
+        return codec.load(response.body, NewSessionResponse)

@@ -1,15 +1,11 @@
-"""Users: one Avaturn user for each user of your app; your app keeps the mapping."""
+"""Users: one Avaturn user per user of your app, which keeps the mapping."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..errors import NotFoundError
 from ..http import codec, endpoints
+from ..http.transport import Transport
 from ..models import NewUserResponse
-
-if TYPE_CHECKING:
-    from ..http.transport import Transport
 
 __all__ = ["Users"]
 
@@ -25,17 +21,20 @@ class Users:
     async def create(self) -> NewUserResponse:
         """Create an anonymous user.
 
-        It is sent again only while nothing was sent, or on 429 and 503, since each call makes another user.
+        Each request creates another user, so it is retried only if nothing was sent, or on 429 and 503.
         """
-        answer = await self._transport.request(endpoints.create_user())
-        return codec.load(answer.body, NewUserResponse)
+        response = await self._transport.request(endpoints.create_user())
+        return codec.load(response.body, NewUserResponse)
 
     async def delete(self, user_id: str, *, missing_ok: bool = False) -> None:
         """Delete a user with all photos, avatars and cached exports.
 
         Args:
             user_id: the user.
-            missing_ok: take a 404 for success.
+            missing_ok: succeed if the user does not exist.
+
+        Raises:
+            NotFoundError: the user does not exist.
         """
         try:
             await self._transport.request(endpoints.delete_user(user_id))
