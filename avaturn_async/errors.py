@@ -66,7 +66,7 @@ __all__ = [
     "WrongLoopError",
 ]
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
 class AvaturnError(Exception):
@@ -208,7 +208,7 @@ class GoneError(APIStatusError):
     @property
     def asset_ids(self) -> tuple[UUID, ...]:
         """Ids of the assets that the response names, in its order."""
-        return tuple(UUID(found) for found in _UUID.findall(self.detail or ""))
+        return tuple(UUID(found) for found in re.findall(_UUID, self.detail or ""))
 
 
 class UnprocessableError(APIStatusError):

@@ -20,8 +20,8 @@ __all__ = [
     "without_query",
 ]
 
-_USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
-_QUERY = re.compile(r"""(/[^\s?#"'<>]*)[?#][^\s"'<>]+""")
+_USERINFO = r"(?<=://)[^/\s@]+@"
+_QUERY = r"""(/[^\s?#"'<>]*)[?#][^\s"'<>]+"""
 
 
 @final
@@ -98,7 +98,7 @@ def without_query(url: str) -> str:
 
 def without_queries(text: str) -> str:
     """Return a message without the query, fragment and userinfo of any url or path that it quotes."""
-    return _QUERY.sub(r"\1", _USERINFO.sub("", text))
+    return re.sub(_QUERY, r"\1", re.sub(_USERINFO, "", text))
 
 
 def origin_of(url: str) -> str:

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 __all__ = ["http_date", "retry_after"]
 
-_DELTA_SECONDS = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]*)?")
+_DELTA_SECONDS = r"[+-]?[0-9]{1,300}(?:\.[0-9]*)?"
 
 
 def http_date(text: str) -> datetime | None:
@@ -27,7 +27,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     A date is measured from the response's own Date header, so that a wrong local clock does no harm.
     """
     asked = headers.get("Retry-After", "").strip()
-    if _DELTA_SECONDS.fullmatch(asked):
+    if re.fullmatch(_DELTA_SECONDS, asked):
         return max(0.0, float(asked))
     until = http_date(asked)
     if until is None:

@@ -26,7 +26,7 @@ from ..errors import (
     UnprocessableError,
 )
 from ..models import ValidationError
-from ..redact import MaskedBytes, Secret, without_query
+from ..redact import MaskedBytes, Secret, without_queries, without_query
 from . import codec
 from .dates import retry_after
 
@@ -45,8 +45,7 @@ _CLASSES: dict[int, type[APIStatusError]] = {
     409: ConflictError,
     410: GoneError,
 }
-_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_QUERY = re.compile(r"(://[^\s?#\"'<>]*)[?#][^\s\"'<>]*")
+_MARKUP = r"(?is)<(script|style)\b.*?</\1\s*>|<[^>]*>"
 
 
 @attrs.frozen
@@ -138,7 +137,7 @@ def _sentence(finding: ValidationError) -> str:
 
 def _text_of(body: bytes) -> str:
     """Return the text of a body without tags of HTML or XML."""
-    return " ".join(_MARKUP.sub(" ", body[:8192].decode(errors="replace")).split())
+    return " ".join(re.sub(_MARKUP, " ", body[:8192].decode(errors="replace")).split())
 
 
 def _phrase(status: int) -> str:
@@ -149,7 +148,7 @@ def _phrase(status: int) -> str:
 
 
 def _printable(text: str) -> str:
-    """Cut a text, take out the queries of urls, and escape control characters."""
-    text = _QUERY.sub(r"\1", text)
+    """Take out the queries of urls, cut the text, and escape control characters."""
+    text = without_queries(text)
     cut = text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "..."
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

@@ -13,10 +13,10 @@ from ..redact import Secret, SecretUrl, SignedUrl
 
 __all__ = ["check_upload_url", "is_loopback", "parse_base_url", "parse_headers", "parse_proxy", "parse_token"]
 
-_TOKEN = re.compile(r"[\x21-\x7e]+")
-_URL = re.compile(r"[^\x00-\x20\x7f]+")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_HEADER_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")  # RFC 9110, 5.5
+_VISIBLE_ASCII = r"[\x21-\x7e]+"
+_URL = r"[^\x00-\x20\x7f]+"
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, 5.6.2
+_HEADER_VALUE = r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?"  # RFC 9110, 5.5
 _OWN_HEADERS = frozenset({"authorization", "host", "content-length", "content-type", "transfer-encoding"})
 
 
@@ -24,7 +24,7 @@ def parse_token(token: Secret) -> Secret:
     """Return the Authorization header for an API token, or raise ConfigurationError without showing the token."""
     if not token:
         raise ConfigurationError("the API token is empty")
-    if not _TOKEN.fullmatch(token):
+    if not re.fullmatch(_VISIBLE_ASCII, token):
         raise ConfigurationError("the API token contains a character that no token has, such as a space or a line end")
     return Secret(f"Bearer {token}")
 
@@ -64,11 +64,11 @@ def parse_proxy(proxy: SignedUrl | None) -> SignedUrl | None:
 def parse_headers(headers: Mapping[str, Secret]) -> dict[str, Secret]:
     """Check the client's additional headers, or raise ConfigurationError without showing a value: it may be a key."""
     for name, value in headers.items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        if not isinstance(name, str) or not re.fullmatch(_HEADER_NAME, name):
             raise ConfigurationError(f"header name {name!r:.80} is not valid")
         if name.lower() in _OWN_HEADERS:
             raise ConfigurationError(f"header {name} is set by the client")
-        if not isinstance(value, Secret) or not _HEADER_VALUE.fullmatch(value):
+        if not isinstance(value, Secret) or not re.fullmatch(_HEADER_VALUE, value):
             raise ConfigurationError(f"the value of header {name} must be a non-empty str without control characters")
     return dict(headers)
 
@@ -93,7 +93,7 @@ def _check_absolute(text: str, name: str) -> None:
 def _has_host(text: object, *schemes: str) -> bool:
     """Say whether a text is an absolute url; a url object would show its query in tracebacks with locals."""
     try:
-        if not isinstance(text, str) or not _URL.fullmatch(text):
+        if not isinstance(text, str) or not re.fullmatch(_URL, text):
             return False
         url = URL(text)
         return url.scheme in schemes and bool(url.host) and bool(url.port)

@@ -19,7 +19,7 @@ __all__ = ["ImageFormat", "Renders"]
 
 ImageFormat = Literal["jpg", "png", "webp"]
 
-_SCENE = re.compile(r"[a-zA-Z0-9_/]+")
+_SCENE = r"[a-zA-Z0-9_/]+"
 
 
 class Renders:
@@ -86,7 +86,7 @@ class Renders:
 
 
 def _scene(scene: str) -> str:
-    if not isinstance(scene, str) or not _SCENE.fullmatch(scene):
+    if not isinstance(scene, str) or not re.fullmatch(_SCENE, scene):
         raise ValueError(f"scene must be letters, digits, '_' and '/', such as common/preview, not {scene!r:.80}")
     return scene
 
