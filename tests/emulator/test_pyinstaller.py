@@ -11,10 +11,11 @@ import pytest
 PROGRAM = """
 import asyncio
 from avaturn_async.emulator import Emulator
+from avaturn_async.emulator.glb import build_glb
 
 async def main():
     async with Emulator() as avaturn:
-        print(avaturn.url)
+        print(avaturn.url, build_glb(models="small")[:4])
 
 asyncio.run(main())
 """
@@ -23,10 +24,11 @@ asyncio.run(main())
 @pytest.mark.chaos
 @pytest.mark.timeout(400)
 def test_a_frozen_program_runs_the_emulator(tmp_path: Path) -> None:
-    """The contract is collected by the package's own hook."""
+    """The contract and the tables of models are collected by the package's own hook."""
     pytest.importorskip("PyInstaller")
     (tmp_path / "program.py").write_text(PROGRAM)
     build = [sys.executable, "-m", "PyInstaller", "--log-level", "ERROR", "--onedir", "program.py"]
     subprocess.run(build, cwd=tmp_path, check=True, timeout=300)
     frozen = subprocess.run([tmp_path / "dist/program/program"], capture_output=True, text=True, check=True, timeout=60)
     assert frozen.stdout.startswith("http://127.0.0.1:")
+    assert frozen.stdout.endswith(" b'glTF'\n")

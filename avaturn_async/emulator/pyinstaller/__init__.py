@@ -1,4 +1,4 @@
-"""A hook with which PyInstaller collects the contract that the emulator serves."""
+"""A hook with which PyInstaller collects the data of the emulator: the contract, and the tables of its models."""
 
 from __future__ import annotations
 
