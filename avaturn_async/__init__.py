@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from .pending.export import PendingExport
     from .pending.render import PendingRender
     from .pending.results import Export, Render
+    from .pending.session import PendingSession
     from .resources.photos import Photos
     from .webhooks.events import Event, UnknownEvent, parse_event
     from .webhooks.mailbox import Delivery, Mailbox
@@ -105,8 +106,8 @@ __all__ = [
     "ExternalAvatarCustomization", "GoneError", "IncompleteDownloadError", "JobFailedError", "Mailbox",
     "MemoryMailbox", "NewAvatarResponse", "NewSessionResponse", "NewUserResponse", "NotAModelError",
     "NotFoundError", "NotReadyError", "ObjectStoreSink", "OutcomeUnknownError", "PathSecret", "PaymentRequiredError",
-    "Pending", "PendingAvatar", "PendingExport", "PendingRender", "PermissionDeniedError", "Photos", "PollPolicy",
-    "PostgresMailbox", "RateLimit", "RateLimitError", "RedisMailbox", "Render", "RenderReadyWebhook",
+    "Pending", "PendingAvatar", "PendingExport", "PendingRender", "PendingSession", "PermissionDeniedError", "Photos",
+    "PollPolicy", "PostgresMailbox", "RateLimit", "RateLimitError", "RedisMailbox", "Render", "RenderReadyWebhook",
     "RenderStatus", "Reply", "RequestTimeoutError", "ResponseFormatError", "RetryPolicy", "Saved",
     "ScanStatus", "ServerError", "SessionConfig", "Sink", "Timeouts", "TransportError", "Unauthenticated",
     "UnknownEvent", "UnprocessableError", "UnsafeAddressError", "Verifier", "WaitError", "WaitTimeoutError",
@@ -138,6 +139,7 @@ _HOMES = {
     ),
     "pending.base": "Pending",
     "pending.avatar": "PendingAvatar",
+    "pending.session": "PendingSession",
     "pending.export": "PendingExport",
     "pending.render": "PendingRender",
     "pending.results": "Export Render",

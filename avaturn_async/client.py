@@ -141,7 +141,7 @@ class AvaturnClient:
     @property
     def sessions(self) -> Sessions:
         """Sessions: links that open the Avaturn UI for a user."""
-        return Sessions(self._transport)
+        return Sessions(self._context)
 
     @property
     def avatars(self) -> Avatars:

@@ -69,6 +69,7 @@ NAMES = [
     "PendingAvatar",
     "PendingExport",
     "PendingRender",
+    "PendingSession",
     "PermissionDeniedError",
     "Photos",
     "PollPolicy",

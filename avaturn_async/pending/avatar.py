@@ -28,11 +28,12 @@ class PendingAvatar(Pending[AvatarListItem]):
         user_id: its user.
     """
 
-    __slots__ = ("_customization", "_customizing", "_may_be_customized", "user_id")
+    __slots__ = ("_customization", "_customizing", "_may_be_customized", "avatar_id", "user_id")
 
     _kind = "avatar"
     _noun = "scan"
 
+    avatar_id: UUID
     user_id: str
 
     def __init__(
@@ -46,8 +47,9 @@ class PendingAvatar(Pending[AvatarListItem]):
         created_at: float | None = None,
     ) -> None:
         """Make the handle of a scan that begins now or, with `created_at`, began elsewhere."""
-        super().__init__(context, avatar_id, ScanStatus.PENDING, position=position, created_at=created_at)
+        self.avatar_id = avatar_id
         self.user_id = user_id
+        super().__init__(context, ScanStatus.PENDING, position=position, created_at=created_at)
         self._customization = customization
         self._customizing = None if customization is None else context.customizing(avatar_id)
         self._may_be_customized = created_at is not None
@@ -58,8 +60,8 @@ class PendingAvatar(Pending[AvatarListItem]):
         return cast("ScanStatus", self._status)
 
     def _token_fields(self) -> dict[str, Any]:
-        wanted = self._customization
-        return {"user_id": self.user_id, "customization": None if wanted is None else codec.unstructure(wanted)}
+        wanted = None if self._customization is None else codec.unstructure(self._customization)
+        return {**super()._token_fields(), "user_id": self.user_id, "customization": wanted}
 
     async def _poll(self, cause: ResolvedBy) -> None:
         request = endpoints.list_avatars(self.user_id, include_not_ready=True, attempts=1)

@@ -25,11 +25,7 @@ T = TypeVar("T")
 
 
 class Pending(ABC, Generic[T]):
-    """An export, render or scan in progress at Avaturn; await it for its result.
-
-    Attributes:
-        avatar_id: the avatar.
-    """
+    """An export, render or scan in progress at Avaturn; await it for its result."""
 
     __slots__ = (
         "__weakref__",
@@ -45,7 +41,6 @@ class Pending(ABC, Generic[T]):
         "_request_id",
         "_status",
         "_trouble",
-        "avatar_id",
     )
 
     _kind: ClassVar[str]
@@ -53,12 +48,9 @@ class Pending(ABC, Generic[T]):
     _readable: ClassVar[bool] = True
     _polls_restart: ClassVar[bool] = False
 
-    avatar_id: UUID
-
     def __init__(
         self,
         context: PendingContext,
-        avatar_id: UUID,
         status: RenderStatus | ScanStatus,
         *,
         position: str | None = None,
@@ -69,7 +61,6 @@ class Pending(ABC, Generic[T]):
         `position` is the id of the last delivery from before the creation, if that is known.
         """
         self._context = context
-        self.avatar_id = avatar_id
         self._status = status
         self._outcome: T | AvaturnError | None = None
         self._race: Race | None = None
@@ -82,6 +73,11 @@ class Pending(ABC, Generic[T]):
         self._created_at = time.time() if created_at is None else created_at
         self._created = asyncio.get_running_loop().time() if created_at is None else None
         self._next_poll = None if created_at is None else -math.inf
+
+    @property
+    @abstractmethod
+    def avatar_id(self) -> UUID | None:
+        """The avatar."""
 
     @property
     def status(self) -> RenderStatus | ScanStatus:
@@ -171,7 +167,7 @@ class Pending(ABC, Generic[T]):
     @property
     def resume_token(self) -> str:
         """JSON from which ``resume`` continues this wait in another process. It never contains the API token."""
-        fields = {"avatar_id": str(self.avatar_id), "position": self._position, **self._token_fields()}
+        fields = {"position": self._position, **self._token_fields()}
         return write_token(self._kind, self._context.transport.base_url, self._created_at, fields)
 
     def __str__(self) -> str:
@@ -181,10 +177,11 @@ class Pending(ABC, Generic[T]):
         return f"<{type(self).__name__} avatar_id={self.avatar_id} status={self._status.value}>"
 
     def _timed_out(self, timeout: float, events: int) -> WaitTimeoutError:
-        details = [f"request id of the last response: {self._request_id}"] if self._request_id else []
+        details = self._hints()
+        details += [f"request id of the last response: {self._request_id}"] if self._request_id else []
         details += [f"last failure: {self._trouble}"] if self._trouble else []
         text = (
-            f"{self} did not end within {timeout:g} s and goes on at Avaturn; last seen {self._status} after "
+            f"{self} did not end within {timeout:g} s; last seen {self._status} after "
             f"{events} webhooks and {self._polls} polls" + "".join(f"; {detail}" for detail in details)
         )
         return WaitTimeoutError(
@@ -225,11 +222,15 @@ class Pending(ABC, Generic[T]):
     # For each kind of job.
 
     @property
-    def _key(self) -> str:
+    def _key(self) -> str | None:
         return f"{self._kind}:{self.avatar_id}"
 
     def _token_fields(self) -> dict[str, Any]:
-        return {}
+        return {"avatar_id": str(self.avatar_id)}
+
+    def _hints(self) -> list[str]:
+        """Return what a WaitTimeoutError should mention."""
+        return []
 
     def _check_webhooks(self) -> None:
         """Raise WebhooksRequiredError if the client receives no authenticated webhooks."""

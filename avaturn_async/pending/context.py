@@ -69,6 +69,8 @@ class PendingContext:
     scheduled_polls: asyncio.Semaphore = attrs.field(init=False)
     active: set[_Wait] = attrs.field(init=False, factory=set)
     tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
+    #: The users of the sessions that this client created.
+    session_users: dict[UUID, str] = attrs.field(init=False, factory=dict)
     _customizing: WeakValueDictionary[UUID, asyncio.Lock] = attrs.field(init=False, factory=WeakValueDictionary)
     _closed: bool = attrs.field(init=False, default=False)
     _mailbox_failed: bool = attrs.field(init=False, default=False)

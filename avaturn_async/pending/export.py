@@ -23,11 +23,13 @@ class PendingExport(Pending[Export]):
     It is polled by repeating POST exports/new, which is idempotent for one version of an avatar (contract).
     """
 
-    __slots__ = ()
+    __slots__ = ("avatar_id",)
 
     _kind = "export"
     _noun = "export"
     _polls_restart = True
+
+    avatar_id: UUID
 
     def __init__(
         self,
@@ -40,7 +42,8 @@ class PendingExport(Pending[Export]):
     ) -> None:
         """Make the handle of an export from the response that created it, or for one created at an earlier time."""
         status = RenderStatus.PENDING if created is None else created.status
-        super().__init__(context, avatar_id, status, position=position, created_at=created_at)
+        self.avatar_id = avatar_id
+        super().__init__(context, status, position=position, created_at=created_at)
         if created is not None and (created.url or status is not RenderStatus.READY):
             self._update_from(created, "create")
 

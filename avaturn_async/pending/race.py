@@ -67,7 +67,7 @@ class Job(Protocol):
     _trouble: str
 
     @property
-    def _key(self) -> str: ...
+    def _key(self) -> str | None: ...
 
     def _age(self) -> float: ...
 
@@ -177,25 +177,28 @@ class Race:
             return
         if self._timer is not None:
             self._timer.cancel()
-        if isinstance(self._subscription, asyncio.Future):
-            self._subscription.remove_done_callback(self._on_delivery)
-        if self._subscription is not None:
-            self._subscription.cancel()
+        self._unsubscribe()
         if self._task is not None and self._task is not asyncio.current_task(self._loop):
             self._task.cancel()
 
     # Events.
 
     def _subscribe(self) -> None:
-        mailbox = self._context.mailbox
-        if mailbox is None or not self._awaiters:
+        mailbox, key = self._context.mailbox, self._job._key
+        if mailbox is None or key is None or not self._awaiters:
             return
         try:
-            self._subscription = asyncio.ensure_future(mailbox.wait(self._job._key, self._position or ""))
+            self._subscription = asyncio.ensure_future(mailbox.wait(key, self._position or ""))
         except Exception as error:  # noqa: BLE001 - a mailbox may be the user's own
             self._on_mailbox_failure(error)
         else:
             self._subscription.add_done_callback(self._on_delivery, context=self._contextvars)
+
+    def _unsubscribe(self) -> None:
+        if isinstance(self._subscription, asyncio.Future):
+            self._subscription.remove_done_callback(self._on_delivery)
+        if self._subscription is not None:
+            self._subscription.cancel()
 
     def _on_delivery(self, subscription: asyncio.Future[Delivery]) -> None:
         if not self._awaiters or subscription is not self._subscription:
@@ -233,7 +236,7 @@ class Race:
         reaction: Reaction = "poll"
         if delivery.authenticated:
             reaction = self._job._on_event(delivery.event, newer=newer)
-        elif not self._job._readable or not self._context.limiter.allow(self._job._key, self._loop.time()):
+        elif not self._job._readable or not self._context.limiter.allow(self._job._key or "", self._loop.time()):
             return
         if reaction == "check failure":
             # A poll may have restarted the job after each of the failures before.
@@ -296,7 +299,7 @@ class Race:
             await self._poll_now()
 
     async def _poll_now(self) -> None:
-        job, position, failed = self._job, self._position, self._reported_failed
+        job, key, position, failed = self._job, self._job._key, self._position, self._reported_failed
         cause: ResolvedBy = "webhook" if self._woken else "poll"
         self._woken = self._reported_failed = False
         job._last_poll = self._loop.time()
@@ -315,6 +318,10 @@ class Race:
         if error is None:
             self._failures, job._trouble = 0, ""
             job._position = position  # not sooner: if this poll had been cancelled, the event would be needed again
+            if job._key != key:  # the poll found out which avatar it is about
+                self._unsubscribe()
+                self._position = job._position = None
+                self._subscribe()
             self._failed_events += failed
             if self._failed_events == MOST_FAILED_EVENTS:
                 job._settle_failed("webhook")

@@ -26,12 +26,13 @@ class PendingRender(Pending[Render]):
         avatar_id: the avatar.
     """
 
-    __slots__ = ("id",)
+    __slots__ = ("avatar_id", "id")
 
     _kind = "render"
     _noun = "render"
     _readable = False
 
+    avatar_id: UUID
     id: UUID
 
     def __init__(
@@ -44,8 +45,9 @@ class PendingRender(Pending[Render]):
         created_at: float | None = None,
     ) -> None:
         """Make the handle of a render from the response that created it, or for one created at an earlier time."""
-        super().__init__(context, avatar_id, RenderStatus.PENDING, position="", created_at=created_at)
+        self.avatar_id = avatar_id
         self.id = render_id
+        super().__init__(context, RenderStatus.PENDING, position="", created_at=created_at)
         if created is not None:
             self._update(created.status, created.render_url, "create")
 
@@ -63,7 +65,7 @@ class PendingRender(Pending[Render]):
         return f"render:{self.id}"
 
     def _token_fields(self) -> dict[str, Any]:
-        return {"id": str(self.id)}
+        return {**super()._token_fields(), "id": str(self.id)}
 
     def _check_webhooks(self) -> None:
         if self._context.mailbox is None or not self._context.authenticated:

@@ -110,8 +110,8 @@ class Avatars:
 
         Raises:
             OSError, ValueError: as for `upload`.
-            AvaturnError: if the upload failed it carries ``avatar_id`` and ``upload_url``; `upload` can be called with
-                that url, and then `pending` with that id.
+            AvaturnError: if the upload failed, it carries ``upload_url``, ``avatar_id`` and ``resume_token``. Call
+                `upload` with that url, and then `resume` with the token or `pending` with the id.
         """
         if customization is not None:
             _check(customization)
@@ -119,22 +119,19 @@ class Avatars:
             async with photos.open() as form:
                 made = await self.create(user_id)
                 position = await self._context.position(f"avatar:{made.avatar_id}")
+                pending = PendingAvatar(
+                    self._context, made.avatar_id, user_id, customization=customization, position=position
+                )
                 try:
                     await self._upload(SecretUrl(made.upload_url), form, progress)
                 except AvaturnError as error:
-                    error.avatar_id = made.avatar_id
+                    error.avatar_id, error.resume_token = pending.avatar_id, pending.resume_token
                     raise
                 finally:
                     del form
         finally:
             del photos
-        return PendingAvatar(
-            self._context,
-            made.avatar_id,
-            user_id,
-            customization=customization,
-            position=position,
-        )
+        return pending
 
     def pending(
         self, user_id: str, avatar_id: str | UUID, *, customization: ExternalAvatarCustomization | None = None

@@ -14,7 +14,7 @@ from avaturn_async import ExportReadyWebhook, PollPolicy
 from avaturn_async.http.endpoints import ApiRequest
 from avaturn_async.http.responses import Response
 from avaturn_async.pending.context import PendingContext
-from avaturn_async.resources import Avatars, Exports, Renders
+from avaturn_async.resources import Avatars, Exports, Renders, Sessions
 
 AVATAR = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00")
 RENDER = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f01")
@@ -140,6 +140,7 @@ class World:
         self.exports = Exports(self.context)
         self.renders = Renders(self.context)
         self.avatars = Avatars(self.context)
+        self.sessions = Sessions(self.context)
 
     @property
     def times(self) -> list[float]:

@@ -238,8 +238,8 @@ def test_a_deadline_is_exact_and_says_what_was_seen() -> None:
             error.request_id,
         )
         assert (
-            f"the export of avatar {AVATAR} did not end within 5.5 s and goes on at Avaturn; last seen pending after "
-            "0 webhooks and 2 polls; request id of the last response: request-3" == str(error)
+            f"the export of avatar {AVATAR} did not end within 5.5 s; last seen pending after 0 webhooks and 2 polls; "
+            "request id of the last response: request-3" == str(error)
         )
         assert (export.resume_token, AVATAR) == (error.resume_token, error.avatar_id)
 

@@ -11,30 +11,37 @@ import weakref
 import pytest
 
 import avaturn_async
-from avaturn_async import AvaturnError, Pending, PendingAvatar, PendingExport, PendingRender
-from avaturn_async.resources import Avatars, Exports, Renders
+from avaturn_async import AvaturnError, Pending, PendingAvatar, PendingExport, PendingRender, PendingSession
+from avaturn_async.resources import Avatars, Exports, Renders, Sessions
 
 from .kit import AVATAR, PENDING, RENDER, World, run, saying
 
 COMMON = {"avatar_id", "done", "refresh", "result", "resume_token", "status", "wait"}
 
 
-@pytest.mark.parametrize(
-    ("kind", "ids"), [(Pending, set()), (PendingExport, set()), (PendingRender, {"id"}), (PendingAvatar, {"user_id"})]
-)
-def test_dir_shows_the_public_names_alone(kind: type[typing.Any], ids: set[str]) -> None:
+IDS: dict[type[typing.Any], set[str]] = {
+    Pending: set(),
+    PendingExport: set(),
+    PendingRender: {"id"},
+    PendingAvatar: {"user_id"},
+    PendingSession: {"session_id", "user_id"},
+}
+
+
+@pytest.mark.parametrize("kind", IDS)
+def test_dir_shows_the_public_names_alone(kind: type[typing.Any]) -> None:
     """Those that the documentation names, and the ids."""
-    assert COMMON | ids == {name for name in dir(kind) if not name.startswith("_")}
+    assert COMMON | IDS[kind] == {name for name in dir(kind) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("kind", [Pending, PendingExport, PendingRender, PendingAvatar, Exports, Renders, Avatars])
+@pytest.mark.parametrize("kind", [*IDS, Exports, Renders, Avatars, Sessions])
 def test_annotations_can_be_resolved(kind: type[typing.Any]) -> None:
     """As dependency injection and documentation tools do."""
     typing.get_type_hints(kind)
     for name in dir(kind):
         member = getattr(kind, name)
         target = member.fget if isinstance(member, property) else member
-        if not name.startswith("_") and callable(target) and name != "batch":
+        if not name.startswith("_") and callable(target):
             typing.get_type_hints(target)
 
 
