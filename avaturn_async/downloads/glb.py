@@ -4,6 +4,7 @@ import json
 import struct
 
 from ..errors import NotAModelError
+from ..http.signatures import describe
 
 __all__ = ["CHECKED", "GlbCheck"]
 
@@ -11,17 +12,6 @@ _HEADER = struct.Struct("<8x I I4s")  # magic and version, length of the file; l
 _MAX_JSON = 512 * 1024  # parsing more would hold up the event loop for several milliseconds
 #: No more than so many bytes of a file are checked.
 CHECKED = _HEADER.size + _MAX_JSON
-
-_SIGNATURES = (
-    (b"<", "a page of HTML or XML"),
-    (b"{", "JSON"),
-    (b"[", "JSON"),
-    (b"\x1f\x8b", "gzip data"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"RIFF", "a RIFF file, perhaps a WebP image"),
-)
 
 
 class GlbCheck:
@@ -50,7 +40,7 @@ class GlbCheck:
             return
         self._head += chunk
         if not b"glTF".startswith(self._head[:4]):
-            raise self._error(f"came as {_describe(bytes(self._head[:40]))}")
+            raise self._error(f"came as {describe(bytes(self._head[:40]))}")
         if len(self._head) >= 8 and (version := int.from_bytes(self._head[4:8], "little")) != 2:
             raise self._error(f"is of version {version}, not 2")
         if self.declared is None and len(self._head) >= _HEADER.size:
@@ -89,9 +79,3 @@ def _is_json_object(text: bytearray) -> bool:
         return isinstance(json.loads(text.rstrip(b"\0 ")), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _describe(head: bytes) -> str:
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    kinds = (kind for signature, kind in _SIGNATURES if text.startswith(signature))
-    return next(kinds, f"something that begins with {head[:4]!r}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
 
 from ..errors import NotAModelError
+from ..http.signatures import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,6 @@ __all__ = [
     "Container",
     "MalformedError",
     "count",
-    "describe",
     "location",
     "mapping",
     "objects",
@@ -36,17 +36,6 @@ JSON, BIN = 0x4E4F534A, 0x004E4942
 # A model within these bounds is read in less than a second and 200 MB, whatever it contains.
 MAX_JSON = 16 * 2**20
 MAX_VALUES = 500_000
-
-SIGNATURES = (
-    (b"<", "a page of HTML or XML"),
-    (b"{", "JSON"),
-    (b"[", "JSON"),
-    (b"\x1f\x8b", "gzip data"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"RIFF", "a RIFF file, perhaps a WebP image"),
-)
 
 
 class MalformedError(Exception):
@@ -142,13 +131,6 @@ def location(view: dict[str, Any]) -> dict[str, Any]:
     extensions = mapping(view, "extensions")
     found = (mapping(extensions, name) for name in ("EXT_meshopt_compression", "KHR_meshopt_compression"))
     return next(filter(None, found), view)
-
-
-def describe(head: bytes) -> str:
-    """Say what a file is that begins with these bytes."""
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    kinds = (kind for signature, kind in SIGNATURES if start.startswith(signature))
-    return next(kinds, f"something that begins with {head[:4]!r}")
 
 
 def objects(holder: dict[str, Any], key: str) -> list[dict[str, Any]]:
