@@ -1,4 +1,4 @@
-"""Inspect a model: what people ask before they ship one."""
+"""Inspect a model, and check it against a budget."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Budget:
 
 @attrs.frozen
 class Violation:
-    """A limit of a budget that a model exceeds, or what it lacks; `rule` names the limit or the requirement."""
+    """An exceeded limit or an unmet requirement of a budget; `rule` is its name."""
 
     rule: str
     message: str
@@ -190,7 +190,7 @@ class ModelReport:
 def inspect(source: str | os.PathLike[str] | bytes) -> ModelReport:
     """Read what is in a model; it blocks for milliseconds.
 
-    The file may come from anybody: its geometry is not read, its images are not decoded, and what is read is bounded.
+    Safe on untrusted files: geometry is not read, images are not decoded, and memory and time are bounded.
 
     Raises:
         NotAModelError: the file is not a GLB 2.0 model, is malformed, or exceeds the bounds: 16 MiB of JSON with

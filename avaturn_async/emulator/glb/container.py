@@ -18,7 +18,7 @@ JSON, BIN = 0x4E4F534A, 0x004E4942
 
 
 class Block:
-    """A piece of the binary buffer with its own views and accessors, which any number of documents may have."""
+    """A piece of the binary buffer with its own views and accessors, shared by any number of documents."""
 
     def __init__(self) -> None:
         self.data: bytearray = bytearray()

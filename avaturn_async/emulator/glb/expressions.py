@@ -15,7 +15,7 @@ NOWHERE: Vec = (0.0, 0.0, 0.0)
 class Region(NamedTuple):
     """A ball that fades towards its surface; `half` keeps what is above (1) or below (-1) its centre.
 
-    Along the opening of half width `slit` the halves part sharply, and away from it ever more softly.
+    The boundary between the halves is sharp along an opening of half width `slit`, and softens beyond it.
     """
 
     center: Vec
@@ -45,7 +45,7 @@ class Move(NamedTuple):
 def displacements(
     names: Iterable[str], points: Sequence[Vec], normals: Sequence[Vec], kind: str
 ) -> Iterator[dict[int, Move]]:
-    """Find which points each expression moves, by the regions that a kind of mesh has a part in."""
+    """Yield the points that each expression moves, by index, for a mesh that the regions of one kind apply to."""
     reached = {
         name: {index: share for index, point in enumerate(points) if (share := region.share(point))}
         for name, region in REGIONS[kind].items()
@@ -107,4 +107,4 @@ OPENING = [
     for side in ("Left", "Right")
     for region, move in _moves(f"eyeBlink{side}")
 ]
-"""What opens closed eyes as wide as a blink closes them."""
+"""The displacements that open closed eyes: the inverse of a blink."""

@@ -15,7 +15,7 @@ HAIRLINE = 0.0004
 
 
 class Part(NamedTuple):
-    """A surface, its area of a texture, its bones, and its points while eyes and mouth are closed."""
+    """A surface, its texture area, its bones, and its points with eyes and mouth closed."""
 
     surface: Surface
     area: str
@@ -62,7 +62,7 @@ def _surface(form: Mapping[str, Any], detail: int) -> Surface:
 
 
 def _part(points: list[Vec], row: int, middles: Sequence[float], half: float, *, width: int) -> None:
-    """Move the edges of a slit apart by a hair, so that regions can tell them from each other."""
+    """Move the edges of a slit 0.8 mm apart, so that regions can distinguish the upper from the lower edge."""
     for edge, way in ((row, -1), (row + 1, 1)):
         for index in range(1 + (edge - 1) * width, 1 + edge * width):
             x, y, z = points[index]

@@ -35,7 +35,7 @@ def joints(body: str) -> list[str]:
 
 
 def rotations(name: str, keys: Sequence[float]) -> array[float]:
-    """Return the rotations of a joint at some times."""
+    """Return the rotations of a joint at the given times."""
     stance, sway = MOTION.get(name, STILL)
     joint = JOINTS[name]
     x, y, z, w = joint.orientation
@@ -47,7 +47,7 @@ def rotations(name: str, keys: Sequence[float]) -> array[float]:
 
 
 def hips(keys: Sequence[float]) -> array[float]:
-    """Return the translations of the hips at some times."""
+    """Return the translations of the hips at the given times."""
     values = array("f")
     for key in keys:
         sway = (0.004 * math.sin(_phase(key)), 0.0, 0.002 * math.sin(2 * _phase(key)))
@@ -56,7 +56,7 @@ def hips(keys: Sequence[float]) -> array[float]:
 
 
 def weights(names: Sequence[str], keys: Sequence[float]) -> array[float]:
-    """Return the weights of morph targets at some times: blinks, and a mouth that hardly moves."""
+    """Return the weights of morph targets at the given times: two blinks, and a slight motion of the mouth."""
     values = array("f")
     for key in keys:
         shut = max(0.0, *(1.0 - abs(key - blink) / 0.15 for blink in BLINKS))

@@ -32,12 +32,12 @@ def morph_targets() -> Mapping[str, list[str]]:
 
 
 def other_side(name: str) -> str:
-    """Name what is on the right as what is on the left is named, and the other way round."""
+    """Swap Left and Right in a name."""
     return name.replace("Left", "*").replace("Right", "Left").replace("*", "Right")
 
 
 def both_sides(given: Mapping[str, T], mirrored: Callable[[T], T]) -> dict[str, T]:
-    """Add the right side to a table of what is on the left."""
+    """Extend a table of left-side entries by their mirrored right-side ones."""
     right = {other_side(name): mirrored(value) for name, value in given.items() if "Left" in name}
     return {**given, **right}
 
