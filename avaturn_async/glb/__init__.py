@@ -8,7 +8,8 @@
     problems = report.check(glb.Budget(max_triangles=30_000, max_texture=1024, require=("T2", "arkit")))
     await glb.shrink("avatar.glb", "small.glb", max_texture=512)
 
-`inspect` is safe on untrusted files: it reads only the JSON of a model and the headers of its images, within bounds. `shrink` needs Pillow, from the extra `glb`.
+`inspect` is safe on untrusted files: it reads only the JSON of a model and the headers of its images, within bounds.
+`shrink` needs Pillow, from the extra `glb`.
 """
 
 from .expressions import ARKIT, VISEMES
