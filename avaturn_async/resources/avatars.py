@@ -149,11 +149,11 @@ class Avatars:
         return PendingAvatar(self._context, avatar, user_id, customization=customization, created_at=time.time())
 
     def resume(self, token: str) -> PendingAvatar:
-        """Return the pending avatar of a resume token; nothing is sent until it is awaited.
+        """Return the scan in progress of a resume token; nothing is sent until it is awaited.
 
         Raises:
             ConfigurationError: the token belongs to another base_url.
-            ValueError: it is no token of an avatar.
+            ValueError: it is not the resume token of an avatar.
         """
         fields = read_token(token, kind="avatar", base_url=self._transport.base_url)
         wanted = fields.get("customization")

@@ -7,14 +7,17 @@ import importlib
 import pkgutil
 import typing
 import weakref
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
 import avaturn_async
 from avaturn_async import AvaturnError, Pending, PendingAvatar, PendingExport, PendingRender, PendingSession
 from avaturn_async.resources import Avatars, Exports, Renders, Sessions
+from avaturn_async.webhooks import MemoryMailbox
 
-from .kit import AVATAR, PENDING, RENDER, World, run, saying
+from .kit import AVATAR, PENDING, RENDER, VirtualLoop, World, run, saying
 
 COMMON = {"avatar_id", "done", "refresh", "result", "resume_token", "status", "wait"}
 
@@ -84,3 +87,18 @@ def test_a_dropped_pending_is_collected() -> None:
         assert not world.context.active
 
     run(story())
+
+
+def test_a_wait_may_outlive_its_loop() -> None:
+    """A program that closes the loop without cancelling its tasks gets no second error when they are collected."""
+
+    async def story() -> Coroutine[Any, Any, Any]:
+        export = await World(saying(PENDING), mailbox=MemoryMailbox()).exports.create(AVATAR)
+        waiting = export.wait()
+        waiting.send(None)
+        return waiting
+
+    loop = VirtualLoop()
+    waiting = loop.run_until_complete(story())
+    loop.close()
+    waiting.close()
