@@ -1,60 +1,49 @@
-"""The link of an export is asked for again, as its download does when it was refused."""
+"""Renewing the link of an export, as its download does when the link was refused."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from avaturn_async import Export, WaitError
 from avaturn_async.downloads.stream import Link
-from avaturn_async.pending.context import PendingContext
 
-AVATAR = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f0a")
+from .kit import AVATAR, FAILED, PENDING, World, saying
 
-
-def answering(body: bytes) -> PendingContext:
-    """Return a context whose transport always gets this answer."""
-
-    class Transport:
-        async def request(self, call: Any) -> Any:
-            assert ("POST", {"avatar_id": str(AVATAR)}) == (call.method, call.query)
-            return SimpleNamespace(body=body)
-
-    return PendingContext(transport=Transport(), downloader=None)  # type: ignore[arg-type]
+NEW = "https://files.example/new.glb?signature=sesame"
 
 
-async def test_a_fresh_link() -> None:
-    """It is what the API answers now."""
-    assert "https://x/new" == await answering(b'{"status":"ready","url":"https://x/new"}').fresh_url(AVATAR)
+async def test_a_link_is_renewed_by_the_api() -> None:
+    """With the request that created the export."""
+    world = World(saying({"status": "ready", "url": NEW}))
+    assert NEW == await world.context.fresh_url(AVATAR)
+    (request,) = world.transport.requests
+    assert ("POST", {"avatar_id": str(AVATAR)}) == (request.method, request.query)
 
 
-@pytest.mark.parametrize("body", [b'{"status":"pending"}', b'{"status":"failed"}', b'{"status":"ready"}'])
-async def test_an_export_that_is_not_ready_any_more(body: bytes) -> None:
+@pytest.mark.parametrize("answer", [PENDING, FAILED, {"status": "ready"}], ids=["pending", "failed", "no url"])
+async def test_an_export_that_is_no_longer_ready(answer: dict[str, Any]) -> None:
     """As after a customization; the error says what to do."""
     with pytest.raises(WaitError, match=f"export of avatar {AVATAR} has no url any more: it is .*; export it again"):
-        await answering(body).fresh_url(AVATAR)
+        await World(saying(answer)).context.fresh_url(AVATAR)
 
 
-@pytest.mark.parametrize("asks", [True, False])
-async def test_a_download_can_ask(asks: bool) -> None:
-    """It gets a way to ask for this avatar's link, where there is one."""
+@pytest.mark.parametrize("renewable", [True, False])
+async def test_a_download_can_renew_its_link(renewable: bool) -> None:
+    """If the export came from a client."""
     links: list[Link] = []
 
     class Downloader:
         async def fetch(self, link: Link, path: str, **_: Any) -> None:
             links.append(link)
 
-    context = answering(b'{"status":"ready","url":"https://x/new"}')
-    source = context if asks else None
-    export = Export(
-        avatar_id=AVATAR, url="u", resolved_by="poll", waited=1.0, polls=1, downloader=Downloader(), source=source
-    )
+    source = World(saying({"status": "ready", "url": NEW})).context if renewable else None
+    facts: dict[str, Any] = {"resolved_by": "poll", "waited": 1.0, "polls": 1, "downloader": Downloader()}
+    export = Export(avatar_id=AVATAR, url="u", source=source, **facts)
     await export.download("model.glb")
-    (fresh_url,) = (link.fresh_url for link in links)
-    assert (fresh_url is not None) == asks
-    if fresh_url is not None:
-        assert "https://x/new" == await fresh_url()
+    renew = links[0].fresh_url
+    assert renewable == (renew is not None)
+    if renew is not None:
+        assert NEW == await renew()
     assert "source" not in repr(export)

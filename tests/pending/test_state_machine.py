@@ -379,6 +379,7 @@ class Waits(RuleBasedStateMachine):
                 continue
             error = awaiter.task.exception()
             said = [answer for answer in answers if isinstance(answer, dict)]
+            polls = [request for request in job.requests if request.cause == "poll"]
             if error is None:
                 urls = {answer["url"] for answer in said} | (set() if self.confirm else job.ready_urls)
                 assert awaiter.task.result().url in urls
@@ -391,11 +392,11 @@ class Waits(RuleBasedStateMachine):
             elif isinstance(error, ClientClosedError):
                 assert self.closed
             elif isinstance(error, AuthenticationError | NotFoundError):
-                assert type(error) is type(answers[-1])
+                assert type(error) is type(polls[-1].answer)
             else:
                 assert isinstance(error, ServerError | ConnectError | WaitError)
-                assert all(request.failed for request in job.requests[-11:])
-                assert len(job.requests) >= 11
+                assert len(polls) >= 11
+                assert all(request.failed for request in polls[-11:])
             if isinstance(error, AvaturnError):
                 assert (AVATAR, str(AVATAR)) == (error.avatar_id, json.loads(error.resume_token or "{}")["avatar_id"])
 
