@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import entry_points, version
 from pathlib import Path
+from typing import Any, get_type_hints
 
+import attrs
+import cattrs
 import pytest
 
 import avaturn_async
+from avaturn_async import models, resources
 
 PACKAGE = Path(avaturn_async.__file__).parent
 NAMES = [
@@ -214,3 +220,37 @@ def test_modules_say_what_they_export(path: Path) -> None:
     exported = list(getattr(module, "__all__", []))
     assert len(exported) == len(set(exported))
     assert [] == [item for item in exported if not hasattr(module, item)]
+
+
+def _functions(kind: type) -> Iterator[tuple[str, Any]]:
+    """Yield a class and those of its methods and properties that a user calls."""
+    yield kind.__qualname__, kind
+    for name in dir(kind):
+        item = inspect.getattr_static(kind, name)
+        item = item.fget if isinstance(item, property) else getattr(item, "__func__", item)
+        called = not name.startswith("_") or name in ("__init__", "__call__", "__aenter__", "__aexit__", "__await__")
+        if called and inspect.isfunction(item):
+            yield f"{kind.__qualname__}.{name}", item
+
+
+def test_type_hints_can_be_resolved() -> None:
+    """At run time, of every public class and function, as dependency injection and attrs' own tools need it."""
+    public = [getattr(avaturn_async, name) for name in NAMES]
+    public += [getattr(module, name) for module in (models, resources) for name in module.__all__]
+    unresolved = {}
+    for item in public:
+        targets = _functions(item) if inspect.isclass(item) else [(getattr(item, "__name__", ""), item)]
+        for name, target in targets:
+            if inspect.isclass(target) or inspect.isfunction(target):
+                try:
+                    get_type_hints(target)
+                except NameError as error:
+                    unresolved[name] = str(error)
+    assert {} == unresolved
+
+
+def test_tools_for_attrs_classes_work_on_ours() -> None:
+    """They resolve the types of the fields."""
+    assert 200 == cattrs.unstructure(avaturn_async.Reply(200))["status"]
+    for kind in (avaturn_async.Export, avaturn_async.Render, avaturn_async.Delivery, avaturn_async.PollPolicy):
+        attrs.resolve_types(kind)

@@ -19,7 +19,7 @@ empty::
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import uuid4
 
 import pytest
@@ -38,9 +38,6 @@ __all__ = ["MailboxContract", "SharedMailboxContract"]
 
 T = TypeVar("T")
 
-#: Seconds after which a wait that should have ended fails its test instead of hanging.
-_TIMEOUT = 30
-
 _every_kind = pytest.mark.parametrize("kind", ["export", "avatar", "render"])
 _replaceable = pytest.mark.parametrize("kind", ["export", "avatar"])
 
@@ -55,34 +52,36 @@ def _event(kind: str, **changes: Any) -> Event:
     return RenderReadyWebhook(**fields | {"id": uuid4(), "render_url": "https://example.com/1.jpg"} | changes)
 
 
-async def _in_time(awaitable: Awaitable[T]) -> T:
-    async with asyncio.timeout(_TIMEOUT):
-        return await awaitable
-
-
-async def _stored(mailbox: Mailbox, event: Event) -> Delivery:
-    """Return the delivery that is stored under the key of `event`."""
-    return await _in_time(mailbox.wait(key_of(event), ""))
-
-
-async def _wait(mailbox: Mailbox, event: Event, after: str = "") -> asyncio.Future[Delivery]:
-    """Begin to wait for an event, and return once the mailbox can wake the waiter."""
-    waiting = asyncio.ensure_future(mailbox.wait(key_of(event), after))
-    await _settle(mailbox)
-    return waiting
-
-
-async def _settle(mailbox: Mailbox) -> None:
-    """Deliver and await another event, after which an earlier delivery has woken its waiters."""
-    event = _event("export")
-    waiting = asyncio.ensure_future(mailbox.wait(key_of(event), ""))
-    await mailbox.deliver(event)
-    await _in_time(waiting)
-
-
 @pytest.mark.asyncio
 class MailboxContract:
-    """What every mailbox must do; the subclass defines the fixture `mailbox`."""
+    """What every mailbox must do; the subclass defines the fixture `mailbox`.
+
+    Attributes:
+        timeout: Seconds after which a wait that should have ended fails its test.
+    """
+
+    timeout: ClassVar[float] = 30
+
+    async def _in_time(self, awaitable: Awaitable[T]) -> T:
+        async with asyncio.timeout(self.timeout):
+            return await awaitable
+
+    async def _stored(self, mailbox: Mailbox, event: Event) -> Delivery:
+        """Return the delivery that is stored under the key of `event`."""
+        return await self._in_time(mailbox.wait(key_of(event), ""))
+
+    async def _wait(self, mailbox: Mailbox, event: Event, after: str = "") -> asyncio.Future[Delivery]:
+        """Begin to wait for an event, and return once the mailbox can wake the waiter."""
+        waiting = asyncio.ensure_future(mailbox.wait(key_of(event), after))
+        await self._settle(mailbox)
+        return waiting
+
+    async def _settle(self, mailbox: Mailbox) -> None:
+        """Deliver and await another event, after which an earlier delivery has woken its waiters."""
+        event = _event("export")
+        waiting = asyncio.ensure_future(mailbox.wait(key_of(event), ""))
+        await mailbox.deliver(event)
+        await self._in_time(waiting)
 
     @_every_kind
     async def test_position_is_empty_before_the_first_delivery(self, mailbox: Mailbox, kind: str) -> None:
@@ -95,7 +94,7 @@ class MailboxContract:
         event = _event(kind)
         before = await mailbox.position(key_of(event))
         await mailbox.deliver(event)
-        delivery = await _in_time(mailbox.wait(key_of(event), before))
+        delivery = await self._in_time(mailbox.wait(key_of(event), before))
         assert (delivery.event, delivery.authenticated) == (event, True)
         assert delivery.id == await mailbox.position(key_of(event)) != ""
 
@@ -103,21 +102,21 @@ class MailboxContract:
     async def test_later_delivery_wakes_all_waiters(self, mailbox: Mailbox, kind: str) -> None:
         """A delivery resolves each of the waits for its key."""
         event = _event(kind)
-        waiting = [await _wait(mailbox, event) for _ in range(3)]
+        waiting = [await self._wait(mailbox, event) for _ in range(3)]
         assert not any(each.done() for each in waiting)
         await mailbox.deliver(event)
-        assert [event] * 3 == [delivery.event for delivery in await _in_time(asyncio.gather(*waiting))]
+        assert [event] * 3 == [delivery.event for delivery in await self._in_time(asyncio.gather(*waiting))]
 
     @_replaceable
     async def test_delivery_gets_a_fresh_id(self, mailbox: Mailbox, kind: str) -> None:
         """A wait after a delivery ignores it and is resolved by the next one, even if the event is equal."""
         event = _event(kind)
         await mailbox.deliver(event)
-        first = await _stored(mailbox, event)
-        waiting = await _wait(mailbox, event, first.id)
+        first = await self._stored(mailbox, event)
+        waiting = await self._wait(mailbox, event, first.id)
         assert not waiting.done()
         await mailbox.deliver(event)
-        second = await _in_time(waiting)
+        second = await self._in_time(waiting)
         assert second.event == event
         assert second.id != first.id
 
@@ -126,12 +125,12 @@ class MailboxContract:
         render_id = uuid4()
         event = _event("render", id=render_id)
         await mailbox.deliver(event)
-        first = await _stored(mailbox, event)
-        waiting = await _wait(mailbox, event, first.id)
+        first = await self._stored(mailbox, event)
+        waiting = await self._wait(mailbox, event, first.id)
         await mailbox.deliver(_event("render", id=render_id, status="failed", render_url=None))
-        await _settle(mailbox)
+        await self._settle(mailbox)
         assert not waiting.done()
-        assert await _stored(mailbox, event) == first
+        assert await self._stored(mailbox, event) == first
         waiting.cancel()
 
     @_every_kind
@@ -139,9 +138,9 @@ class MailboxContract:
         """A forged event does not keep a genuine one out, not even of a render."""
         event = _event(kind)
         await mailbox.deliver(event, authenticated=False)
-        forged = await _stored(mailbox, event)
+        forged = await self._stored(mailbox, event)
         await mailbox.deliver(event)
-        genuine = await _in_time(mailbox.wait(key_of(event), forged.id))
+        genuine = await self._in_time(mailbox.wait(key_of(event), forged.id))
         assert (forged.authenticated, genuine.authenticated) == (False, True)
 
     @_every_kind
@@ -149,10 +148,10 @@ class MailboxContract:
         """A forged event does not displace a genuine one."""
         event = _event(kind)
         await mailbox.deliver(event)
-        genuine = await _stored(mailbox, event)
+        genuine = await self._stored(mailbox, event)
         await mailbox.deliver(event, authenticated=False)
-        await _settle(mailbox)
-        assert await _stored(mailbox, event) == genuine
+        await self._settle(mailbox)
+        assert await self._stored(mailbox, event) == genuine
 
     async def test_unauthenticated_replaces_unauthenticated(self, mailbox: Mailbox) -> None:
         """Among unauthenticated events, the last of an export and the first of a render are stored."""
@@ -169,16 +168,16 @@ class MailboxContract:
         extra = {"list": [], "nested": {"big": 2**60, "no": None}, "text": "\x00\u2028'\"\\é\U0001f600"}
         event = _event("export", user_id="ann's", export_url="https://example.com/a.glb?x=" + "y" * 9000, extra=extra)
         await mailbox.deliver(event)
-        assert (await _stored(mailbox, event)).event == event
+        assert (await self._stored(mailbox, event)).event == event
 
     async def test_keys_are_separate(self, mailbox: Mailbox) -> None:
         """A delivery wakes neither another job of the same kind nor another kind of job with the same id."""
         avatar_id = uuid4()
         event = _event("export", avatar_id=avatar_id)
         others = [_event("export"), _event("avatar", avatar_id=avatar_id), _event("render", id=avatar_id)]
-        waiting = [await _wait(mailbox, other) for other in others]
+        waiting = [await self._wait(mailbox, other) for other in others]
         await mailbox.deliver(event)
-        await _settle(mailbox)
+        await self._settle(mailbox)
         assert [False] * 3 == [each.done() for each in waiting]
         for each in waiting:
             each.cancel()
@@ -186,11 +185,11 @@ class MailboxContract:
     async def test_cancelled_wait_does_not_affect_others(self, mailbox: Mailbox) -> None:
         """Other waits for the same key go on."""
         event = _event("export")
-        cancelled, other = [await _wait(mailbox, event) for _ in range(2)]
+        cancelled, other = [await self._wait(mailbox, event) for _ in range(2)]
         cancelled.cancel()
         await asyncio.sleep(0)
         await mailbox.deliver(event)
-        assert (await _in_time(other)).event == event
+        assert (await self._in_time(other)).event == event
         assert cancelled.cancelled()
 
     async def test_many_at_once(self, mailbox: Mailbox) -> None:
@@ -198,23 +197,23 @@ class MailboxContract:
         events = [_event("export") for _ in range(200)]
         waiting = [asyncio.ensure_future(mailbox.wait(key_of(event), "")) for event in events]
         await asyncio.gather(*map(mailbox.deliver, events))
-        assert events == [delivery.event for delivery in await _in_time(asyncio.gather(*waiting))]
+        assert events == [delivery.event for delivery in await self._in_time(asyncio.gather(*waiting))]
 
     async def test_delivery_from_another_loop(self, mailbox: Mailbox) -> None:
         """A thread with an event loop of its own can deliver to waits on this loop."""
         event = _event("export")
-        waiting = await _wait(mailbox, event)
+        waiting = await self._wait(mailbox, event)
         await asyncio.to_thread(lambda: asyncio.run(mailbox.deliver(event)))
-        assert (await _in_time(waiting)).event == event
+        assert (await self._in_time(waiting)).event == event
 
     async def test_closing_ends_waits(self, mailbox: Mailbox) -> None:
         """Waits under way and calls after `aclose` raise `ClientClosedError`; closing twice is allowed."""
         event = _event("export")
-        waiting = await _wait(mailbox, event)
+        waiting = await self._wait(mailbox, event)
         await mailbox.aclose()
         await mailbox.aclose()
         with pytest.raises(ClientClosedError):
-            await _in_time(waiting)
+            await self._in_time(waiting)
         with pytest.raises(ClientClosedError):
             await mailbox.position(key_of(event))
         with pytest.raises(ClientClosedError):
@@ -232,9 +231,9 @@ class SharedMailboxContract(MailboxContract):
     ) -> None:
         """An event that one process delivers resolves a wait in another."""
         event = _event(kind)
-        waiting = await _wait(mailbox, event)
+        waiting = await self._wait(mailbox, event)
         await other_mailbox.deliver(event)
-        assert (await _in_time(waiting)).event == event
+        assert (await self._in_time(waiting)).event == event
 
     @_every_kind
     async def test_earlier_delivery_reaches_another_worker(
@@ -243,8 +242,8 @@ class SharedMailboxContract(MailboxContract):
         """All processes see the same delivery under the same id."""
         event = _event(kind)
         await other_mailbox.deliver(event)
-        delivery = await _stored(mailbox, event)
-        assert delivery == await _stored(other_mailbox, event)
+        delivery = await self._stored(mailbox, event)
+        assert delivery == await self._stored(other_mailbox, event)
         assert delivery.id == await mailbox.position(key_of(event)) == await other_mailbox.position(key_of(event))
 
     async def test_rules_hold_across_workers(self, mailbox: Mailbox, other_mailbox: Mailbox) -> None:
@@ -252,17 +251,17 @@ class SharedMailboxContract(MailboxContract):
         event = _event("render")
         await mailbox.deliver(event, authenticated=False)
         await other_mailbox.deliver(event)
-        first = await _stored(mailbox, event)
+        first = await self._stored(mailbox, event)
         await mailbox.deliver(event)
         await mailbox.deliver(event, authenticated=False)
         assert first.authenticated
-        assert await _stored(other_mailbox, event) == first
+        assert await self._stored(other_mailbox, event) == first
 
     async def test_closing_one_leaves_the_other(self, mailbox: Mailbox, other_mailbox: Mailbox) -> None:
         """A process that ends takes neither the events nor the waits of another with it."""
         event = _event("export")
-        waiting = await _wait(mailbox, event)
+        waiting = await self._wait(mailbox, event)
         await other_mailbox.deliver(_event("avatar"))
         await other_mailbox.aclose()
         await mailbox.deliver(event)
-        assert (await _in_time(waiting)).event == event
+        assert (await self._in_time(waiting)).event == event

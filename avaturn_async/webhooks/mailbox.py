@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable
+from typing import Any, Protocol
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from .events import Event
+from .events import Event
 
 __all__ = ["Delivery", "Mailbox", "replaces", "strip_untrusted"]
 

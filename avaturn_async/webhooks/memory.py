@@ -9,20 +9,16 @@ import sys
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from ..errors import ClientClosedError
 from ..models import RenderReadyWebhook
-from .events import key_of
+from .events import Event, key_of
 from .mailbox import Delivery, replaces, strip_untrusted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .events import Event
 
 __all__ = ["MemoryMailbox"]
 

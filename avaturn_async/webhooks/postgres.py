@@ -14,9 +14,11 @@ from .store import StoreMailbox
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-    import asyncpg
+    from asyncpg import Pool
 
     from .store import StoredRow
+else:  # for typing.get_type_hints
+    Pool = Any
 
 __all__ = ["PostgresMailbox"]
 
@@ -97,7 +99,7 @@ class PostgresMailbox(StoreMailbox):
         self,
         dsn: str | None = None,
         *,
-        pool: asyncpg.Pool | None = None,
+        pool: Pool | None = None,
         table: str = "avaturn_events",
         ttl: float = 900,
         timeout: float = 5,
@@ -238,8 +240,7 @@ class _PostgresStore:
                     raise ConnectionResetError("the listening connection was closed")
                 yield key
         finally:
-            connection.remove_termination_listener(on_termination)
-            await self._close_listener(connection, on_notification)
+            await self._close_listener(connection, on_notification, on_termination)
 
     async def aclose(self) -> None:
         if self._owned and self._pool is not None:
@@ -289,18 +290,20 @@ class _PostgresStore:
             return await asyncpg.connect(self._dsn, **self._options())
         return await self._pool.acquire(timeout=self._timeout)
 
-    async def _close_listener(self, connection: Any, on_notification: Callable[..., None]) -> None:
-        if self._owned:
-            with suppress(*self.errors):
-                await connection.close(timeout=_CLOSE_TIMEOUT)
-            return
+    async def _close_listener(self, connection: Any, on_notification: Any, on_termination: Any) -> None:
         try:
+            connection.remove_termination_listener(on_termination)
             async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await connection.remove_listener(self._channel, on_notification)
+                if self._owned:
+                    await connection.close()
+                else:
+                    await connection.remove_listener(self._channel, on_notification)
         except self.errors:
-            connection.terminate()
+            with suppress(*self.errors):
+                connection.terminate()
         finally:
-            await _release(self._pool, connection, _CLOSE_TIMEOUT)
+            if not self._owned:
+                await _release(self._pool, connection, _CLOSE_TIMEOUT)
 
 
 async def _release(pool: Any, connection: Any, timeout: float) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -15,6 +16,7 @@ from ..redact import MaskedBytes, Secret
 from .access_logs import mask_in_access_logs
 from .callbacks import Callbacks, is_cancelled
 from .events import EVENT_TYPES, Event, UnknownEvent, parse_event
+from .mailbox import Mailbox
 from .memory import MemoryMailbox
 from .replies import (
     ACCEPTED,
@@ -31,14 +33,13 @@ from .replies import (
 from .verification import BasicAuth, PathSecret, Unauthenticated, Verifier
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from aiohttp import web
+    from aiohttp.web import Application, RouteDef
 
     from .asgi import AsgiApp
-    from .mailbox import Mailbox
     from .server import ReceiverServer
     from .wsgi import WsgiApp
+else:  # for typing.get_type_hints; the shells, and the framework that they import, are loaded at first use
+    Application = RouteDef = AsgiApp = ReceiverServer = WsgiApp = Any
 
 __all__ = ["WebhookReceiver"]
 
@@ -215,14 +216,14 @@ class WebhookReceiver:
 
     # Ways to mount it.
 
-    def routes(self, prefix: str = "/avaturn") -> list[web.RouteDef]:
+    def routes(self, prefix: str = "/avaturn") -> list[RouteDef]:
         """Return aiohttp routes for the webhook's url; `setup` also drains callbacks when the app shuts down."""
         from .aiohttp import routes
 
         self._mask_access_logs()
         return routes(self, prefix)
 
-    def setup(self, app: web.Application, prefix: str = "/avaturn") -> None:
+    def setup(self, app: Application, prefix: str = "/avaturn") -> None:
         """Mount the receiver in an aiohttp app, and drain its callbacks when the app shuts down."""
         from .aiohttp import setup
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
 
     from .store import StoredRow
+else:  # for typing.get_type_hints
+    Redis = RedisCluster = Any
 
 __all__ = ["RedisMailbox"]
 

@@ -12,23 +12,20 @@ import logging
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from ..errors import AvaturnError, ClientClosedError, TransportError, WrongLoopError
 from ..http import codec
 from ..http.backoff import backoff
 from ..models import RenderReadyWebhook
 from ..redact import Secret
-from .events import UnknownEvent, key_of, parse_event
+from .callbacks import is_cancelled
+from .events import Event, UnknownEvent, key_of, parse_event
 from .mailbox import Delivery, strip_untrusted
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-
-    from .events import Event
 
 __all__ = ["Store", "StoreMailbox", "StoredRow"]
 
@@ -48,7 +45,7 @@ _CHUNK = 500
 #: Seconds: the bounds of the delay before the store is tried again.
 _BACKOFF_BASE, _BACKOFF_CAP = 0.1, 5.0
 _MAX_SECONDS = 366 * 86_400
-#: Keys with an unusable row that are logged.
+#: Unusable rows that are logged; if there are more, these tell enough.
 _MAX_REPORTED = 20
 
 
@@ -145,11 +142,11 @@ class StoreMailbox(ABC):
             WrongLoopError: The connection is borrowed and belongs to another event loop.
         """
         row = StoredRow(event, authenticated=authenticated, ttl=self._ttl)
-        await self._call("write", lambda store: store.write(row), row.key)
+        await self._call("write", lambda store: store.write(row), f"use the row of {row.key}")
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + _SWEEP_EVERY
-            with suppress(TransportError):  # it is logged, and the event is stored
-                await self._call("sweep", lambda store: store.sweep())
+            with suppress(AvaturnError):  # it is logged, and the event is stored
+                await self._call("sweep", lambda store: store.sweep(), "delete expired rows")
 
     async def position(self, key: str) -> str:
         """Return the id of the delivery that is stored under `key`, or ``""``.
@@ -157,7 +154,7 @@ class StoreMailbox(ABC):
         Raises:
             ClientClosedError, TransportError, WrongLoopError: As from `deliver`.
         """
-        rows = await self._call("read", lambda store: store.read([key]), key)
+        rows = await self._call("read", lambda store: store.read([key]), f"use the row of {key}")
         delivery = self._health.check(key, rows.get(key))
         return "" if delivery is None else delivery.id
 
@@ -194,13 +191,15 @@ class StoreMailbox(ABC):
         self._home = _Watch(self._connect(), self._health, timeout=self._timeout, reread_every=self._reread_every)
         return self._home
 
-    async def _call(self, use: str, call: Callable[[Store], Awaitable[T]], key: str = "") -> T:
+    async def _call(self, use: str, call: Callable[[Store], Awaitable[T]], deed: str) -> T:
         """Make one exchange with the store; errors of its driver become a TransportError without cause and context."""
         home = self._at_home()
         away = home.loop is not asyncio.get_running_loop()
         if away and self._borrowed:
             raise WrongLoopError("the mailbox borrows a connection of another event loop")
         store = self._connect(brief=True) if away else home.store
+        if not away:
+            await home.close_with_loop()
         try:
             async with asyncio.timeout(self._timeout):
                 result = await call(store)
@@ -208,10 +207,12 @@ class StoreMailbox(ABC):
             return result
         except store.errors as error:
             problem = type(error).__name__
-            if store.concerns_key(error):
-                self._health.report(key, error)
+            if isinstance(error, store.connection_errors):
+                self._health.failed("connection", problem)
+            elif use == "sweep" or store.concerns_key(error):
+                self._health.report(deed, error)
             else:
-                self._health.failed("connection" if isinstance(error, store.connection_errors) else use, problem)
+                self._health.failed(use, problem)
         finally:
             if away:
                 await store.aclose()
@@ -219,7 +220,11 @@ class StoreMailbox(ABC):
 
 
 class _Health:
-    """What fails at present, so that each outage is logged once, and each unusable row once."""
+    """What fails at present, so that each outage is logged once, and each unusable row once.
+
+    The uses of a store are "listener" and "rows", the two tasks of a watch, "connection", all other calls, and
+    "subscription", "read" and "write", which the store may refuse though it can be reached.
+    """
 
     def __init__(self, store_name: str) -> None:
         self._store_name = store_name
@@ -238,9 +243,11 @@ class _Health:
             logger.info("the mailbox's %s can be used again", self._store_name)
         self._failing.difference_update(uses)
 
-    def forget(self, *uses: str) -> None:
-        """Note that uses were given up, whether they failed or not."""
-        self._failing.difference_update(uses)
+    def suspend(self, *uses: str) -> None:
+        """Note that uses ended; if one of them failed, the outage goes on until anything else works."""
+        if not self._failing.isdisjoint(uses):
+            self._failing.difference_update(uses)
+            self._failing.add("connection")
 
     def check(self, key: str, row: str | bytes | Exception | None) -> Delivery | None:
         """Return the delivery in a row that was read; an unusable row is logged, and is like none."""
@@ -253,16 +260,16 @@ class _Health:
                 return _delivery_in(key, row)
             except ValueError as error:
                 problem = error
-        self.report(key, problem)
+        self.report(f"use the row of {key}", problem)
         return None
 
-    def report(self, key: str, problem: Exception) -> None:
-        """Log an unusable row, each key once, and at most 20 of them."""
-        if key in self._reported or len(self._reported) >= _MAX_REPORTED:
+    def report(self, deed: str, problem: Exception) -> None:
+        """Log what can't be done although the store can be used, each deed once, and at most 20 of them."""
+        if deed in self._reported or len(self._reported) >= _MAX_REPORTED:
             return
-        self._reported.add(key)
+        self._reported.add(deed)
         reason = str(problem) if type(problem) is ValueError else type(problem).__name__
-        logger.warning("the mailbox's row of %s in %s can't be used (%s)", key, self._store_name, reason)
+        logger.warning("the mailbox in %s can't %s (%s)", self._store_name, deed, reason)
 
 
 class _Watch:
@@ -280,6 +287,7 @@ class _Watch:
         self._unread: set[str] = set()
         self._has_unread = asyncio.Event()
         self._subscribed = False
+        self._closing: AsyncGenerator[None, None] | None = None
 
     def wait(self, key: str, after: str) -> _Waiter:
         """Register a waiter; its row is read afterwards, so that no delivery is missed."""
@@ -294,6 +302,18 @@ class _Watch:
             ]
         return waiter
 
+    async def close_with_loop(self) -> None:
+        """Have `asyncio.run` close the connection when its loop ends, for apps that deliver on short-lived loops."""
+        if self._closing is None:
+            self._closing = self._close_at_the_end()
+            await anext(self._closing)
+
+    async def _close_at_the_end(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:  # by loop.shutdown_asyncgens()
+            await self.store.aclose()
+
     async def aclose(self) -> None:
         """End all waits with ClientClosedError, and close the connection."""
         for waiter in [each for waiters in self.waiters.values() for each in waiters if not each.done()]:
@@ -302,7 +322,10 @@ class _Watch:
         self.waiters.clear()
         self._stop_if_idle()
         await asyncio.gather(*self._ending, return_exceptions=True)
-        await self.store.aclose()
+        if self._closing is None:
+            await self.store.aclose()
+        else:
+            await self._closing.aclose()
 
     def _forget(self, key: str, waiter: _Waiter) -> None:
         waiters = self.waiters.get(key, {})
@@ -321,7 +344,7 @@ class _Watch:
             task.add_done_callback(self._ending.discard)
         self._tasks = []
         self._subscribed = False
-        self._health.forget("subscription", "rows")
+        self._health.suspend("listener", "rows")
 
     def _mark_unread(self, keys: Iterable[str]) -> None:
         self._unread.update(key for key in keys if key in self.waiters)
@@ -337,11 +360,11 @@ class _Watch:
                         _raise_if_cancelled()
                         if key is None:
                             failures, self._subscribed = 0, True
-                            self._health.succeeded("subscription")
+                            self._health.succeeded("subscription", "listener")
                         self._mark_unread(self.waiters if key is None else (key,))
             except Exception as error:  # noqa: BLE001 - whatever the driver raises, waits go on
                 _raise_if_cancelled()
-                self._health.failed("subscription", type(error).__name__)
+                self._note_failure(error, "listener", "subscription")
             self._subscribed = False
             failures += 1
             await asyncio.sleep(backoff(failures, base=_BACKOFF_BASE, cap=_BACKOFF_CAP))
@@ -363,10 +386,14 @@ class _Watch:
                 failures = 0
             except Exception as error:  # noqa: BLE001 - whatever the driver raises, waits go on
                 _raise_if_cancelled()
-                self._health.failed("rows", type(error).__name__)
+                self._note_failure(error, "rows", "read")
                 failures += 1
                 await asyncio.sleep(backoff(failures, base=_BACKOFF_BASE, cap=_BACKOFF_CAP))
                 self._has_unread.set()
+
+    def _note_failure(self, error: Exception, broken: str, refused: str) -> None:
+        use = broken if isinstance(error, self.store.connection_errors) else refused
+        self._health.failed(use, type(error).__name__)
 
     async def _read_some(self) -> None:
         keys = list(islice(self._unread, _CHUNK))
@@ -388,6 +415,5 @@ class _Watch:
 
 def _raise_if_cancelled() -> None:
     """Raise a cancellation that the driver swallowed, as `asyncio.wait_for` does on 3.11 if a result came just then."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
+    if is_cancelled():
         raise asyncio.CancelledError

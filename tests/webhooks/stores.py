@@ -1,8 +1,9 @@
-"""Servers of a test's own, and what mailboxes in any of them must do while it is away."""
+"""What tests of mailboxes in Redis and Postgres share: programs, logs, and the outages that both must survive."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -119,6 +120,9 @@ class Server(Protocol):
 
     def disconnect_listeners(self) -> int:
         """End the connections that are subscribed, and return how many there were."""
+
+    def connections(self) -> int:
+        """Return how many clients are connected, besides the one that asks."""
 
 
 MakeMailbox = Callable[..., Awaitable[Any]]
@@ -341,10 +345,8 @@ class OutageContract:
         await heard.healed()
         assert heard.lines.empty()
 
-    async def test_outage_whose_end_nobody_awaits(
-        self, server: Server, make_mailbox: MakeMailbox, heard: Heard
-    ) -> None:
-        """The next outage is logged as well."""
+    async def test_waits_that_end_in_an_outage(self, server: Server, make_mailbox: MakeMailbox, heard: Heard) -> None:
+        """The same outage is not logged again, and the next one is."""
         mailbox = await make_mailbox()
         for _ in range(2):
             waiting = mailbox.wait(KEY, "")
@@ -353,8 +355,27 @@ class OutageContract:
             waiting.cancel()
             while mailbox_tasks():
                 await asyncio.sleep(0)
+            with pytest.raises(TransportError):
+                await mailbox.position(KEY)
+            assert heard.lines.empty()
             await server.restart()
             await mailbox.position(KEY)
+            await heard.healed()
+
+    async def test_short_lived_loops(self, server: Server, make_mailbox: MakeMailbox) -> None:
+        """Deliveries by `asyncio.run`, as in WSGI apps, leave no connection behind, one after another or at once."""
+        mailbox, events = await make_mailbox(), [export_event(avatar(number)) for number in range(6)]
+
+        def deliver(event: Event) -> None:
+            asyncio.run(mailbox.deliver(event))
+
+        for event in events[:3]:
+            await asyncio.to_thread(deliver, event)
+        await asyncio.gather(*(asyncio.to_thread(deliver, event) for event in events[3:]))
+        gc.collect()
+        while server.connections():  # servers notice the end of a connection a little later
+            await asyncio.sleep(0)
+        assert events == [(await stored(mailbox, event)).event for event in events]
 
     async def test_closed_mailbox_leaves_nothing(self, server: Server, make_mailbox: MakeMailbox) -> None:
         """Closed in the middle of an outage, or before anything, it leaves neither task nor connection."""
@@ -406,7 +427,7 @@ class OutageContract:
         assert "" == await mailbox.position(KEY)
         await mailbox.deliver(event)
         assert event == (await other).event
-        assert f"the mailbox's row of {KEY} in" in await heard.lines.get()
+        assert f"can't use the row of {KEY} (unknown format)" in await heard.lines.get()
         for _ in range(3):
             assert "" == await mailbox.position(KEY)
         await mailbox.deliver(EXPORT)

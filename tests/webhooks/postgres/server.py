@@ -1,4 +1,4 @@
-"""A Postgres and a PgBouncer of a test's own, which can be killed, paused and restarted."""
+"""A Postgres and a PgBouncer for tests, which can be killed, paused and restarted."""
 
 from __future__ import annotations
 
@@ -28,8 +28,15 @@ def need_postgres(program: str) -> str:
     return need(program, "AVATURN_REQUIRE_POSTGRES", folder=BIN)
 
 
+def _is_dead(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 class Daemon:
-    """A process in a folder of its own, which it may write to."""
+    """A process with a temporary folder that it may write to."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -53,19 +60,23 @@ class Daemon:
             time.sleep(0.01)  # no event says that a server accepts connections
 
     def kill(self) -> None:
-        """Kill all of its processes, as the kernel would."""
+        """Kill all of its processes, as the kernel would, and return when they are gone."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)  # so that it has no further children
-            self._signal_all(signal.SIGKILL)
+            processes = self._signal_all(signal.SIGKILL)
             self._process.wait()
+            while not all(map(_is_dead, processes)):  # Postgres does not start while a child has its shared memory
+                time.sleep(0.001)
             self._process = None
 
-    def _signal_all(self, number: signal.Signals) -> None:
+    def _signal_all(self, number: signal.Signals) -> list[psutil.Process]:
         assert self._process is not None
         process = psutil.Process(self._process.pid)
-        for each in [*process.children(recursive=True), process]:
+        processes = [*process.children(recursive=True), process]
+        for each in processes:
             with suppress(psutil.NoSuchProcess):
                 each.send_signal(number)
+        return processes
 
     def pause(self) -> None:
         """Stop it in the middle: its sockets stay open and nothing answers."""
@@ -83,7 +94,7 @@ class Daemon:
 
 
 class Server(Daemon):
-    """A Postgres that keeps nothing from a crash of the machine, but all from its own."""
+    """A Postgres without fsync: its data survives its own crash, not that of the machine."""
 
     def __init__(self) -> None:
         initdb = need_postgres("initdb")
@@ -130,7 +141,7 @@ class Server(Daemon):
         return int(self.sql("SELECT count(*) - 1 FROM pg_stat_activity WHERE backend_type = 'client backend'")[0])
 
     def disconnect_listeners(self) -> int:
-        """Terminate the backends of all clients: which of them listen is their secret."""
+        """Terminate the backends of all clients: Postgres does not tell which of them listen."""
         return len(
             self.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

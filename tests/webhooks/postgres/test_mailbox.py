@@ -156,14 +156,22 @@ async def test_user_who_may_not_create_tables(make_mailbox: MakePostgresMailbox,
 
 
 async def test_user_who_may_not_delete(make_mailbox: MakePostgresMailbox, server: Server, heard: Heard) -> None:
-    """Events are stored all the same, and one warning tells that expired ones stay."""
+    """Events are stored all the same, one warning tells that expired ones stay, and outages are logged as ever."""
     server.sql("DROP ROLE IF EXISTS ann; CREATE ROLE ann LOGIN; GRANT USAGE ON SCHEMA public TO ann")
     server.sql(PostgresMailbox.schema())
     server.sql("GRANT SELECT, INSERT, UPDATE ON avaturn_events TO ann")
     mailbox = await make_mailbox(user="ann")
     await mailbox.deliver(EXPORT)
-    await heard.outage("InsufficientPrivilegeError")
+    line = "WARNING the mailbox in Postgres can't delete expired rows (InsufficientPrivilegeError)"
+    assert line == await heard.lines.get()
     assert EXPORT == (await stored(mailbox, EXPORT)).event
+    server.kill()
+    with pytest.raises(TransportError):
+        await mailbox.position(KEY)
+    await heard.outage()
+    await server.restart()
+    await mailbox.position(KEY)
+    await heard.healed()
     server.sql("DROP OWNED BY ann; DROP ROLE ann")
 
 

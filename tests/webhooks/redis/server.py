@@ -1,4 +1,4 @@
-"""A redis-server of a test's own, which can be killed, paused and restarted."""
+"""A redis-server for one test, which can be killed, paused and restarted."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Server:
             self._process = None
 
     def pause(self) -> None:
-        """Stop it in the middle: its sockets stay open and nobody answers."""
+        """Stop it in the middle: its sockets stay open and nothing answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -73,7 +73,7 @@ class Server:
         await asyncio.to_thread(self.start)
 
     def admin(self, **login: Any) -> Redis:
-        """Open a connection that is not of the package's."""
+        """Open a synchronous connection for the test itself."""
         return Redis(port=self.port, decode_responses=True, **login)
 
     def subscribers(self) -> list[str]:
@@ -85,6 +85,11 @@ class Server:
         """Close every connection that subscribed, and return how many there were."""
         with self.admin() as admin:
             return int(admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub"))
+
+    def connections(self) -> int:
+        """Return how many clients are connected, besides this one."""
+        with self.admin() as admin:
+            return len(admin.client_list()) - 1
 
     def calls(self, command: str) -> int:
         """Return how often a command was called."""
@@ -102,7 +107,7 @@ class Server:
 
 
 class SentinelServer(Server):
-    """A Sentinel that is alone to decide that a master is dead."""
+    """A Sentinel with a quorum of one."""
 
     NAME = "ours"
 

@@ -47,7 +47,7 @@ async def killed_subscribers(server: Server, rng: random.Random) -> AsyncIterato
 
 
 class PlainSubscriber:
-    """What an app without a mailbox would write: events are messages, and a lost connection is made anew."""
+    """What an app without a mailbox would write: events are messages, and lost connections are replaced."""
 
     CHANNEL = "plain"
 
@@ -58,12 +58,12 @@ class PlainSubscriber:
         self._over = asyncio.Event()
 
     async def publish(self, event: Event) -> None:
-        """Send an event to whoever listens."""
+        """Send an event to all subscribers."""
         self._sent.add(key_of(event))
         await self._client.publish(self.CHANNEL, key_of(event))
 
     async def lost(self) -> int:
-        """Return how many of the events never came, once the last message did."""
+        """Return how many events were lost, once the last message arrived."""
         while not self._over.is_set():
             await self._client.publish(self.CHANNEL, "over")
             await asyncio.sleep(0.01)  # nobody may listen just now
@@ -163,7 +163,7 @@ async def test_every_export_ends_though_webhooks_are_lost(server: Server, make_m
 
 
 async def test_waits_outlive_a_server_that_restarts_empty(server: Server, make_mailbox: MakeRedisMailbox) -> None:
-    """1,000 waits end, by a look where their event was lost with the server."""
+    """1,000 waits end by polls though their events are lost with the server."""
     count = scaled(1_000, 200)
     mailbox = await make_mailbox(timeout=1)
     policy = PollPolicy(first=1, factor=1.5, cap=3, first_with_webhooks=3)
@@ -220,7 +220,7 @@ class Crew:
                 self.over.set()
 
     async def kill_one(self) -> None:
-        """Kill any process as `kill -9` does, and have what it did not end resumed in a new one."""
+        """Kill any process as `kill -9` does, and resume its unfinished jobs in a new one."""
         process = self._processes.pop(self._rng.randrange(len(self._processes)))
         process.kill()
         await process.wait()
@@ -232,7 +232,7 @@ class Crew:
 
 
 class Balancer:
-    """Sends each request on to one of some receivers, whichever, as what stands before an app's workers does."""
+    """Forwards each request to a random receiver, as a load balancer does."""
 
     def __init__(self, urls: list[str], rng: random.Random) -> None:
         self._urls, self._rng = urls, rng

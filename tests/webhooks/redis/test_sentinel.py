@@ -70,7 +70,7 @@ async def client(sentinel: SentinelServer) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def switched(sentinel: SentinelServer) -> AsyncIterator[asyncio.Future[None]]:
-    """Have it told when there is a new master."""
+    """Return what resolves when the Sentinel announces a new master."""
     async with Redis(port=sentinel.port, **QUIET) as admin, admin.pubsub() as pubsub:
         await pubsub.subscribe("+switch-master")
         assert "subscribe" == (await pubsub.get_message(timeout=None))["type"]
@@ -88,7 +88,7 @@ async def test_waits_outlive_the_master(
     heard: Heard,
     switched: asyncio.Future[None],
 ) -> None:
-    """Events arrive through the master, and, once it is dead and the replica has its place, through that."""
+    """Events arrive through the master and, once it is dead, through the replica that replaces it."""
     mailbox = await make_mailbox(url=None, client=client)
     before, after, late = (export_event(avatar(number)) for number in range(3))
     waits = [mailbox.wait(key_of(event), "") for event in (before, after)]

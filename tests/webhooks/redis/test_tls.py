@@ -1,4 +1,4 @@
-"""A redis-server that speaks TLS, and one whose certificate is not to be trusted."""
+"""A redis-server that speaks TLS, and one whose certificate is not trusted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ authorityKeyIdentifier = keyid
 
 
 class Authority:
-    """A certificate authority of a test's own."""
+    """A certificate authority for one test."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -64,7 +64,7 @@ class Authority:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """Make the authority that the server's certificate is of."""
+    """Make the authority that signs the server's certificate."""
     need_redis("redis-server")
     return Authority(tmp_path / "authority")
 
@@ -82,7 +82,7 @@ def server(tmp_path: Path, authority: Authority) -> Iterator[Server]:
 
 
 async def test_a_trusted_server(make_mailbox: MakeRedisMailbox, server: Server, authority: Authority) -> None:
-    """Two workers share a mailbox through connections that are checked and encrypted."""
+    """Two workers share a mailbox over verified, encrypted connections."""
     url = f"{server.url}?ssl_ca_certs={authority.certificate}"
     receiver, waiter = await make_mailbox(url=url), await make_mailbox(url=url)
     waiting = waiter.wait(KEY, await waiter.position(KEY))
@@ -93,7 +93,7 @@ async def test_a_trusted_server(make_mailbox: MakeRedisMailbox, server: Server, 
 async def test_a_server_that_is_not_trusted(
     make_mailbox: MakeRedisMailbox, server: Server, tmp_path: Path, heard: Heard, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Calls fail, a wait is merely pending, one warning says so, and nothing shows what the url says."""
+    """Calls fail, a wait stays pending, one warning says so, and nothing shows the url."""
     stranger = Authority(tmp_path / "stranger")
     for trust in ("", f"?ssl_ca_certs={stranger.certificate}"):
         mailbox = await make_mailbox(url=server.url + trust)

@@ -1,4 +1,4 @@
-"""A process of an app, for tests: it receives webhooks, or waits for exports and renders, its own or of tokens."""
+"""A process of an app, for tests: it receives webhooks, or waits for exports and renders."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ NEVER = PollPolicy(first=3600, cap=3600, first_with_webhooks=3600)
 
 
 async def read_line(reader: asyncio.StreamReader) -> bytes:
-    """Return the next line of our parent's, or nothing at its end."""
+    """Return the next line of the parent's input, or nothing at its end."""
     return (await reader.readline()).strip()
 
 
 async def stdin() -> asyncio.StreamReader:
-    """Read what our parent says."""
+    """Open the input from the parent process."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     return reader
 
 
 def say(*words: object) -> None:
-    """Tell our parent."""
+    """Write a line to the parent process."""
     print(*words, flush=True)
 
 
 async def receive(mailbox: RedisMailbox, secret: str) -> None:
-    """Serve webhooks until our parent hangs up."""
+    """Serve webhooks until the parent closes the input."""
     async with WebhookReceiver(secret, mailbox=mailbox) as receiver, receiver.serve() as server:
         say(server.url)
         await read_line(await stdin())
 
 
 async def wait(mailbox: RedisMailbox, base_url: str, api_token: str, polls: str = "polls") -> None:
-    """Wait for each token that comes, or for the export of each avatar, and say its number and how it ended."""
+    """Wait for the job of each token or avatar id in the input, and write how it ended."""
     polling = POLLING if polls == "polls" else NEVER
     async with AvaturnClient(api_token, base_url=base_url, webhooks=mailbox, polling=polling) as client:
 
@@ -57,7 +57,7 @@ async def wait(mailbox: RedisMailbox, base_url: str, api_token: str, polls: str 
 
 
 async def main(role: str, redis: str, *arguments: str) -> None:
-    """Play a role."""
+    """Run as a receiver or as a waiter."""
     mailbox = RedisMailbox(redis)
     await {"receive": receive, "wait": wait}[role](mailbox, *arguments)  # type: ignore[operator]
     await mailbox.aclose()
