@@ -70,8 +70,6 @@ async def demo(
     from ..webhooks import WebhookReceiver
 
     started = time.monotonic()
-    folder = await asyncio.to_thread(_folder, out)
-    note(f"models go to {folder}")
     receiver = WebhookReceiver(secrets.token_urlsafe(24))
     emulator = Emulator(
         token=secrets.token_urlsafe(24),
@@ -81,6 +79,8 @@ async def demo(
         models="small" if small_models else "full",
         model_size=model_size,
     )
+    folder = await asyncio.to_thread(_folder, out)
+    note(f"models go to {folder}")
     # The first poll comes after the last webhook would have, so that a poll resolves only what lost its webhook.
     polling = PollPolicy(first=2.0, first_with_webhooks=2.0, factor=1.2)
     async with (
