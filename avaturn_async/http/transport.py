@@ -258,7 +258,7 @@ class Transport:
         """Send a form once, with a limit on the time without progress."""
         if closed := self._sessions.reason_closed():
             return Failure(closed)
-        loop, limits, size = asyncio.get_running_loop(), self._timeouts, form.size
+        loop, limits, size, content_type = asyncio.get_running_loop(), self._timeouts, form.size, form.content_type
         deadline = asyncio.timeout(None)
 
         def note(sent: int) -> None:
@@ -267,6 +267,7 @@ class Transport:
                 on_progress(sent, size)
 
         body = UploadBody(form, note)
+        del form  # an error's traceback and aiohttp's cycles keep this frame; `body` is emptied
         self._sessions.uploads.add(body)
         result: Response | Exception = RuntimeError()
         try:
@@ -275,7 +276,7 @@ class Transport:
                     self._sessions.for_uploads().post(
                         URL(url, encoded=url.isascii()),
                         data=body,
-                        headers={"User-Agent": _USER_AGENT, "Content-Type": form.content_type},
+                        headers={"User-Agent": _USER_AGENT, "Content-Type": content_type},
                         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
                         allow_redirects=False,
                     )

@@ -388,8 +388,9 @@ async def test_a_kept_error_keeps_no_photo() -> None:
 
     async with talking(Store(break_early).talk) as url, opened(url, retry=ONCE) as transport:
         kept = await fail(transport, url)
-        while Photo.alive:  # a worker thread lets go of what it read last when it runs again
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while Photo.alive:  # a worker thread lets go of what it read last when it runs again
+                await asyncio.sleep(0.01)
     assert kept.__traceback__ is not None
 
 
