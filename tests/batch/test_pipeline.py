@@ -114,7 +114,8 @@ async def growth(ids: Iterator[Any], count: int, journal: Path | None = None) ->
     exports = FakeExports()
     exports.keep_created = False
     blocks = []
-    async with new_batch(exports, ids, journal=journal) as batch:
+    # Few at once: each that is under way takes some sixty blocks.
+    async with new_batch(exports, ids, journal=journal, max_pending=16) as batch:
         number = 0
         async for _ in batch:
             number += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -22,4 +23,7 @@ async def main(folder: Path) -> None:
             print(outcome.avatar_id, outcome.error or "", flush=True)
 
 
-asyncio.run(main(Path(sys.argv[1])))
+try:
+    asyncio.run(main(Path(sys.argv[1])))
+finally:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work has ended; what coverage does at exit is not interrupted
