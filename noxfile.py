@@ -71,6 +71,14 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/site; a warning is an error."""
+    session.install(*nox.project.dependency_groups(GROUPS, "docs"))
+    session.chdir("docs")  # paths of the examples that pages include start here
+    session.run("zensical", "build", "--clean", "--strict", *session.posargs)
+
+
+@nox.session
 def contract_npm(session: nox.Session) -> None:
     """Check against independent tools: the glTF validator, three.js and TalkingHead in Chromium, and Prism."""
     install(session, "test")
