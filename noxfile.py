@@ -99,6 +99,15 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def engines(session: nox.Session) -> None:
+    """Run the examples of job engines while workers are killed: in a short form, or with AVATURN_CHAOS=full in full."""
+    install(session, "engines")
+    environment = {"AVATURN_CHAOS": os.environ.get("AVATURN_CHAOS", "short")}
+    parallel = [] if environment["AVATURN_CHAOS"] == "full" else ["-n", "3"]
+    session.run("pytest", "-m", "engines", "tests/engines", *parallel, *session.posargs, env=environment)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure the SDK beside what a user would write or install, and write the table to RESULTS.md."""
     install(session, "bench")

@@ -4,15 +4,15 @@ Each worker claims rows with ``FOR UPDATE SKIP LOCKED``, feeds them to a batch, 
 export is under way its worker renews the lease on the row. If a worker dies, its leases expire, and other workers claim
 the rows: then a model may be saved twice, but never half, and none is missing.
 
-Start a Postgres (``apt install postgresql``), and then any number of workers::
+Start a Postgres (``apt install postgresql``), and then any number of workers on any machines::
 
-    pip install "avaturn-async[postgres]"
-    export DATABASE_URL=postgresql://localhost/shop AVATURN_API_TOKEN=...
-    psql "$DATABASE_URL" -c "INSERT INTO avatar_exports (avatar_id) VALUES ('...')"   # after the first start
-    python postgres_rows.py models
+    pip install "avaturn-async[obstore,postgres]"
+    export DATABASE_URL=postgresql://localhost/shop MODELS_URL=s3://models AVATURN_API_TOKEN=...
+    python postgres_rows.py enqueue 7f1c... 0b52...                   # or insert rows with SQL of your own
+    python postgres_rows.py worker
 
-A worker ends when no row is left to export. The folder must be one that all workers share; pass ``sink=`` for a bucket.
-A client's `RateLimit` counts the requests of its own process: divide your limit by the number of workers.
+A worker ends when no row is left to export. A client's `RateLimit` counts the requests of its own process: divide your
+limit by the number of workers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import asyncpg
+from obstore.store import from_url
 
-from avaturn_async import AvaturnClient, AvaturnError, BatchOutcome
+from avaturn_async import AvaturnClient, AvaturnError, BatchOutcome, ObjectStoreSink
 
 LEASE = float(os.environ.get("LEASE_SECONDS", "60"))
 MAX_ATTEMPTS = 5
@@ -90,17 +91,17 @@ async def release(pool: asyncpg.Pool, worker: UUID, outcome: BatchOutcome) -> No
         await pool.execute(FINISH, worker, outcome.avatar_id, "failed", str(error))
 
 
-async def main(folder: str) -> None:
-    """Run one worker."""
+async def work() -> None:
+    """Run a worker until no row is left."""
     worker = uuid4()
+    sink = ObjectStoreSink(from_url(os.environ["MODELS_URL"]))
     async with (
         asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=4) as pool,
         AvaturnClient() as client,
     ):
-        await pool.execute(SCHEMA)
         renewing = asyncio.create_task(renew(pool, worker))
         try:
-            async with client.exports.batch(claimed(pool, worker), download_to=folder) as batch:
+            async with client.exports.batch(claimed(pool, worker), sink=sink) as batch:
                 async for outcome in batch:
                     await release(pool, worker, outcome)
                     print(outcome.avatar_id, outcome.error or "done", flush=True)
@@ -108,5 +109,13 @@ async def main(folder: str) -> None:
             renewing.cancel()
 
 
+async def enqueue(avatar_ids: list[str]) -> None:
+    """Insert a row for each avatar that has none."""
+    async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=1) as pool:
+        await pool.execute(SCHEMA)
+        rows = [(UUID(avatar_id),) for avatar_id in avatar_ids]
+        await pool.executemany("INSERT INTO avatar_exports (avatar_id) VALUES ($1) ON CONFLICT DO NOTHING", rows)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(work() if sys.argv[1] == "worker" else enqueue(sys.argv[2:]))
