@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-__all__ = ["chromium", "node", "node_modules"]
+__all__ = ["chromium", "node", "node_modules", "samples"]
 
 
 def node_modules(*packages: str) -> Path:
@@ -28,6 +28,17 @@ def chromium() -> str:
     names = (os.environ.get("AVATURN_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
     found = next(filter(None, (shutil.which(name) for name in names if name)), None)
     return found or _stop("Chromium is needed")
+
+
+def samples() -> Path:
+    """Return the folder of glTF sample files, or skip the test: fail it if AVATURN_REQUIRE_NPM is 1.
+
+    AVATURN_GLTF_SAMPLES may be the folder Models of Khronos' glTF-Sample-Assets; Debian has some of its files.
+    """
+    folder = Path(os.environ.get("AVATURN_GLTF_SAMPLES", "/usr/share/assimp/models/glTF2"))
+    return (
+        folder if folder.is_dir() else _stop("Debian's package assimp-testmodels, or AVATURN_GLTF_SAMPLES, is needed")
+    )
 
 
 def node(script: Path, *arguments: object, modules: Path, browser: str = "") -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import struct
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from PIL import Image
 
@@ -45,6 +48,37 @@ def image(kind: str, width: int = 64, height: int = 48, mode: str = "RGB", color
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def packed(source: Path) -> bytes:
+    """Write a GLB of a .gltf file: buffers become one, images data URIs; all else stays as it is."""
+    document = json.loads(source.read_text("utf-8-sig"))
+    buffers, starts, data = document.get("buffers", []), [], b""
+    for buffer in buffers:
+        starts.append(len(data))
+        data += _linked(source, buffer["uri"]) if "uri" in buffer else b""
+        data += bytes(-len(data) % 4)
+    for view in document.get("bufferViews", []):
+        for place in (view, *view.get("extensions", {}).values()):
+            if "uri" in buffers[place.get("buffer", 0)]:
+                place["byteOffset"] = place.get("byteOffset", 0) + starts[place["buffer"]]
+                place["buffer"] = 0
+    if data:
+        document["buffers"] = [{"byteLength": len(data)}, *(each for each in buffers[1:] if "uri" not in each)]
+    for image in document.get("images", []):
+        if not image.get("uri", "data:").startswith("data:"):
+            kind = "jpeg" if image["uri"].endswith(("jpg", "jpeg")) else image["uri"].rpartition(".")[2]
+            encoded = base64.b64encode(_linked(source, image["uri"])).decode()
+            image["uri"] = f"data:{image.get('mimeType', f'image/{kind}')};base64,{encoded}"
+    return glb(document, data)
+
+
+def _linked(source: Path, uri: str) -> bytes:
+    return (
+        base64.b64decode(uri.partition(",")[2])
+        if uri.startswith("data:")
+        else (source.parent / unquote(uri)).read_bytes()
+    )
 
 
 @cache

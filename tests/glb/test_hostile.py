@@ -160,6 +160,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 PLACES = _places(document_of(avatar()))
 
 
+@pytest.mark.slow
 @given(place=st.sampled_from(PLACES), value=ANYTHING)
 @settings(max_examples=300, deadline=None)
 def test_any_value_anywhere_is_read_or_refused(place: tuple[Any, ...], value: Any) -> None:

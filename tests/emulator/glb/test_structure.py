@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 import struct
+import time
 from collections import Counter
 
 import pytest
@@ -42,6 +44,17 @@ def test_same_arguments_give_the_same_bytes() -> None:
     first = build_glb(seed=3, body="T2", models="small")
     build_glb(seed=4, body="T1", models="small", size=400_000)
     assert first == build_glb(seed=3, body="T2", models="small")
+
+
+@pytest.mark.slow
+def test_later_models_cost_little(body: Body) -> None:
+    """Shapes are built once: a model of another avatar takes less than 50 ms of processor time."""
+    taken = []
+    for seed in range(9):
+        started = time.thread_time()
+        build_glb(seed=seed, body=body)
+        taken.append(time.thread_time() - started)
+    assert statistics.median(taken) < 0.05
 
 
 def test_seeds_and_bodies_give_different_models() -> None:
