@@ -25,6 +25,7 @@ def told(*args: object, cwd: Path) -> tuple[str, list[str]]:
         return out, without_slowness(err)
 
 
+@pytest.mark.slow
 def test_all_by_webhook(tmp_path: Path) -> None:
     """Eight models are exported by webhook, and are on the disk as the records say."""
     out, err = told("--json", cwd=tmp_path)
@@ -48,6 +49,7 @@ def test_some_by_poll(tmp_path: Path) -> None:
     assert "avatars/demo-2" == end["folder"]
 
 
+@pytest.mark.slow
 def test_table(tmp_path: Path) -> None:
     """People get a table, a line that sums it up, and a hint; a folder that they name is used again."""
     for _ in range(2):
@@ -64,6 +66,7 @@ def test_table(tmp_path: Path) -> None:
     assert 400_000 <= (tmp_path / "models/model-1.glb").stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_ctrl_c(tmp_path: Path, moment: str) -> None:
     """Whenever Ctrl-C comes, there is no traceback and no warning."""

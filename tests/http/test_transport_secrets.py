@@ -234,6 +234,7 @@ async def test_the_transport_itself_does_not_show_the_token() -> None:
         assert TOKEN not in repr(attrs.asdict(GET))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("AIOHTTP_NO_EXTENSIONS" in os.environ, reason="this is the other run")
 async def test_the_same_holds_without_aiohttps_extensions() -> None:
     """The Python versions of its parser, writer and dictionaries have frames of their own."""

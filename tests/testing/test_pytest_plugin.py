@@ -188,6 +188,7 @@ async def test_it(avaturn_client):
 NEEDED = '*avaturn_client needs pytest-asyncio 0.24 or newer: pip install "avaturn-async?testing?"*'
 
 
+@pytest.mark.slow
 def test_without_pytest_asyncio(pytester: pytest.Pytester) -> None:
     """Sync tests have their Avaturn; the client says what it needs."""
     pytester.makepyfile("""
@@ -202,6 +203,7 @@ def test_async(avaturn_client):
     result.stdout.fnmatch_lines([NEEDED])
 
 
+@pytest.mark.slow
 def test_with_a_pytest_asyncio_of_old(pytester: pytest.Pytester) -> None:
     """Before 0.24 its fixtures take no loop_scope: all tests run but those that request the client."""
     pytester.makepyfile(
