@@ -289,7 +289,7 @@ class Transport:
                 body.abort()
             await body.aclose()
         if body.error is not None and not isinstance(result, Response):
-            raise body.error.with_traceback(None)
+            raise body.error
         return self._judge(result, request, repeatable=not body.complete, timeout=limits.upload)
 
     async def _exchange(self, sending: Awaitable[aiohttp.ClientResponse]) -> Response | Exception:

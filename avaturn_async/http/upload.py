@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import BinaryIO
+from contextlib import aclosing
+from typing import BinaryIO, TypeVar
 
 import attrs
 from aiohttp.abc import AbstractStreamWriter
@@ -13,32 +14,66 @@ from aiohttp.payload import Payload
 
 from .tasks import run_in_thread
 
-__all__ = ["FormField", "MultipartForm", "UploadBody"]
+__all__ = ["FormField", "MultipartForm", "UploadBody", "read_error", "without_frames"]
+
+E = TypeVar("E", bound=Exception)
 
 #: Bytes read and sent at once: more would take memory, less would take a thread's time for each.
 _PIECE = 128 * 2**10
 
 
+def read_error(error: Exception, label: str) -> Exception:
+    """Return an OSError, ValueError or TypeError that says what could not be read; other errors get a note."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return OSError(error.errno, f"{label} can't be read: {error.strerror}", error.filename)
+    if isinstance(error, ValueError | TypeError):
+        return (ValueError if isinstance(error, ValueError) else TypeError)(f"{label} can't be read: {error}")
+    error.add_note(f"raised while {label} was read")
+    return error
+
+
+def without_frames(error: E) -> E:
+    """Take the traceback and the context from an error: their frames hold photos."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
+
+
 @attrs.frozen
 class FormField:
-    """A field of a form, whose content is a file that is read from its beginning for each attempt."""
+    """A field of a form, whose content is a file that is read from its beginning for each attempt.
+
+    Attributes:
+        name: of the field.
+        content: the file.
+        size: bytes of its content.
+        filename: sent with it.
+        content_type: sent with it.
+        label: what errors call it.
+    """
 
     name: str
     content: BinaryIO = attrs.field(repr=False)
     size: int
     filename: str | None = None
     content_type: str | None = None
+    label: str = attrs.field(default=attrs.Factory(lambda self: self.name, takes_self=True))
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the content; raise OSError if the file became shorter meanwhile."""
-        await run_in_thread(self.content.seek, 0)
         left = self.size
         while left:
-            piece = await run_in_thread(self.content.read, min(_PIECE, left))
+            try:
+                piece = await run_in_thread(self._read, self.size - left, min(_PIECE, left))
+            except Exception as error:  # noqa: BLE001 - a file may be the user's own
+                raise read_error(error, self.label) from None
             if not piece:
-                raise OSError(f"{self.name} became shorter while it was sent")
+                raise OSError(f"{self.label} became shorter while it was sent")
             left -= len(piece)
             yield piece
+
+    def _read(self, position: int, size: int) -> bytes:
+        self.content.seek(position)
+        return self.content.read(size)
 
 
 class MultipartForm:
@@ -55,8 +90,9 @@ class MultipartForm:
         """Yield the encoded form."""
         for head, field in self._parts:
             yield head
-            async for piece in field.pieces():
-                yield piece
+            async with aclosing(field.pieces()) as pieces:
+                async for piece in pieces:
+                    yield piece
             yield b"\r\n"
         yield self._end
 
@@ -114,10 +150,14 @@ class UploadBody(Payload):
     async def _next(self, pieces: AsyncGenerator[bytes, None]) -> bytes | None:
         try:
             self._on_progress(self.sent)
-            return await anext(pieces, None)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised by the user's own function
             self.error = error
-            raise
+        else:
+            try:
+                return await anext(pieces, None)
+            except Exception as error:  # noqa: BLE001 - as above, from a user's own file
+                self.error = without_frames(error)
+        raise ConnectionAbortedError("the upload was ended")  # another one: aiohttp's frames hold the last piece
 
     def abort(self) -> None:
         """Close the connection and drop what it has not sent yet."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import inspect
 import os
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
-from io import BytesIO
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
+from io import BytesIO, RawIOBase
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, cast
 
 import attrs
 
 from ..http.tasks import run_in_thread
-from ..http.upload import FormField, MultipartForm
+from ..http.upload import FormField, MultipartForm, read_error, without_frames
 
 __all__ = ["Photo", "Photos", "ReadableFile"]
 
@@ -24,6 +22,8 @@ __all__ = ["Photo", "Photos", "ReadableFile"]
 MAX_SIZE = 64 * 2**20
 _PIECE = 2**20
 _NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)  # not on Windows
+#: Brands of HEIF files (ISO/IEC 23008-12); other files that begin with "ftyp" are videos.
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
 
 
 class ReadableFile(Protocol):
@@ -86,64 +86,92 @@ class Photos:
         Raises:
             OSError: a file can't be read; the message names the photo and the file.
             ValueError: a photo is not a complete JPEG, is larger than 64 MiB, or is not a regular file.
+            TypeError: a file object is not in binary mode.
         """
         async with AsyncExitStack() as stack:
-            fields = [
-                await _open(name, photo, stack)
-                for name, photo in (("frontal", self.frontal), ("side_1", self.side_1), ("side_2", self.side_2))
-            ]
+            problem: Exception | None = None
+            fields: list[FormField] = []
+            try:
+                fields += [await _open(name, getattr(self, name), stack) for name in ("frontal", "side_1", "side_2")]
+            except Exception as error:  # noqa: BLE001 - a file object may be the user's own
+                problem = without_frames(error)
             for name, text in ("body-type", self.body_type), ("telephoto", "true" if self.telephoto else "false"):
                 fields.append(FormField(name, BytesIO(text.encode()), len(text)))
+            del self  # a kept exception must not keep the photos alive
+            if problem is not None:
+                raise problem
             yield MultipartForm(fields)
 
 
 async def _open(name: str, photo: Photo, stack: AsyncExitStack) -> FormField:
     """Open a photo, have the stack close it, and check it."""
-    label = f"Photos.{name} ({_shown(photo)})"
+    label = f"Photos.{name}"
     file: BinaryIO
-    if isinstance(photo, bytes | bytearray | memoryview):
-        file = BytesIO(photo)  # shares the memory of bytes
-    elif isinstance(photo, str | os.PathLike):
-        file = await run_in_thread(_open_file, name, photo)
-    else:
-        file = await run_in_thread(tempfile.TemporaryFile)
-    stack.push_async_callback(run_in_thread, file.close)
-    if not isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview):
-        await _copy(photo, file, label)
-    size = await run_in_thread(file.seek, 0, os.SEEK_END)
-    if problem := await run_in_thread(_problem_of, file, size):
-        raise ValueError(f"{label} {problem}")
-    field = f"image-{name.replace('_', '-')}"
-    return FormField(field, file, size, filename=f"{field}.jpg", content_type="image/jpeg")
-
-
-def _open_file(name: str, photo: str | os.PathLike[str]) -> BinaryIO:
-    path = Path(photo).expanduser()
     try:
-        # Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
-        file = open(path, "rb", opener=lambda file, flags: os.open(file, flags | _NONBLOCK))  # noqa: SIM115
-    except OSError as error:
-        reason = os.strerror(error.errno or errno.EIO)
-        raise type(error)(error.errno, f"Photos.{name} can't be read: {reason}", str(path)) from None
+        if isinstance(photo, bytes | bytearray | memoryview):
+            file = cast("BinaryIO", _MemoryFile(photo))
+        elif isinstance(photo, str | os.PathLike):
+            file = await run_in_thread(_open_file, photo)
+        else:
+            file = await run_in_thread(tempfile.TemporaryFile)
+        stack.push_async_callback(run_in_thread, file.close)
+        if not isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview):
+            await _copy(photo, file)
+        size = await run_in_thread(file.seek, 0, os.SEEK_END)
+        problem = await run_in_thread(_problem_of, file, size)
+    except Exception as error:  # noqa: BLE001 - as above
+        raise read_error(error, label) from None
+    if problem:
+        raise ValueError(f"{label} ({_shown(photo)}) {problem}")
+    field = f"image-{name.replace('_', '-')}"
+    return FormField(field, file, size, filename=f"{field}.jpg", content_type="image/jpeg", label=label)
+
+
+class _MemoryFile(RawIOBase):
+    """A file over bytes, without a copy of them."""
+
+    def __init__(self, content: bytes | bytearray | memoryview) -> None:
+        self._content = memoryview(content).cast("B")
+        self._position = 0
+
+    def readinto(self, buffer: Any) -> int:
+        target = memoryview(buffer)
+        piece = self._content[self._position : self._position + len(target)]
+        target[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._position = offset + (0, self._position, len(self._content))[whence]
+        return self._position
+
+    def close(self) -> None:
+        super().close()
+        self._content = memoryview(b"")
+
+
+def _open_file(photo: str | os.PathLike[str]) -> BinaryIO:
+    path = os.path.expanduser(photo)  # noqa: PTH111 - which raises nothing for an unknown user
+    # Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
+    file = open(path, "rb", opener=lambda file, flags: os.open(file, flags | _NONBLOCK))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise ValueError(f"Photos.{name} ({str(path)!r}) is not a regular file")
+        raise ValueError(f"{path!r} is not a regular file")
     return file
 
 
-async def _copy(photo: ReadableFile, target: BinaryIO, label: str) -> None:
+async def _copy(photo: ReadableFile, target: BinaryIO) -> None:
     """Copy what a file object yields: a retry, and the length in the request's head, need all of it."""
     size = 0
     while size <= MAX_SIZE:
         piece: Any = await run_in_thread(photo.read, _PIECE)
         if inspect.isawaitable(piece):
             piece = await piece
-        if not isinstance(piece, bytes):
-            raise TypeError(f"{label} must be opened in binary mode: read() returned {type(piece).__name__}")
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise TypeError(f"read() returned {type(piece).__name__}; open it in binary mode")
         if not piece:
             return
-        size += len(piece)
-        await run_in_thread(target.write, piece)
+        size += await run_in_thread(target.write, piece)
 
 
 def _problem_of(file: BinaryIO, size: int) -> str | None:
@@ -151,16 +179,21 @@ def _problem_of(file: BinaryIO, size: int) -> str | None:
     if size > MAX_SIZE:
         return f"is larger than {MAX_SIZE >> 20} MiB"
     file.seek(0)
-    head = file.read(16)
+    head = file.read(32)
     if not head.startswith(b"\xff\xd8\xff"):
         return f"is not a JPEG: it {_format_of(head)}"
     return None if _has_end(file) else "is a JPEG that ends early"
 
 
 def _format_of(head: bytes) -> str:
-    convert = "convert it to JPEG first, or set the camera to save JPEGs"
-    if head[4:8] == b"ftyp":
-        return f"is {'AVIF' if head[8:12] in (b'avif', b'avis') else 'HEIC'}, the format of many phones; {convert}"
+    convert = "convert it to JPEG, with Pillow for example"
+    if head[4:8] == b"ftyp" and b"avif" in head[8:]:
+        return f"is AVIF; {convert}"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
+        return (
+            f"is HEIC, the format of many phones; {convert} and pillow-heif, or have the phone save JPEGs "
+            "(iPhone: Settings > Camera > Formats > Most Compatible)"
+        )
     if head.startswith(b"\x89PNG"):
         return f"is PNG; {convert}"
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from email import message_from_bytes
@@ -176,8 +176,9 @@ async def test_what_progress_raises_ends_the_upload() -> None:
             raise LookupError("no more")
 
     async with talking(store.talk) as url, opened(url) as transport:
-        with pytest.raises(LookupError, match="no more"):
+        with pytest.raises(LookupError, match="no more") as caught:
             await upload(transport, url, LARGE, on_progress=cancel)
+        assert "cancel" == caught.traceback[-1].name
 
 
 async def test_a_file_that_becomes_shorter_is_an_os_error(tmp_path: Path) -> None:
@@ -185,11 +186,28 @@ async def test_a_file_that_becomes_shorter_is_an_os_error(tmp_path: Path) -> Non
     path = tmp_path / "a.jpg"
     path.write_bytes(LARGE)
     with path.open("rb") as file:
-        field = FormField("image-frontal", file, len(LARGE) + 1)
+        field = FormField("image-frontal", file, len(LARGE) + 1, label="Photos.frontal")
         async with talking(Store(stand_still, answering(OK)).talk) as url, opened(url) as transport:
             path.write_bytes(b"")
-            with pytest.raises(OSError, match="image-frontal became shorter"):
+            with pytest.raises(OSError, match=r"Photos\.frontal became shorter"):
                 await transport.upload(SecretUrl(url), MultipartForm([field]))
+
+
+async def test_a_file_that_fails_while_it_is_sent_is_an_os_error() -> None:
+    """It names the photo, and shows and keeps none."""
+
+    class Failing(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    field = FormField("image-frontal", Failing(LARGE), len(LARGE), label="Photos.frontal")
+    async with talking(stand_still) as url, opened(url) as transport:
+        with pytest.raises(OSError, match=r"Photos\.frontal can't be read: Input/output error") as caught:
+            await transport.upload(SecretUrl(url), MultipartForm([field]))
+    assert errno.EIO == caught.value.errno
+    assert caught.value.__context__ is None
 
 
 # Outcomes.
@@ -212,24 +230,6 @@ async def test_an_error_status_is_raised_once(line: str, read_body: bool) -> Non
             await upload(transport, f"{url}/secret?sig=secret", LARGE)
     assert (int(line[:3]), 1) == (caught.value.status_code, store.connections)
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("line", ["429 Slow", "503 Busy"])
-@pytest.mark.parametrize("read_body", [True, False], ids=["late", "early"])
-async def test_a_refusal_is_sent_again(line: str, read_body: bool) -> None:
-    """Retry-After is obeyed up to the cap."""
-    store = Store(answering(status(line, "Retry-After: 0.01"), read_body=read_body), answering(OK))
-    async with talking(store.talk) as url, opened(url, retry=QUICK) as transport:
-        assert 200 == await upload(transport, url, LARGE)
-    assert 2 <= store.connections
-
-
-async def test_a_body_that_broke_off_is_sent_again() -> None:
-    """A form that is not complete can't have been processed."""
-    store = Store(break_early, break_early, answering(OK))
-    async with talking(store.talk) as url, opened(url, retry=QUICK) as transport:
-        assert 200 == await upload(transport, url, LARGE)
-    assert 3 == store.connections
 
 
 async def test_a_body_that_keeps_breaking_off_is_not_an_unknown_outcome() -> None:
@@ -258,21 +258,6 @@ async def test_a_refused_connection_was_never_sent() -> None:
             await upload(transport, url)
 
 
-@pytest.mark.slow
-async def test_a_slow_store_is_waited_for_as_long_as_bytes_move() -> None:
-    """The limit is on standstill, not on the whole."""
-
-    async def read_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        left = length_in(await heard(reader))
-        while left:
-            left -= len(await reader.readexactly(min(left, 300_000)))
-            await asyncio.sleep(0.1)
-        writer.write(OK)
-
-    async with talking(read_slowly) as url, opened(url, timeouts=Timeouts(upload=4), retry=ONCE) as transport:
-        assert 200 == await upload(transport, url, LARGE * 3)
-
-
 @pytest.mark.parametrize("size", [len(LARGE), 10], ids=["in the body", "after it"])
 async def test_standstill_is_limited(size: int) -> None:
     """In the body it is safe to try again, after it the outcome is unknown."""
@@ -284,18 +269,6 @@ async def test_standstill_is_limited(size: int) -> None:
 
 
 # Ends.
-
-
-@pytest.fixture(scope="session")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return TLS contexts of a server and of a client that trusts it."""
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = str(folder / "cert.pem"), str(folder / "key.pem")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
-    subprocess.run([*command, "-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, stderr=-3)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
-    return server, ssl.create_default_context(cafile=certificate)
 
 
 class Standing:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import re
+import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from starlette.datastructures import UploadFile
 
@@ -46,7 +51,8 @@ async def problem(photo: Any, kind: type[Exception] = ValueError) -> str:
 
 
 @pytest.mark.parametrize(
-    "form", ["path", "str", "home", "bytes", "bytearray", "memoryview", "file", "BytesIO", "UploadFile", "unseekable"]
+    "form",
+    ["path", "str", "home", "bytes", "bytearray", "memoryview", "file", "BytesIO", "UploadFile", "anyio", "unseekable"],
 )
 async def test_forms_of_a_photo(file: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is sent whole, as often as it takes."""
@@ -66,6 +72,7 @@ async def test_forms_of_a_photo(file: Path, form: str, monkeypatch: pytest.Monke
                 "file": opened,
                 "BytesIO": io.BytesIO(JPEG),
                 "UploadFile": UploadFile(io.BytesIO(JPEG)),
+                "anyio": anyio.wrap_file(opened),
                 "unseekable": pipe,
             }[form]
             photos = Photos(photo, JPEG, JPEG, body_type="female", telephoto=True)
@@ -96,11 +103,13 @@ async def test_an_error_names_the_photo(tmp_path: Path, name: str) -> None:
     [
         (b"", "is not a JPEG: it begins with nothing"),
         (b"\xff\xd8", "is not a JPEG: it begins with ff d8"),
-        (PNG, "is not a JPEG: it is PNG; convert it to JPEG first"),
+        (PNG, "is not a JPEG: it is PNG; convert it to JPEG, with Pillow"),
         (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "is not a JPEG: it is WebP; convert it"),
         (b"\x00\x00\x00\x18ftypheic\x00\x00", "is not a JPEG: it is HEIC, the format of many phones; convert it"),
         (b"\x00\x00\x00\x18ftypmif1\x00\x00", "is not a JPEG: it is HEIC"),
         (b"\x00\x00\x00\x18ftypavif\x00\x00", "is not a JPEG: it is AVIF"),
+        (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1avif", "is not a JPEG: it is AVIF"),
+        (b"\x00\x00\x00\x18ftypqt  \x00\x00", "is not a JPEG: it begins with 00 00 00 18"),
         (JPEG[:-1], "is a JPEG that ends early"),
         (JPEG[: len(THUMBNAIL) + 2], "is a JPEG that ends early"),
         (JPEG[:6], "is a JPEG that ends early"),
@@ -130,11 +139,83 @@ async def test_files_that_can_not_be_read(tmp_path: Path, name: str, error: type
     assert "Photos.side_1 can't be read: " in await problem(tmp_path / name, error)
 
 
+@pytest.mark.parametrize(
+    ("photo", "kind", "said"),
+    [
+        ("~nobody-of-that-name/me.jpg", FileNotFoundError, "No such file or directory: '~nobody-of-that-name/me.jpg'"),
+        ("a\0b", ValueError, "embedded null byte"),
+        ("\udc80\ud800", ValueError, "surrogates not allowed"),
+        (memoryview(JPEG)[::2], TypeError, "contiguous"),
+    ],
+    ids=["unknown-home", "null", "surrogate", "strided"],
+)
+async def test_inputs_that_python_refuses(photo: Any, kind: type[Exception], said: str) -> None:
+    """Python's reason, with the name of the photo."""
+    assert re.search(rf"Photos\.side_1 can't be read: .*{said}", await problem(photo, kind))
+
+
+class Broken:
+    """A file object that raises when it is read."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def read(self, size: int) -> bytes:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (ValueError("I/O operation on closed file"), ValueError, "I/O operation on closed file"),
+        (OSError(errno.EIO, "Input/output error"), OSError, "Input/output error"),
+    ],
+    ids=["closed", "EIO"],
+)
+async def test_a_file_object_that_can_not_be_read(error: Exception, kind: type[Exception], said: str) -> None:
+    """Its error is raised with the name of the photo."""
+    assert re.search(rf"Photos\.side_1 can't be read: {said}", await problem(Broken(error), kind))
+
+
+async def test_an_error_of_a_users_own_file_stays_as_it_is() -> None:
+    """A note names the photo."""
+    error = LookupError("gone")
+    assert "gone" in await problem(Broken(error), LookupError)
+    assert ["raised while Photos.side_1 was read"] == error.__notes__
+
+
+async def test_a_full_disk_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """File objects are copied to a temporary file."""
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr(module.tempfile, "TemporaryFile", lambda: full)
+        assert "Photos.side_1 can't be read: No space left on device" in await problem(io.BytesIO(JPEG), OSError)
+
+
+@pytest.mark.parametrize("kind", [ValueError, OSError, TypeError, LookupError])
+async def test_an_error_shows_and_keeps_no_photo(kind: type[Exception]) -> None:
+    """Its traceback has no frame that holds one."""
+    content = JPEG + b"a very private face" * 1000
+    references = sys.getrefcount(content)
+
+    async def fail() -> Exception:
+        with pytest.raises(kind) as caught:
+            async with Photos(content, io.BytesIO(content), Broken(kind()), body_type="male").open():
+                pass
+        return caught.value.with_traceback(caught.tb.tb_next)
+
+    error = await fail()
+    shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "open" in shown
+    assert "private" not in shown
+    assert references == sys.getrefcount(content)
+
+
 @pytest.mark.parametrize("name", ["fifo", "/dev/zero"])
 async def test_only_regular_files_are_read(tmp_path: Path, name: str) -> None:
     """A FIFO would block, and a device may never end."""
     os.mkfifo(tmp_path / "fifo")
-    assert "is not a regular file" in await problem(tmp_path / name)
+    path = str(tmp_path / name)
+    assert f"Photos.side_1 can't be read: {path!r} is not a regular file" == await problem(path)
 
 
 @pytest.mark.parametrize("form", ["bytes", "path", "file", "UploadFile"])
@@ -149,7 +230,9 @@ async def test_the_size_is_limited_in_every_form(file: Path, form: str, monkeypa
 async def test_a_text_file_is_refused(file: Path) -> None:
     """Its bytes can't be had."""
     with file.open(encoding="latin-1") as text:
-        assert "must be opened in binary mode: read() returned str" in await problem(text, TypeError)
+        assert "Photos.side_1 can't be read: read() returned str; open it in binary mode" in await problem(
+            text, TypeError
+        )
 
 
 @pytest.mark.parametrize("value", ["other", None, "Male"])
