@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Literal
 
-from .glb.palette import Color, Palette, choose, mix
+from .glb.palette import BLACK, WHITE, Color, Palette, choose, mix
 
 try:
     from PIL import Image, ImageDraw, ImageOps
@@ -24,9 +24,6 @@ RENDER_SIZE = (512, 512)
 PHOTO_SIZE = (480, 640)
 # Pictures are drawn larger by this factor and scaled down, for smooth edges.
 OVERSAMPLING = 2
-
-WHITE: Color = (255, 255, 255)
-BLACK: Color = (0, 0, 0)
 
 
 def render_image(*, seed: int, scene: str, format: Literal["jpg", "png", "webp"]) -> bytes:

@@ -1,13 +1,13 @@
 """Facial expressions: displacements of fading regions around points of a face with closed eyes and mouth."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .geometry import Vec, add, scale, unit
 from .skeleton import place
-from .tables import both_sides, load, other_side
+from .tables import both_sides, load
 
-__all__ = ["OPENING", "Move", "Region", "displaced", "displacements"]
+__all__ = ["OPENING", "Region", "displaced", "displacements"]
 
 NOWHERE: Vec = (0.0, 0.0, 0.0)
 
@@ -35,33 +35,24 @@ class Region(NamedTuple):
         return near * near * part, (steep * x, steep * y, steep * z)
 
 
-class Move(NamedTuple):
-    """What is added to a point, in metres, and to its normal."""
-
-    offset: Vec
-    tilt: Vec
-
-
 def displacements(
     names: Iterable[str], points: Sequence[Vec], normals: Sequence[Vec], kind: str
-) -> Iterator[dict[int, Move]]:
-    """Yield the points that each expression moves, by index, for a mesh that the regions of one kind apply to."""
+) -> Iterator[dict[int, tuple[Vec, Vec]]]:
+    """Yield for each expression the points that it moves, by index, with what it adds to position and normal."""
     reached = {
         name: {index: share for index, point in enumerate(points) if (share := region.share(point))}
         for name, region in REGIONS[kind].items()
     }
     for name in names:
-        moves: dict[int, Move] = {}
+        moves: dict[int, tuple[Vec, Vec]] = {}
         for region, (mx, my, mz) in _moves(name):
             for index, (part, slope) in reached.get(region, {}).items():
                 nx, ny, nz = normals[index]
                 offset, tilt = moves.get(index, (NOWHERE, NOWHERE))
-                moves[index] = Move(
-                    add(offset, (part * mx, part * my, part * mz)),
-                    add(tilt, scale(slope, -(mx * nx + my * ny + mz * nz))),
-                )
+                tilted = add(tilt, scale(slope, -(mx * nx + my * ny + mz * nz)))
+                moves[index] = add(offset, (part * mx, part * my, part * mz)), tilted
         yield {
-            index: Move(offset, add(unit(add(normals[index], tilt)), scale(normals[index], -1.0)))
+            index: (offset, add(unit(add(normals[index], tilt)), scale(normals[index], -1.0)))
             for index, (offset, tilt) in moves.items()
         }
 
@@ -85,26 +76,14 @@ def _moves(name: str, weight: float = 1.0) -> Iterator[tuple[str, Vec]]:
             yield part, scale(value, weight)
 
 
-def _mirrored_region(region: Region) -> Region:
-    x, y, z = region.center
-    return region._replace(center=(-x, y, z))
-
-
-def _mirrored_expression(parts: dict[str, Any]) -> dict[str, Any]:
-    return {
-        other_side(name): value if isinstance(value, float) else (-value[0], *value[1:])
-        for name, value in parts.items()
-    }
-
-
 REGIONS = {
-    kind: both_sides({name: Region(place("Head", row[:3]), *row[3:]) for name, row in rows.items()}, _mirrored_region)
+    kind: {name: Region(place("Head", row[:3]), *row[3:]) for name, row in both_sides(rows).items()}
     for kind, rows in load("expressions")["regions"].items()
 }
-EXPRESSIONS = both_sides(load("expressions")["expressions"], _mirrored_expression)
+EXPRESSIONS = both_sides(load("expressions")["expressions"])
+#: The displacements that open closed eyes: the inverse of a blink.
 OPENING = [
     (REGIONS["face"][region], scale(move, -1.0))
-    for side in ("Left", "Right")
-    for region, move in _moves(f"eyeBlink{side}")
+    for name in ("eyeBlinkLeft", "eyeBlinkRight")
+    for region, move in _moves(name)
 ]
-"""The displacements that open closed eyes: the inverse of a blink."""

@@ -1,36 +1,56 @@
-"""The surfaces of the figure, each with its texture area and the bones that move it."""
+"""The surfaces of the figure, as they are in the vertices of a mesh."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .expressions import OPENING, Region, displaced
 from .geometry import Station, Surface, Vec, ball, smooth, tube
-from .skeleton import place
+from .skeleton import place, weigh
 from .tables import load, other_side
 
-__all__ = ["Part", "parts"]
+__all__ = ["Shape", "shape"]
 
 UPS: dict[str, Vec] = {"y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0), "-z": (0.0, 0.0, -1.0)}
 HAIRLINE = 0.0004
 
 
-class Part(NamedTuple):
-    """A surface, its texture area, its bones, and its points with eyes and mouth closed."""
+class Shape(NamedTuple):
+    """Triangles, and for each vertex its point, the point with eyes and mouth closed, and more attributes."""
 
-    surface: Surface
-    area: str
-    bones: Sequence[str]
-    closed: Sequence[Vec]
+    triangles: list[tuple[int, int, int]]
+    points: list[Vec]
+    closed: list[Vec]
+    uvs: list[tuple[float, float]]
+    weights: list[tuple[int, int]]
+    """Four pairs of joint and weight for each vertex."""
 
 
-def parts(group: str, detail: int) -> Iterator[Part]:
-    """Make the surfaces of a group, with `detail` times the rows and columns of small models."""
-    for form in load("figure")[group]:
+def shape(groups: Iterable[str], joints: Sequence[str], detail: int) -> Shape:
+    """Join the surfaces of groups, with `detail` times the rows and columns of small models."""
+    joined = Shape([], [], [], [], [])
+    for form in (form for group in groups for form in load("figure")[group]):
         surface, bones = _surface(form, detail), form["bones"]
+        left, top, right, bottom = load("avatar")["areas"][_area(form, groups)]
         for half in (surface, surface.mirrored()) if form.get("mirror") else (surface,):
+            start = len(joined.points)
             points = displaced(half.points, OPENING) if form.get("lidded") else half.points
-            yield Part(half._replace(points=points), form.get("area", ""), bones, half.points)
+            pulling = [bone if bone in joints else "Head" for bone in bones]
+            joined.triangles.extend((start + i, start + j, start + k) for i, j, k in half.triangles)
+            joined.points.extend(points)
+            joined.closed.extend(half.points)
+            # Off the edges of the area, so that filtering mixes in no neighbour.
+            joined.uvs.extend(
+                (left + (0.02 + 0.96 * u) * (right - left), top + (0.02 + 0.96 * v) * (bottom - top))
+                for u, v in half.uvs
+            )
+            joined.weights.extend(pair for point in points for pair in weigh(point, pulling))
             bones = [other_side(bone) for bone in bones]
+    return joined
+
+
+def _area(form: Mapping[str, Any], groups: Iterable[str]) -> str:
+    area: str = form.get("area", "whole")
+    return "skin" if "arms" in groups and area in ("shirt", "trousers", "shoes") else area
 
 
 def _surface(form: Mapping[str, Any], detail: int) -> Surface:
@@ -46,18 +66,15 @@ def _surface(form: Mapping[str, Any], detail: int) -> Surface:
     slits = [(row * detail + doubled, *slit) for doubled, (row, *slit) in enumerate(form.get("slits", ()))]
     for row, *_ in slits:
         stations.insert(row, stations[row])
-    surface = tube(
-        stations,
-        up=UPS[form["up"]],
-        columns=form["columns"] * detail,
-        squash=form.get("squash", 0.0),
-        cuts=[row for row, *_ in slits],
-        hollow=form.get("hollow", False),
-    )
+    columns, cuts = form["columns"] * detail, [row for row, *_ in slits]
+    surface = tube(stations, up=UPS[form["up"]], columns=columns, squash=form.get("squash", 0.0), cuts=cuts)
+    if form.get("hollow"):
+        end = len(surface.points) - 1
+        return Surface(surface.points[:-1], surface.uvs[:-1], [each for each in surface.triangles if end not in each])
     sculpture = [(Region(place(origin, row[:3]), row[3]), row[4:]) for row in form.get("sculpture", ())]
     points = displaced(surface.points, sculpture)
     for slit in slits:
-        _part(points, *slit, width=form["columns"] * detail + 1)
+        _part(points, *slit, width=columns + 1)
     return surface._replace(points=points)
 
 

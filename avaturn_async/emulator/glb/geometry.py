@@ -32,20 +32,11 @@ class Surface(NamedTuple):
         return Surface([(-x, y, z) for x, y, z in self.points], self.uvs, [(i, k, j) for i, j, k in self.triangles])
 
 
-def tube(
-    stations: Sequence[Station],
-    *,
-    up: Vec,
-    columns: int,
-    squash: float = 0.0,
-    cuts: Collection[int] = (),
-    hollow: bool = False,
-) -> Surface:
+def tube(stations: Sequence[Station], *, up: Vec, columns: int, squash: float, cuts: Collection[int]) -> Surface:
     """Loft a surface through `stations`, of which the first and the last are taken as points.
 
     Cross-sections are perpendicular to the line from the first to the last station. `squash` (0 to 1) moves columns
-    from the side that `up` points to over to the opposite side. A row in `cuts` is not connected to the next one, and
-    a `hollow` surface is open at its last cross-section.
+    from the side that `up` points to over to the opposite side. A row in `cuts` is not connected to the next one.
     """
     axis = unit(add(stations[-1].center, scale(stations[0].center, -1.0)))
     side = unit(cross(axis, up))
@@ -59,19 +50,28 @@ def tube(
         ring = [add(station.center, scale(a, station.up), scale(b, station.side)) for a, b in directions]
         points += [*ring, ring[0]]
         uvs += [(column / columns, row / last) for column in range(columns + 1)]
-    triangles = list(_triangles(last - 1, columns, cuts))
-    if hollow:
-        return Surface(points, uvs, [corners for corners in triangles if len(points) not in corners])
-    return Surface([*points, stations[-1].center], [*uvs, (0.5, 1.0)], triangles)
+    return Surface([*points, stations[-1].center], [*uvs, (0.5, 1.0)], list(_triangles(last - 1, columns, cuts)))
+
+
+def _triangles(rows: int, columns: int, cuts: Collection[int]) -> Iterator[Triangle]:
+    width = columns + 1
+    end = 1 + rows * width
+    for column in range(columns):
+        yield 0, 2 + column, 1 + column
+        for row in range(rows - 1):
+            if row + 1 not in cuts:
+                corner = 1 + row * width + column
+                yield corner, corner + 1, corner + width + 1
+                yield corner, corner + width + 1, corner + width
+        yield end - width + column, end - width + column + 1, end
 
 
 def ball(center: Vec, axis: Vec, radii: Sequence[float], rows: int) -> list[Station]:
     """Return the stations of an ellipsoid with the half-axis `axis`, and `radii` along and across its `up`."""
     angles = [math.pi * row / rows for row in range(rows + 1)]
-    centers = [add(center, scale(axis, -math.cos(angle))) for angle in angles]
     return [
-        Station(center, radii[0] * math.sin(angle), radii[1] * math.sin(angle))
-        for center, angle in zip(centers, angles, strict=True)
+        Station(add(center, scale(axis, -math.cos(angle))), *(radius * math.sin(angle) for radius in radii))
+        for angle in angles
     ]
 
 
@@ -82,8 +82,11 @@ def smooth(stations: Sequence[Station], steps: int) -> list[Station]:
     result = []
     for piece in range(len(flat) - 1):
         for step in range(steps):
-            near = zip(*padded[piece : piece + 4], strict=True)
-            x, y, z, up, side = (_catmull_rom(values, step / steps) for values in near)
+            t = step / steps
+            x, y, z, up, side = (
+                q + 0.5 * t * (r - p + t * (2 * p - 5 * q + 4 * r - s + t * (3 * (q - r) + s - p)))
+                for p, q, r, s in zip(*padded[piece : piece + 4], strict=True)
+            )
             result.append(Station((x, y, z), max(up, 0.0), max(side, 0.0)))
     return [*result, stations[-1]]
 
@@ -140,21 +143,3 @@ def rotate(rotation: Quat, vector: Vec) -> Vec:
     """Rotate a vector."""
     x, y, z, w = rotation
     return turn(turn(rotation, (*vector, 0.0)), (-x, -y, -z, w))[:3]
-
-
-def _triangles(rows: int, columns: int, cuts: Collection[int]) -> Iterator[Triangle]:
-    width = columns + 1
-    end = 1 + rows * width
-    for column in range(columns):
-        yield 0, 2 + column, 1 + column
-        for row in range(rows - 1):
-            if row + 1 not in cuts:
-                corner = 1 + row * width + column
-                yield corner, corner + 1, corner + width + 1
-                yield corner, corner + width + 1, corner + width
-        yield end - width + column, end - width + column + 1, end
-
-
-def _catmull_rom(values: Sequence[float], t: float) -> float:
-    p, q, r, s = values
-    return q + 0.5 * t * (r - p + t * (2 * p - 5 * q + 4 * r - s + t * (3 * (q - r) + s - p)))

@@ -7,21 +7,15 @@ from typing import NamedTuple
 from .geometry import Quat, Vec, add, rotate, scale, turn
 from .tables import rows
 
-__all__ = ["JOINTS", "Joint", "place", "weigh"]
+__all__ = ["JOINTS", "Joint", "joints_of", "place", "weigh"]
 
 INFLUENCES = 4
 LEAF = 0.03
-# Only T2 models have these; where exports have them is not known.
-EYES = [
-    [f"{side}Eye", "Head", x, "0.102", "0.066", "0", "0", "0", "1"]
-    for side, x in (("Left", ".031"), ("Right", "-.031"))
-]
 
 
 class Joint(NamedTuple):
     """A joint: its transform below its parent, its transform in the world, and the vector to the end of its bone."""
 
-    name: str
     parent: str
     translation: Vec
     rotation: Quat
@@ -36,6 +30,11 @@ class Joint(NamedTuple):
         columns = [rotate((-x, -y, -z, w), axis) for axis in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
         origin = scale(rotate((-x, -y, -z, w), self.position), -1.0)
         return (*columns[0], 0.0, *columns[1], 0.0, *columns[2], 0.0, *origin, 1.0)
+
+
+def joints_of(body: str) -> tuple[str, ...]:
+    """Name the joints of a body type; only a T2 has eyes that turn."""
+    return tuple(name for name in JOINTS if body == "T2" or not name.endswith("Eye"))
 
 
 def place(joint: str, offset: Sequence[float]) -> Vec:
@@ -62,19 +61,19 @@ def _distance(point: Vec, joint: Joint) -> float:
 
 
 def _joints() -> dict[str, Joint]:
-    table = [*rows("rest_pose"), *EYES]
-    world: dict[str, tuple[Vec, Quat]] = {"Armature": ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))}
-    joints = {}
+    table = rows("rest_pose")
+    joints: dict[str, Joint] = {}
     for name, parent, *numbers in table:
         tx, ty, tz, *quaternion = map(float, numbers)
         qx, qy, qz, qw = (value / math.hypot(*quaternion) for value in quaternion)
-        origin, frame = world[parent]
+        origin, frame = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
+        if parent in joints:
+            origin, frame = joints[parent].position, joints[parent].orientation
         position, orientation = add(origin, rotate(frame, (tx, ty, tz))), turn(frame, (qx, qy, qz, qw))
         # Bones end at the joint below that is farthest along +Y.
         length = max((float(row[3]) for row in table if row[1] == name), default=LEAF)
         reach = rotate(orientation, (0.0, length, 0.0))
-        world[name] = position, orientation
-        joints[name] = Joint(name, parent, (tx, ty, tz), (qx, qy, qz, qw), position, orientation, reach)
+        joints[name] = Joint(parent, (tx, ty, tz), (qx, qy, qz, qw), position, orientation, reach)
     return joints
 
 

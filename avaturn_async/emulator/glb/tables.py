@@ -1,14 +1,12 @@
 """The data that models are made of, from the files beside this module."""
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 __all__ = ["Body", "Models", "both_sides", "load", "morph_targets", "other_side", "rows"]
-
-T = TypeVar("T")
 
 Body = Literal["T1", "T2"]
 Models = Literal["full", "small"]
@@ -17,12 +15,13 @@ Models = Literal["full", "small"]
 @cache
 def load(name: str) -> dict[str, Any]:
     """Read a TOML file."""
-    return tomllib.loads(_text(f"{name}.toml"))
+    return tomllib.loads(files(__package__).joinpath(f"{name}.toml").read_text("utf-8"))
 
 
 def rows(name: str) -> list[list[str]]:
     """Read the rows of a table of values separated by tabs, without its comments and its header."""
-    return [line.split("\t") for line in _text(f"{name}.tsv").splitlines() if not line.startswith("#")][1:]
+    lines = files(__package__).joinpath(f"{name}.tsv").read_text("utf-8").splitlines()
+    return [line.split("\t") for line in lines if not line.startswith("#")][1:]
 
 
 @cache
@@ -36,11 +35,12 @@ def other_side(name: str) -> str:
     return name.replace("Left", "*").replace("Right", "Left").replace("*", "Right")
 
 
-def both_sides(given: Mapping[str, T], mirrored: Callable[[T], T]) -> dict[str, T]:
-    """Extend a table of left-side entries by their mirrored right-side ones."""
-    right = {other_side(name): mirrored(value) for name, value in given.items() if "Left" in name}
-    return {**given, **right}
+def both_sides(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Extend a table of left-side entries by mirrored right-side ones: in each list, x changes its sign."""
+    return {**given, **{other_side(name): _mirrored(value) for name, value in given.items() if "Left" in name}}
 
 
-def _text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text("utf-8")
+def _mirrored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {other_side(name): _mirrored(inner) for name, inner in value.items()}
+    return [-value[0], *value[1:]] if isinstance(value, list) else value

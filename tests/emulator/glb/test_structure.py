@@ -74,23 +74,6 @@ def test_a_size_that_the_model_exceeds_changes_nothing(body: Body) -> None:
     assert build_glb(body=body, models="small", size=1) == build_glb(body=body, models="small")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"body": "T3"}, "body must be 'T1' or 'T2', not 'T3'"),
-        ({"models": "tiny"}, "models must be 'full' or 'small', not 'tiny'"),
-        ({"size": 0}, f"size must be from 1 to {MAX_SIZE} bytes, not 0"),
-        ({"size": MAX_SIZE + 1}, f"size must be from 1 to {MAX_SIZE} bytes, not {MAX_SIZE + 1}"),
-        ({"worn": {"cape": None}}, "worn must name slots of clothing, eyewear, footwear, hair_and_headwear, not cape"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_nonsense_is_refused(wrong: dict[str, object], message: str) -> None:
-    """A ValueError names what is wrong and what would be right."""
-    with pytest.raises(ValueError, match=message):
-        build_glb(**wrong)  # type: ignore[arg-type]
-
-
 def test_full_models_have_the_weight_of_exports(body: Body) -> None:
     """The file's size, its images and its triangles are within what was measured, or just below."""
     full, measured = model(body, "full"), exports(body)
