@@ -14,9 +14,21 @@ from pathlib import Path
 
 from .kit import Row, run_program, table
 
-PROGRAMS = ["calls", "receiving", "pendings", "polls", "batches", "downloads", "imports", "workers"]
+PROGRAMS = ["calls", "receiving", "pendings", "polls", "batches", "downloads", "models", "imports", "workers"]
 RESULTS = Path(__file__).with_name("RESULTS.md")
-LIBRARIES = ["aiohttp", "attrs", "cattrs", "tenacity", "orjson", "uvloop", "uvicorn", "redis", "typer", "rich"]
+LIBRARIES = [
+    "aiohttp",
+    "attrs",
+    "cattrs",
+    "tenacity",
+    "orjson",
+    "uvloop",
+    "uvicorn",
+    "redis",
+    "typer",
+    "rich",
+    "pillow",
+]
 
 
 def header() -> str:
