@@ -75,7 +75,10 @@ def docs(session: nox.Session) -> None:
     """Build the documentation into docs/site; a warning is an error."""
     session.install(*nox.project.dependency_groups(GROUPS, "docs"))
     session.chdir("docs")  # paths of the examples that pages include start here
-    session.run("zensical", "build", "--clean", "--strict", *session.posargs)
+    output = session.run("zensical", "build", "--clean", "--strict", *session.posargs, silent=True)
+    session.log(output)
+    if "griffe:" in str(output):
+        session.error("docstrings have the faults listed above")
 
 
 @nox.session

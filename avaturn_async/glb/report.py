@@ -76,7 +76,7 @@ def _names(given: Iterable[str]) -> tuple[str, ...]:
 class Budget:
     """Limits for a model; None for no limit. Raises `TypeError` or `ValueError` for values that are no limits.
 
-    Args:
+    Attributes:
         max_triangles: Triangles of all meshes.
         max_texture: The longer side of the largest texture, in pixels.
         max_bytes: The size of the file.

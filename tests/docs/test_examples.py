@@ -1,0 +1,406 @@
+"""Every example of the pages, run unchanged against the emulator, and twice in the same folder."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import logging
+import shlex
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+import uvicorn
+from aiohttp import web
+from typer.testing import CliRunner
+from werkzeug.serving import make_server
+
+from avaturn_async import AvaturnClient
+from avaturn_async.cli.app import app as command_line
+from avaturn_async.emulator import EmulatorThread
+from avaturn_async.emulator.glb import build_glb
+
+from ..webhooks.redis.server import Server
+from .kit import EXAMPLES, SECRET
+
+Run = Callable[..., dict[str, Any]]
+#: Examples that are test modules, with the number of their tests.
+TEST_MODULES = {"testing": 2, "testing_app": 1, "mailbox": 25}
+#: Examples that `test_first_hour` runs.
+FIRST_HOUR = {"emulator_command", "first", "app", "test_app"}
+
+
+def test_every_example_is_run() -> None:
+    """Each example has a test of its name."""
+    tests = {name.removeprefix("test_the_").removesuffix("_example") for name in globals() if name.endswith("_example")}
+    assert set(EXAMPLES) == tests | set(TEST_MODULES) | FIRST_HOUR
+
+
+@pytest.mark.parametrize("name", sorted(name for name in EXAMPLES if not name.endswith(("command", "commands"))))
+def test_examples_are_in_our_own_style(name: str) -> None:
+    """Lines fit the width of a page, and an example uses what it imports."""
+    assert max(map(len, EXAMPLES[name].splitlines())) <= 120
+    tree = ast.parse(EXAMPLES[name])
+    imported = {
+        alias.asname or alias.name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set() == imported - {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+# Scripts.
+
+
+def test_the_excerpt_example(avatar: str) -> None:
+    """It downloads a model; code around it is left out."""
+    code = compile(EXAMPLES["excerpt"], "excerpt", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    Path("avatar.glb").unlink(missing_ok=True)
+    asyncio.run(eval(code, {"AvaturnClient": AvaturnClient, "avatar_id": avatar}))
+    assert is_model("avatar.glb")
+
+
+def test_the_export_example(run: Run, avatar: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The model is on disk, and its name and size are printed."""
+    run("export", avatar)
+    run("export", avatar)
+    assert is_model("avatar.glb")
+    assert [f"avatar.glb {Path('avatar.glb').stat().st_size}"] * 2 == capsys.readouterr().out.splitlines()
+
+
+def test_the_resume_example(run: Run, avatar: str) -> None:
+    """The second client resumes what the first one started, also for an avatar that was exported before."""
+    run("resume", avatar)
+    run("resume", avatar)
+    assert is_model("avatar.glb")
+
+
+def test_the_photos_example(run: Run, avaturn: EmulatorThread) -> None:
+    """Three files become a model."""
+    for runs in (1, 2):
+        run("photos")
+        assert is_model("avatar.glb")
+        assert runs == avaturn.counts["set_customization"]
+
+
+def test_the_customize_example(run: Run, avatar: str, avaturn: EmulatorThread) -> None:
+    """It reads the customization and writes it back."""
+    for runs in (1, 2):
+        run("customize", avatar)
+        assert (runs, runs + 1) == (avaturn.counts["get_customization"], avaturn.counts["set_customization"])
+
+
+def test_the_session_example(run: Run, avaturn: EmulatorThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The avatar that a user makes in the editor is exported."""
+    opened: list[threading.Thread] = []
+
+    def open_link(*words: str, flush: bool) -> None:
+        opened.append(threading.Thread(target=finish_session, args=(avaturn, words[1], len(avaturn.requests))))
+        opened[-1].start()
+
+    for _ in range(2):
+        monkeypatch.setattr("builtins.print", open_link)
+        run("session")
+        opened[-1].join()
+        assert is_model("avatar.glb")
+
+
+def finish_session(avaturn: EmulatorThread, link: str, seen: int) -> None:
+    """Do what a user does in the editor, once the wait has read which avatars the user has."""
+
+    async def finish() -> None:
+        async with aiohttp.ClientSession() as session:
+            while "list_user_avatars" not in (record.operation for record in tuple(avaturn.requests)[seen:]):
+                async with session.get(link) as response:
+                    await response.read()
+            async with session.post(link) as response:
+                assert 200 == response.status
+
+    asyncio.run(finish())
+
+
+def test_the_serve_example(
+    run: Run, avatar: str, avaturn: EmulatorThread, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    """A webhook brings the image."""
+    monkeypatch.setenv("PORT", str(unused_tcp_port))
+    avaturn.webhook_url = f"http://127.0.0.1:{unused_tcp_port}/avaturn/{SECRET}"
+    run("serve", avatar)
+    run("serve", avatar)
+    assert b"\x89PNG" == Path("avatar.png").read_bytes()[:4]
+
+
+def test_the_batch_example(run: Run, avatar: str, avaturn: EmulatorThread, capsys: pytest.CaptureFixture[str]) -> None:
+    """One avatar is exported, an unknown one fails, and a second run starts nothing anew for the first."""
+    unknown = str(uuid4())
+    Path("ids.txt").write_text(f"{avatar}\n{unknown}\n")
+    run("batch")
+    assert is_model(f"models/{avatar}.glb")
+    requests = avaturn.counts["create_export"]
+    Path("ids.txt").write_text(avatar)
+    run("batch")
+    assert requests == avaturn.counts["create_export"]
+    out, err = capsys.readouterr()
+    assert err.startswith(f"failed: {unknown} POST /api/v1/exports/new answered 404")
+    assert "1 done, 1 failed, 0 pending" in out
+
+
+def test_the_report_example(run: Run, avatar: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has a line for each avatar, in the order of the ids."""
+    Path("ids.txt").write_text(f"{uuid4()} {avatar}")
+    for _ in range(2):
+        run("report")
+        out, err = capsys.readouterr()
+        assert ["avatar_id", "False", "True"] == [line.split(",")[i] for i, line in enumerate_columns(out)]
+        assert "1 succeeded 1 failed\n" == err
+
+
+def enumerate_columns(table: str) -> list[tuple[int, str]]:
+    """Return the lines of a table: the first with the column of its id, the others with that of their success."""
+    return list(zip([0, 1, 1], table.splitlines(), strict=True))
+
+
+def test_the_save_example(run: Run, avatar: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The model is in the bucket, here a folder."""
+    Path("bucket").mkdir()
+    for _ in range(2):
+        run("save", avatar, Path("bucket").absolute().as_uri())
+    file = Path("bucket", "models", f"{avatar}.glb")
+    assert is_model(file)
+    assert [f"{avatar}.glb {file.stat().st_size}"] * 2 == capsys.readouterr().out.splitlines()
+
+
+def test_the_sink_example(run: Run, avatar: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The model is in a table."""
+    for _ in range(2):
+        database = run("sink", avatar)["sqlite3"].connect("models.db")
+        [(name, content)] = database.execute("SELECT name, content FROM models").fetchall()
+        database.close()
+        assert (f"{avatar}.glb", b"glTF") == (name, content[:4])
+        assert f"name='{avatar}.glb', size={len(content)}" in capsys.readouterr().out
+
+
+def test_the_glb_example(run: Run, avatar: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model is checked against a budget: that of the emulator keeps it, a T1 does not."""
+    run("export", avatar)
+    capsys.readouterr()
+    for _ in range(2):
+        run("glb")
+        assert "" == capsys.readouterr().out
+    Path("avatar.glb").write_bytes(build_glb(seed=1, body="T1", models="small"))
+    run("glb")
+    assert 2 == len(capsys.readouterr().out.splitlines())
+
+
+def test_the_errors_example(run: Run, avatar: str, avaturn: EmulatorThread, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each end of a wait is told apart."""
+    for _ in range(2):
+        run("errors", avatar)
+        run("errors", str(uuid4()))
+        first, second = capsys.readouterr().out.splitlines()
+        assert first.startswith(avaturn.url)
+        assert "there is no such avatar" == second
+
+
+def test_the_configuration_example(run: Run, avaturn: EmulatorThread, capsys: pytest.CaptureFixture[str]) -> None:
+    """The options are accepted."""
+    run("configuration")
+    run("configuration")
+    assert ["[]", "[]"] == capsys.readouterr().out.splitlines()
+
+
+def test_the_emulator_example(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """It needs nothing but itself."""
+    run("emulator")
+    run("emulator")
+    assert 2 == capsys.readouterr().out.count("Counter({'create_user': ")
+
+
+def test_the_logging_example(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logger of the package gets its level."""
+    logger = logging.getLogger("avaturn_async")
+    monkeypatch.setattr(logging, "basicConfig", lambda level: None)
+    before = logger.level
+    try:
+        run("logging")
+        run("logging")
+        assert logging.INFO == logger.level
+    finally:
+        logger.setLevel(before)
+
+
+# Test modules.
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+@pytest.mark.parametrize("name", sorted(TEST_MODULES))
+def test_examples_that_are_tests(pytester: pytest.Pytester, name: str, mode: str) -> None:
+    """They pass, in both modes of pytest-asyncio."""
+    pytester.makepyfile(EXAMPLES[name])
+    options = ["-W", "error", "-o", f"asyncio_mode={mode}", "-o", "asyncio_default_fixture_loop_scope=function"]
+    for _ in range(2):
+        pytester.runpytest_inprocess(*options).assert_outcomes(passed=TEST_MODULES[name])
+
+
+def test_the_faults_command_example(pytester: pytest.Pytester) -> None:
+    """The options of the command line reach the emulator, and a suite passes under faults."""
+    pytester.makepyfile(EXAMPLES["testing_app"] + "    assert avaturn_emulator.faults.webhook_loss == 0.3\n")
+    python, *command = shlex.split(EXAMPLES["faults_command"])
+    assert ["python", "-m", "pytest"] == [python, *command[:2]]
+    options = ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
+    for _ in range(2):
+        pytester.runpytest_inprocess(*command[2:], *options).assert_outcomes(passed=1)
+
+
+# Command lines.
+
+
+def run_commands(name: str) -> list[str]:
+    """Run each line of an example and return what it prints."""
+    output = []
+    for line in EXAMPLES[name].splitlines():
+        command, *arguments = shlex.split(line)
+        assert "avaturn" == command
+        result = CliRunner().invoke(command_line, arguments)
+        assert 0 == result.exit_code, result.output
+        output.append(result.output)
+    return output
+
+
+def test_the_batch_command_example(avatar: str) -> None:
+    """A second run of the same command goes on from the journal of the first."""
+    Path("ids.txt").write_text(avatar)
+    for _ in range(2):
+        run_commands("batch_command")
+        assert is_model(f"models/{avatar}.glb")
+
+
+# Apps.
+
+
+def test_the_handle_example(run: Run, avaturn: EmulatorThread, capsys: pytest.CaptureFixture[str]) -> None:
+    """An event with a name that the contract does not have is accepted."""
+    run("handle")
+    run("handle")
+    assert ["(202, b'unknown event')"] * 2 == capsys.readouterr().out.splitlines()
+
+
+def test_the_lambda_example(run: Run, avaturn: EmulatorThread, capsys: pytest.CaptureFixture[str]) -> None:
+    """An event of a function url is answered, and its callback has run by then."""
+    body = f'{{"event": "avatar.ready", "avatar_id": "{uuid4()}", "user_id": "ann"}}'
+    request = {"method": "POST", "path": f"/avaturn/{SECRET}"}
+    event = {"version": "2.0", "rawPath": request["path"], "requestContext": {"http": request}, "body": body}
+    for _ in range(2):
+        assert 200 == run("lambda")["handler"](event, None)["statusCode"]
+        assert capsys.readouterr().out.startswith("ready: ")
+
+
+def test_the_flask_example(
+    run: Run, avaturn: EmulatorThread, new_avatar: Callable[[], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Webhooks reach the receiver beside the app."""
+    server = make_server("127.0.0.1", 0, run("flask")["app"], threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        avaturn.webhook_url = f"http://127.0.0.1:{server.server_port}/avaturn/{SECRET}"
+        made = {new_avatar(), new_avatar()}
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    printed = capsys.readouterr().out.splitlines()
+    assert {f"ready: {each}" for each in made} <= set(printed)
+
+
+def test_the_aiohttp_example(run: Run, avatar: str, new_avatar: Callable[[], str], avaturn: EmulatorThread) -> None:
+    """An export that is requested over HTTP is resolved by a webhook that comes over HTTP."""
+    app = run("aiohttp")["app"]
+    asyncio.run(request_a_model(aiohttp_server(app), avatar, new_avatar, avaturn))
+
+
+def test_the_fastapi_example(
+    run: Run,
+    avatar: str,
+    new_avatar: Callable[[], str],
+    avaturn: EmulatorThread,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It does the same, and its callback is called for an avatar that nobody awaits."""
+    app = run("fastapi")["app"]
+    asyncio.run(request_a_model(uvicorn_server(app), avatar, new_avatar, avaturn))
+    assert "ready: " in capsys.readouterr().out
+
+
+def test_the_workers_example(
+    run: Run,
+    avatar: str,
+    new_avatar: Callable[[], str],
+    avaturn: EmulatorThread,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """It does the same with a mailbox in Redis, where the event is then stored."""
+    with Server(tmp_path_factory.mktemp("redis")) as redis:
+        monkeypatch.setenv("REDIS_URL", redis.url)
+        app = run("workers")["app"]
+        asyncio.run(request_a_model(uvicorn_server(app), avatar, new_avatar, avaturn, missing=500))
+        with redis.admin() as admin:
+            assert admin.exists(f"avaturn:export:{avatar}")
+
+
+async def request_a_model(
+    serving: Any, avatar: str, new_avatar: Callable[[], str], avaturn: EmulatorThread, *, missing: int = 404
+) -> None:
+    """Request a model twice, and that of an unknown avatar; then have a webhook sent that nobody awaits."""
+    async with serving as url, aiohttp.ClientSession() as session:
+        avaturn.webhook_url = f"{url}/avaturn/{SECRET}"
+        for _ in range(2):
+            async with session.post(f"{url}/models/{avatar}") as response:
+                answer = await response.json()
+                assert answer["url"].startswith(avaturn.url)
+        async with session.post(f"{url}/models/{uuid4()}") as response:
+            assert missing == response.status
+        await asyncio.to_thread(new_avatar)
+    assert answer["resolved_by"] in ("create", "webhook", "poll")
+    assert {200} == {delivery.status for delivery in avaturn.deliveries if delivery.event["event"] == "export.ready"}
+
+
+@asynccontextmanager
+async def aiohttp_server(app: web.Application) -> AsyncIterator[str]:
+    """Serve an aiohttp app, and give its url."""
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def uvicorn_server(app: Any) -> AsyncIterator[str]:
+    """Serve an ASGI app, and give its url."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=5))
+    with listening:
+        task = asyncio.create_task(server.serve([listening]))
+        try:
+            while not server.started and not task.done():
+                await asyncio.sleep(0)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task
+
+
+def is_model(path: str | Path) -> bool:
+    """Say whether a file is a GLB model."""
+    return Path(path).read_bytes()[:4] == b"glTF"
