@@ -19,7 +19,7 @@ NAV = re.findall(r"^ +- (?:(.+): )?([\w/-]+\.md)$", (DOCS / "mkdocs.yml").read_t
 FENCE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 #: Other sites that pages link to.
-HOSTS = {"avaturn.me", "semver.org"}
+HOSTS = {"avaturn.me", "gltf-transform.dev", "semver.org"}
 
 
 def test_every_page_is_in_the_navigation() -> None:
@@ -70,6 +70,14 @@ def test_code_is_run(page: str) -> None:
         assert code.strip() in COMMANDS or re.fullmatch(r"<!-- example: \w+ -->", marker), code
     for included in re.findall(r'--8<-- "(.+)"', PAGES[page]):
         assert (DOCS / "examples" / included).is_file()
+
+
+def test_every_engine_is_shown() -> None:
+    """The page on many machines has the program of each engine."""
+    shown = re.findall(r'--8<-- "(.+)"', PAGES["machines.md"])
+    assert sorted(shown) == sorted(
+        str(each.relative_to(DOCS / "examples")) for each in DOCS.glob("examples/engines/*.py")
+    )
 
 
 def test_names_of_examples_are_unique() -> None:
