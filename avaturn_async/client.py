@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import os
 from collections.abc import Mapping
@@ -131,6 +132,7 @@ class AvaturnClient:
             confirm=confirm_webhooks,
             wait_timeout=wait_timeout,
             most_polls=max(1, self._transport.limit // 3),
+            upload_slots=asyncio.Semaphore(max_connections),
         )
 
     @property

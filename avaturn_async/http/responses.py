@@ -136,8 +136,9 @@ def _sentence(finding: ValidationError) -> str:
 
 
 def _text_of(body: bytes) -> str:
-    """Return the text of a body without tags of HTML or XML."""
-    return " ".join(re.sub(_MARKUP, " ", body[:8192].decode(errors="replace")).split())
+    """Return the text of a body without tags of HTML or XML; of a binary one, such as an echoed photo, nothing."""
+    text = body[:8192].decode(errors="replace")
+    return "" if "\ufffd" in text[:-1] else " ".join(re.sub(_MARKUP, " ", text).split())
 
 
 def _phrase(status: int) -> str:

@@ -289,6 +289,7 @@ class Transport:
                 body.abort()
             await body.aclose()
         if body.error is not None and not isinstance(result, Response):
+            del result  # it may show the url
             raise body.error
         return self._judge(result, request, repeatable=not body.complete, timeout=limits.upload)
 

@@ -135,15 +135,15 @@ class Pending(ABC, Generic[T]):
         Raises:
             AvaturnError: the poll failed; it is not retried.
         """
-        loop = self._context.check_open()
-        if self._outcome is None:
-            self._polls += 1
-            self._last_poll = loop.time()
-            try:
+        try:
+            loop = self._context.check_open()
+            if self._outcome is None:
+                self._polls += 1
+                self._last_poll = loop.time()
                 await self._poll("poll")
-            except AvaturnError as error:
-                self._identify(error)
-                raise
+        except AvaturnError as error:
+            self._identify(error)
+            raise
         return self._status
 
     def done(self) -> bool:

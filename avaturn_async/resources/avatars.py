@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from inspect import iscoroutinefunction
 from uuid import UUID
 
 from ..errors import AvaturnError, JobFailedError, NotFoundError, ResponseFormatError
@@ -50,7 +52,7 @@ class Avatars:
 
     async def upload(
         self, upload_url: str, photos: Photos, *, progress: Callable[[int, int], object] | None = None
-    ) -> None:
+    ) -> ScanStatus:
         """Upload the photos of a provisional avatar; the API token is not sent there (contract).
 
         Photos are read and sent in small pieces. The upload is sent again only if it broke off, or on 429 and 503.
@@ -60,23 +62,41 @@ class Avatars:
             photos: the photos; checked before anything is sent.
             progress: called with the bytes sent so far, and in all. What it raises ends the upload.
 
+        Returns:
+            the status in the response.
+
         Raises:
-            OSError, ValueError: a photo can't be read, or is not a complete JPEG; nothing was sent.
+            OSError, ValueError, TypeError: a photo can't be read, or is not a complete JPEG.
             JobFailedError: the photos were rejected.
             AvaturnError: the upload failed; it carries ``upload_url``.
         """
         url = SecretUrl(upload_url)
         del upload_url
         try:
-            async with photos.open() as form:
-                await self._upload(url, form, progress)
+            _check_upload(photos, progress)
+            async with self._opened(photos) as form:
+                return await self._upload(url, form, progress)
         finally:
             del photos  # a kept exception must not keep the photos alive
 
-    async def _upload(self, url: SecretUrl, form: MultipartForm, progress: Callable[[int, int], object] | None) -> None:
+    @asynccontextmanager
+    async def _opened(self, photos: Photos) -> AsyncIterator[MultipartForm]:
+        """Open photos once there is a slot for their upload: waiting ones hold no files."""
+        try:
+            async with self._context.upload_slots:
+                self._context.check_open()
+                async with photos.open() as form:
+                    yield form
+        finally:
+            del photos
+
+    async def _upload(
+        self, url: SecretUrl, form: MultipartForm, progress: Callable[[int, int], object] | None
+    ) -> ScanStatus:
         try:
             response = await self._transport.upload(url, form, on_progress=progress)
-            if _upload_status(response.body) == ScanStatus.FAILED:
+            status = _upload_status(response.body)
+            if status is ScanStatus.FAILED:
                 raise JobFailedError(
                     "the photos were rejected: the response to the upload says failed", resolved_by="create"
                 )
@@ -85,6 +105,7 @@ class Avatars:
             raise
         finally:
             del form
+        return status
 
     async def create_from_photos(
         self,
@@ -109,14 +130,15 @@ class Avatars:
             the scan in progress, to be awaited for its result.
 
         Raises:
-            OSError, ValueError: as for `upload`.
+            OSError, ValueError, TypeError: as for `upload`.
             AvaturnError: if the upload failed, it carries ``upload_url``, ``avatar_id`` and ``resume_token``. Call
                 `upload` with that url, and then `resume` with the token or `pending` with the id.
         """
         if customization is not None:
             _check(customization)
         try:
-            async with photos.open() as form:
+            _check_upload(photos, progress)
+            async with self._opened(photos) as form:
                 made = await self.create(user_id)
                 position = await self._context.position(f"avatar:{made.avatar_id}")
                 pending = PendingAvatar(
@@ -204,7 +226,14 @@ def _check(customization: object) -> None:
         raise TypeError(f"customization must be an ExternalAvatarCustomization, not {type(customization).__name__}")
 
 
-def _upload_status(body: bytes) -> str:
+def _check_upload(photos: object, progress: object) -> None:
+    if not isinstance(photos, Photos):
+        raise TypeError(f"photos must be a Photos, not {type(photos).__name__}")
+    if progress is not None and (not callable(progress) or iscoroutinefunction(progress)):
+        raise TypeError(f"progress must be a function that is not async, not {type(progress).__name__}")
+
+
+def _upload_status(body: bytes) -> ScanStatus:
     """Return the status in the response to an upload: a JSON object with a status (contract, PhotoUpload)."""
     try:
         answer = codec.parse_json(body)
@@ -213,4 +242,4 @@ def _upload_status(body: bytes) -> str:
         status = None
     if not isinstance(status, str):
         raise ResponseFormatError("the response to the upload is not a JSON object with a status", where="$.status")
-    return status
+    return ScanStatus(status)

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from avaturn_async import (
+    ClientClosedError,
     ConflictError,
     ExternalAvatarCustomization,
     JobFailedError,
+    NotReadyError,
     PendingAvatar,
     Photos,
     ServerError,
@@ -84,6 +86,24 @@ def test_a_failed_scan_fails() -> None:
         with pytest.raises(JobFailedError) as caught:
             await world.avatars.pending("u", AVATAR)
         assert (AVATAR, "poll") == (caught.value.avatar_id, caught.value.resolved_by)
+
+    run(story())
+
+
+def test_every_error_of_a_scan_names_its_avatar() -> None:
+    """A refresh after the client was closed, too."""
+
+    async def story() -> None:
+        world = World(saying(*listing("pending")))
+        avatar = world.avatars.pending("u", AVATAR)
+        await world.context.aclose()
+        for call in avatar.wait(), avatar.refresh():
+            with pytest.raises(ClientClosedError) as caught:
+                await call
+            assert (AVATAR, avatar.resume_token) == (caught.value.avatar_id, caught.value.resume_token)
+        with pytest.raises(NotReadyError) as early:
+            avatar.result()
+        assert AVATAR == early.value.avatar_id
 
     run(story())
 
