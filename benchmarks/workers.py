@@ -1,7 +1,7 @@
-"""How long after a webhook was accepted by one process is its waiter in another woken, and how many can be accepted?
+"""How soon is an awaiter woken after another process accepted its webhook, and how many can be accepted?
 
-Four processes receive and four wait, on a Redis of their own; each webhook is sent to any of the receivers. Then
-workers of uvicorn take in webhooks as fast as they are sent to them, while another process waits for all of them.
+Four processes receive and four wait, on a Redis or a Postgres of their own; each webhook is sent to any of the
+receivers. Then workers of uvicorn accept webhooks as fast as they are sent, while another process awaits all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -27,7 +28,9 @@ import psutil
 
 from avaturn_async import AvaturnClient, ExportReadyWebhook, PollPolicy, WebhookReceiver
 from avaturn_async.webhooks import Event, key_of
+from avaturn_async.webhooks.postgres import PostgresMailbox
 from avaturn_async.webhooks.redis import RedisMailbox
+from tests.webhooks.postgres.server import BIN, Server
 
 from .kit import Child, Row, at_least, at_most, show
 
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
 
 EXPORTS, A_SECOND, PROCESSES = 2_000, 200, 4
 WORKERS, CONNECTIONS, ROUNDS = (1, 2), 32, 5
-GOAL = 100.0
+GOALS = {"Redis": 100.0, "Postgres": 10.0}
+"""Milliseconds."""
 SECRET = "a-path-secret-of-the-benchmark"
 NEVER = PollPolicy(first=3600, cap=3600, first_with_webhooks=3600)
 REDIS = "AVATURN_BENCHMARK_REDIS"
@@ -60,22 +64,28 @@ def body(number: int) -> bytes:
 # The processes.
 
 
-class Noting(RedisMailbox):
-    """Notes when each event was delivered; what is left to do before the 200 is sent is not worth a note."""
+def mailbox_at(url: str) -> RedisMailbox | PostgresMailbox:
+    """Return the mailbox of a store."""
+    return PostgresMailbox(url) if url.startswith("postgresql") else RedisMailbox(url)
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+
+class Noting:
+    """A mailbox that notes when each event was delivered, which is just before the 200 is sent."""
+
+    def __init__(self, mailbox: RedisMailbox | PostgresMailbox) -> None:
+        self._mailbox = mailbox
+        self.position, self.wait, self.aclose = mailbox.position, mailbox.wait, mailbox.aclose
         self.noted: dict[str, float] = {}
 
     async def deliver(self, event: Event, *, authenticated: bool = True) -> None:
-        """Deliver it, and look at the clock."""
-        await super().deliver(event, authenticated=authenticated)
+        """Deliver it, and read the clock."""
+        await self._mailbox.deliver(event, authenticated=authenticated)
         self.noted[key_of(event)] = time.monotonic()
 
 
-async def receive(redis: str) -> None:
+async def receive(store: str) -> None:
     """Serve webhooks, and say on demand when each was accepted."""
-    mailbox = Noting(redis)
+    mailbox = Noting(mailbox_at(store))
     async with WebhookReceiver(SECRET, mailbox=mailbox) as receiver, receiver.serve() as server:
         print(server.url, flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
@@ -83,9 +93,9 @@ async def receive(redis: str) -> None:
     await mailbox.aclose()
 
 
-async def wait(redis: str, api: str, start: str, stop: str, step: str) -> None:
+async def wait(store: str, api: str, start: str, stop: str, step: str) -> None:
     """Create exports, say that all are awaited, and then, once all have ended, when each did."""
-    mailbox, noted = RedisMailbox(redis), {}
+    mailbox, noted = mailbox_at(store), {}
     async with AvaturnClient(
         "token", base_url=api, webhooks=mailbox, confirm_webhooks=False, polling=NEVER, wait_timeout=None
     ) as client:
@@ -203,12 +213,12 @@ def merged(children: Iterable[Child]) -> dict[str, float]:
     return {key: at for child in children for key, at in json.loads(child.read()).items()}
 
 
-def delays(redis: str, api: str) -> list[Row]:
+def delays(name: str, store: str, api: str) -> list[Row]:
     """Measure from accepted, and from sent, to woken."""
     with ExitStack() as stack:
-        receivers = [stack.enter_context(Child("workers", "receive", redis)) for _ in range(PROCESSES)]
+        receivers = [stack.enter_context(Child("workers", "receive", store)) for _ in range(PROCESSES)]
         share = [(str(first), str(EXPORTS), str(PROCESSES)) for first in range(PROCESSES)]
-        waiters = [stack.enter_context(Child("workers", "wait", redis, api, *numbers)) for numbers in share]
+        waiters = [stack.enter_context(Child("workers", "wait", store, api, *numbers)) for numbers in share]
         hooks = [child.read() for child in receivers]
         assert {"ready"} == {child.read() for child in waiters}
         sent = asyncio.run(send_steadily(hooks, random.Random(0)))
@@ -217,22 +227,22 @@ def delays(redis: str, api: str) -> list[Row]:
             child.say("report")
         accepted = merged(receivers)
     assert sent.keys() == accepted.keys() == woken.keys()
-    setting = f"{PROCESSES} receiving and {PROCESSES} waiting processes, {A_SECOND}/s, {cores()}"
+    setting = f"{name}; {PROCESSES} receiving and {PROCESSES} waiting processes, {A_SECOND}/s, {cores()}"
     return [
-        delay_row("webhook accepted to waiter woken, p99", setting, woken, accepted, GOAL),
-        delay_row("webhook sent to waiter woken, p99", setting, woken, sent, None),
+        delay_row("webhook accepted to awaiter woken, p99", setting, woken, accepted, GOALS[name]),
+        delay_row("webhook sent to awaiter woken, p99", setting, woken, sent, None),
     ]
 
 
 def delay_row(what: str, setting: str, woken: dict[str, float], since: dict[str, float], goal: float | None) -> Row:
-    """Make a row of delays; who was woken before the receiver got Redis's answer waited for nothing."""
+    """Make a row of delays; an awaiter that was woken before the receiver got the store's answer did not wait."""
     found = [1000 * max(0.0, woken[key] - since[key]) for key in woken]
     told = f"p50 {statistics.median(found):.2f} ms, max {max(found):.1f} ms of {len(found):,}"
     return at_most(what, setting, told, "", statistics.quantiles(found, n=100)[98], goal, " ms")
 
 
 def cores() -> str:
-    """Say what all of the processes, the sender and Redis share."""
+    """Return what all of the processes, the sender and the store share."""
     return f"all on {os.cpu_count()} cores"
 
 
@@ -303,14 +313,21 @@ def throughput_row(workers: int, rounds: list[Round]) -> Row:
 
 
 def run() -> list[Row]:
-    """Measure, where there is a redis-server."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        print("workers: there is no redis-server on PATH, so nothing is measured", file=sys.stderr)
-        return []
-    with redis_server(binary) as redis, Child("canned") as canned:
+    """Measure with the stores that are installed."""
+    rows = []
+    with Child("canned") as canned:
         api = f"http://127.0.0.1:{canned.read()}/pending"
-        return delays(redis, api) + throughput(redis, api)
+        if binary := shutil.which("redis-server"):
+            with redis_server(binary) as redis:
+                rows += delays("Redis", redis, api) + throughput(redis, api)
+        else:
+            print("workers: redis-server is not on PATH", file=sys.stderr)
+        if list(Path("/").glob(BIN)):
+            with Server() as server:
+                rows += delays("Postgres", server.dsn(), api)
+        else:
+            print("workers: Postgres is not installed", file=sys.stderr)
+    return rows
 
 
 if __name__ == "__main__":

@@ -166,7 +166,10 @@ class Pending(ABC, Generic[T]):
 
     @property
     def resume_token(self) -> str:
-        """JSON from which ``resume`` continues this wait in another process. It never contains the API token."""
+        """JSON from which ``resume`` continues this wait in another process, also one with a later release of this package.
+
+        It never contains the API token.
+        """
         fields = {"position": self._position, **self._token_fields()}
         return write_token(self._kind, self._context.transport.base_url, self._created_at, fields)
 

@@ -138,4 +138,8 @@ async def receive_webhooks() -> None:
 
 if __name__ == "__main__":
     commands = {"worker": work, "webhooks": receive_webhooks}
-    asyncio.run(commands[sys.argv[1]]() if sys.argv[1] in commands else enqueue(sys.argv[2:]))
+    if sys.argv[1] in commands:
+        asyncio.run(commands[sys.argv[1]]())
+    else:
+        asyncio.run(enqueue(sys.argv[2:]))
+        os._exit(0)  # the threads of a client may abort an interpreter that ends at once (temporalio/sdk-python#300)
