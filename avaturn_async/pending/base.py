@@ -166,7 +166,7 @@ class Pending(ABC, Generic[T]):
 
     @property
     def resume_token(self) -> str:
-        """JSON from which ``resume`` continues this wait in another process, also one with a later release of this package.
+        """JSON from which ``resume`` continues this wait in another process, of this or any later release.
 
         It never contains the API token.
         """
