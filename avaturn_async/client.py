@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import os
 from collections.abc import Mapping
@@ -132,7 +131,6 @@ class AvaturnClient:
             confirm=confirm_webhooks,
             wait_timeout=wait_timeout,
             most_polls=max(1, self._transport.limit // 3),
-            upload_slots=asyncio.Semaphore(max_connections),
         )
 
     @property

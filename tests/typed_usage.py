@@ -18,7 +18,7 @@ async def usage(client: AvaturnClient, avatar_id: UUID) -> None:
     assert_type(await client.avatars.list(user.id, include_not_ready=True), list[av.AvatarListItem])
     made = assert_type(await client.avatars.create(user.id), av.NewAvatarResponse)
     photos = av.Photos("frontal.jpg", "side_1.jpg", b"", body_type="male", telephoto=True)
-    assert_type(await client.avatars.upload(made.upload_url, photos), None)
+    assert_type(await client.avatars.upload(made.upload_url, photos), av.ScanStatus)
     customization = assert_type(await client.avatars.get_customization(avatar_id), av.ExternalAvatarCustomization)
     assert_type(await client.avatars.set_customization(str(avatar_id), customization), None)
     assert_type(await client.avatars.delete(user.id, avatar_id), None)

@@ -88,6 +88,8 @@ class Transport:
         self._retry = retry or RetryPolicy()
         self._headers = parse_headers(headers or {})
         self._sessions = ClientSessions(max_connections=max_connections, borrowed=session, proxy=proxy, ssl=ssl)
+        #: One for each upload, to be taken before its photos are opened.
+        self.upload_slots: asyncio.Semaphore = asyncio.Semaphore(max_connections)
         self._throttle = Throttle(self._sessions.limit, rate_limit, self._sessions.sleep)
 
     def with_options(

@@ -63,8 +63,6 @@ class PendingContext:
     confirm: bool = True
     wait_timeout: float | None = attrs.field(default=900, converter=as_timeout)
     most_polls: int = 33
-    #: One for each upload, taken before its photos are opened.
-    upload_slots: asyncio.Semaphore = attrs.field(factory=lambda: asyncio.Semaphore(100))
     health: WebhookHealth = attrs.field(init=False, factory=WebhookHealth)
     limiter: UnauthenticatedLimiter = attrs.field(init=False, factory=UnauthenticatedLimiter)
     schedule: PollSchedule = attrs.field(init=False)

@@ -83,7 +83,7 @@ class Avatars:
     async def _opened(self, photos: Photos) -> AsyncIterator[MultipartForm]:
         """Open photos once there is a slot for their upload: waiting ones hold no files."""
         try:
-            async with self._context.upload_slots:
+            async with self._transport.upload_slots:
                 self._context.check_open()
                 async with photos.open() as form:
                     yield form

@@ -98,6 +98,7 @@ class ScriptedTransport:
         self.latency = latency
         self.requests: list[ApiRequest] = []
         self.times: list[float] = []
+        self.upload_slots = asyncio.Semaphore(1)
         self._started: float | None = None
 
     def check_loop(self) -> asyncio.AbstractEventLoop:
