@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
 from ..config import ClientDefault
@@ -21,6 +21,8 @@ from .report import BatchOutcome, BatchProgress, BatchReport, percentiles
 
 if TYPE_CHECKING:
     from .journal import Journal
+else:  # for typing.get_type_hints: Python may have been built without SQLite
+    Journal = Any
 
 __all__ = ["ExportBatch"]
 
@@ -45,7 +47,7 @@ class ExportBatch:
         max_pending: int = 256,
         max_downloads: int = 8,
         checksum: bool = False,
-        journal: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
         base_url: str = "",
         timeout: float | ClientDefault | None = None,
         on_progress: Callable[[BatchProgress], object] | None = None,
@@ -71,7 +73,7 @@ class ExportBatch:
         if journal is not None:
             from .journal import Journal  # Python may have been built without SQLite
 
-            self._journal = Journal(journal, base_url)
+            self._journal = journal if isinstance(journal, Journal) else Journal(journal, base_url)
         self._pipeline = Pipeline(
             exports,
             self._ids,

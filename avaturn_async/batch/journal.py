@@ -45,6 +45,7 @@ _SCHEMA = {
     " resume_token TEXT, file TEXT, size INTEGER, sha256 TEXT, error TEXT) WITHOUT ROWID",
 }
 _READ = "SELECT state, attempts, resume_token, file, size, sha256, error FROM exports WHERE avatar_id = ?"
+_READ_UNFINISHED = "SELECT avatar_id, file FROM exports WHERE state IN ('failed', 'pending')"
 _WRITE = "INSERT OR REPLACE INTO exports VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 _REASONS = {
@@ -66,7 +67,7 @@ class Entry:
             returned; or ``"failed"``.
         attempts: how often its export was created, over all runs.
         resume_token: the token by which a pending export is resumed.
-        file: the name of the file that was downloaded or saved.
+        file: the name of the file that was downloaded or saved, or would have been.
         size: its length in bytes.
         sha256: its SHA-256, hexadecimal, if one was taken.
         error: why it failed.
@@ -93,11 +94,13 @@ class Journal:
     Args:
         path: the file; its folder must exist.
         base_url: the API that its exports belong to.
+        kind: what its entries are about; a file is used for one kind.
     """
 
-    def __init__(self, path: str | os.PathLike[str], base_url: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], base_url: str, *, kind: str = "exports") -> None:
         self._path = Path(path)
         self._base_url = base_url
+        self._kind = kind
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="avaturn-journal")
         self._database: sqlite3.Connection | None = None
         self._unwritten: deque[tuple[Any, ...]] = deque()
@@ -123,6 +126,10 @@ class Journal:
     async def read(self, avatar_id: UUID) -> Entry | None:
         """Return what is known of an avatar, or None."""
         return await self._attempt("can't be read", self._read, avatar_id.bytes)
+
+    async def unfinished(self) -> list[tuple[UUID, str | None]]:
+        """Return the avatars that failed or are pending, and the names of their files if known."""
+        return await self._attempt("can't be read", self._read_unfinished) or []
 
     async def write(self, avatar_id: UUID, state: State, attempts: int, **fields: Any) -> None:
         """Replace what is known of an avatar by an `Entry` of these; return once that is committed."""
@@ -175,7 +182,8 @@ class Journal:
                 database.execute(statement)
             database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             database.execute(f"PRAGMA user_version = {_VERSION}")
-            database.execute("INSERT INTO about VALUES ('base_url', ?)", (self._base_url,))
+            rows = [("base_url", self._base_url), ("kind", self._kind)]
+            database.executemany("INSERT INTO about VALUES (?, ?)", rows)
             return
         if database.execute("PRAGMA application_id").fetchone() != (_APPLICATION_ID,):
             raise _RefusedError("it is a SQLite file, but not a journal")
@@ -184,11 +192,15 @@ class Journal:
             raise _RefusedError(f"it is of version {version}, and this release knows up to {_VERSION}")
         if sorted(found) != [("table", name, sql) for name, sql in _SCHEMA.items()]:
             raise _RefusedError("its tables are not those of a journal; start a new one")
-        row = database.execute("SELECT value FROM about WHERE name = 'base_url'").fetchone()
-        if row is None:
+        about: dict[str, str] = dict(database.execute("SELECT name, value FROM about").fetchall())
+        if "base_url" not in about:
             raise _RefusedError("it does not say which base_url it belongs to; start a new one")
-        if row[0] != self._base_url:
-            raise _RefusedError(f"it belongs to {row[0]!r:.200}, but the client's base_url is {self._base_url!r}")
+        base_url, mine = about["base_url"], self._base_url
+        if base_url != mine:
+            raise _RefusedError(f"it belongs to {base_url!r:.200}, but the client's base_url is {mine!r}")
+        kind = about.get("kind", "exports")  # release 0.1.0 did not write it
+        if kind != self._kind:
+            raise _RefusedError(f"it is a journal of {kind!r:.80}, not of {self._kind}")
 
     def _read(self, key: bytes) -> Entry | None:
         row = self._opened().execute(_READ, (key,)).fetchone()
@@ -204,6 +216,9 @@ class Journal:
         ):
             raise _RefusedError(f"the entry of avatar {UUID(bytes=key)} is not one that a batch writes")
         return entry
+
+    def _read_unfinished(self) -> list[tuple[UUID, str | None]]:
+        return [(UUID(bytes=key), file) for key, file in self._opened().execute(_READ_UNFINISHED)]
 
     def _flush(self) -> None:
         rows = [self._unwritten.popleft() for _ in range(len(self._unwritten))]

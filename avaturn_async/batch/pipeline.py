@@ -204,8 +204,9 @@ class Pipeline:
 
     async def _export(self, item: _Item, known: Entry | None, name: str) -> BatchOutcome:
         """Create or resume the export, await it and fetch its file; record in the journal how that ended."""
+        state: State
         try:
-            pending = await self._start(item, known)
+            pending = await self._start(item, known, name)
             item.export = await pending.wait(timeout=self._timeout)
             if self._folder is None and self._sink is None:
                 await self._record(item, "done")
@@ -220,13 +221,14 @@ class Pipeline:
             # These two errors leave the remote job running: the next run awaits it further.
             token = error.resume_token if isinstance(error, WaitTimeoutError | ClientClosedError) else None
             text = f"{type(error).__name__}: {error}"
-            await self._record(item, "failed" if token is None else "pending", resume_token=token, error=text)
+            state = "failed" if token is None else "pending"
+            await self._record(item, state, resume_token=token, file=name, error=text)
             return item.outcome(error=error)
-        state: State = "done" if self._sink is None else "saved"
+        state = "done" if self._sink is None else "saved"
         await self._record(item, state, file=name, size=download.size, sha256=download.sha256)
         return item.outcome(download=download)
 
-    async def _start(self, item: _Item, known: Entry | None) -> PendingExport:
+    async def _start(self, item: _Item, known: Entry | None, name: str) -> PendingExport:
         if known is not None and known.state == "pending" and known.resume_token is not None:
             try:
                 pending = self._exports.resume(known.resume_token)
@@ -239,7 +241,7 @@ class Pipeline:
         pending = await self._exports.create(item.avatar_id)
         self._breaker.record_success()
         if not pending.done():
-            await self._record(item, "pending", resume_token=pending.resume_token)
+            await self._record(item, "pending", resume_token=pending.resume_token, file=name)
         return pending
 
     async def _fetch(self, export: Export, name: str) -> Download | Saved:

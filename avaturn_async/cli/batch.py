@@ -3,29 +3,42 @@
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from .command import OutFolder, Timeout, command
 from .connect import Access, Hooks, connected
 from .export import prepare_folder
-from .output import Output, note, size_of
+from .output import Column, Output, note, size_of
+from .reports import Reports, ReportWriter
 from .runner import DONE, FAILED, failure, tell_of
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from ..batch.report import BatchOutcome, BatchProgress
+    from ..batch.table import Row, Table
+    from ..client import AvaturnClient
+    from ..downloads.sinks import Sink
 
-__all__ = ["Tally", "add_to", "percentiles", "read_ids", "tracker"]
+__all__ = ["Planned", "Tally", "add_to", "percentiles", "read_table", "show_plan", "tracker"]
 
-HELP = """Export many avatars and download them, as DIR/ID.glb.
+HELP = """Export the avatars of a table and download them, as DIR/ID.glb.
 
-Empty lines and lines that begin with # are skipped, and an id that comes twice is exported once. With --journal the
-same command continues where an earlier one ended: whole models are kept, pending exports are awaited. Without it,
-existing files are replaced. A journal must be in a folder that only you can write to.
+The table is CSV with a header, as spreadsheets write it, JSON lines, or one id a line. An avatar that comes twice is
+exported once. --name makes the names of files from the columns of their row.
+
+With --journal the same command continues where an earlier one ended: whole models are kept, pending exports are
+awaited, what failed is tried again. --retry takes the avatars from a journal: those that failed or did not end. Without
+a journal, existing files are replaced. A journal must be in a folder that only you can write to.
+
+--to s3://BUCKET/PREFIX, gs:// or az:// puts the models in an object store, with the settings of its own tools in the
+environment; this needs the package obstore.
 """
 
 #: Failures of one kind that are printed one by one.
@@ -33,44 +46,53 @@ PRINTED = 20
 PERCENTILES = (50, 95, 99)
 #: Lines of progress that a whole batch prints where there is no terminal.
 LINES = 20
+#: Rows that a dry run shows to people.
+ROWS = 10
+
+
+class Planned(NamedTuple):
+    """A row of a table: its avatar and the name of its file, or why it can't be used."""
+
+    row: "Row"
+    avatar_id: "UUID | str"
+    name: str
+    error: ValueError | None = None
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the command line."""
     lines = (
         "avaturn batch --from ids.txt --out models --journal batch.db",
-        "psql -Atc 'select avatar_id from avatars' | avaturn batch --out models --journal batch.db --json",
+        "avaturn batch --from people.csv --name '{user_id}/{avatar_id}.glb'",
+        "avaturn batch --from ids.txt --report r.csv --failed-to f.csv --html r.html",
+        "psql -Atc 'select id from avatars' | avaturn batch --to s3://models/new",
+        "avaturn batch --retry batch.db --out models --failed-to failed.csv",
     )
     command(app, help=HELP, examples=lines)(batch)
-
-
-def read_ids(source: Path) -> list[str]:
-    """Read the lines of a file, or of stdin for ``-``, without empty ones, comments and duplicates."""
-    if str(source) == "-":
-        if sys.stdin.isatty():
-            note("reading ids of avatars, one a line, until Ctrl-D; --from FILE reads a file")
-        content = sys.stdin.buffer.read()
-    else:
-        content = source.read_bytes()
-    lines = (line.strip() for line in content.decode("utf-8-sig", "replace").splitlines())
-    ids: dict[str, str] = {}
-    for line in lines:
-        if line and not line.startswith("#"):
-            ids.setdefault(line.lower().replace("-", ""), line)  # a UUID in any of its forms
-    return list(ids.values())
 
 
 async def batch(
     access: Access,
     hooks: Hooks,
+    reports: Reports,
     output: Output,
     source: Annotated[
-        Path, typer.Option("--from", metavar="FILE", help="Ids of avatars, one a line; - is stdin.", allow_dash=True)
-    ] = Path("-"),
+        Path | None,
+        typer.Option("--from", metavar="FILE", show_default="stdin", help="The table; - is stdin.", allow_dash=True),
+    ] = None,
+    column: Annotated[str, typer.Option(metavar="NAME", help="The column with the ids of avatars.")] = "avatar_id",
+    name: Annotated[
+        str | None, typer.Option(metavar="TEMPLATE", show_default="{avatar_id}.glb", help="How files are named.")
+    ] = None,
     out: OutFolder = Path(),
+    to: Annotated[str | None, typer.Option(metavar="URL", help="An object store for the files, not a folder.")] = None,
     journal: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A SQLite file from which the same command continues.")
     ] = None,
+    retry: Annotated[
+        Path | None, typer.Option(metavar="JOURNAL", help="Export what failed or did not end in an earlier batch.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the table; export nothing.")] = False,
     timeout: Timeout = 900,
     max_pending: Annotated[int, typer.Option(min=1, metavar="N", help="Exports awaited at once.")] = 256,
     max_downloads: Annotated[int, typer.Option(min=1, metavar="N", help="Downloads at once.")] = 8,
@@ -78,39 +100,177 @@ async def batch(
     """Export many avatars."""
     import asyncio
 
-    ids = await asyncio.to_thread(read_ids, source)
-    tally = Tally(output, out)
-    try:
-        async with connected(access, hooks) as client:
+    if retry is not None and (source, name, journal) != (None, None, None):
+        raise ValueError("--retry takes the avatars and names of its journal: leave out --from, --name and --journal")
+    if to is not None and out != Path():
+        raise ValueError("--out and --to exclude each other: files go into a folder or into a store")
+    sink = None if to is None else await asyncio.to_thread(_sink, to)
+    columns: tuple[str, ...] = ("avatar_id",)
+    plan: Callable[[], Iterable[Planned]]
+    async with AsyncExitStack() as stack:
+        client = None if dry_run and retry is None else await stack.enter_async_context(connected(access, hooks))
+        if retry is not None:
+            assert client is not None  # noqa: S101 - mypy
+            plan = (await _unfinished(client, retry)).copy
+        else:
+            table = await asyncio.to_thread(read_table, source or Path("-"), column)
+            table.require(column, where=str(source or "stdin"))
+            columns = table.columns
+            plan = partial(_planned, table, column, name, folder=sink is None)
+        if client is None or dry_run:
+            return show_plan(((each.row, each.name, each.error) for each in plan()), output)
+        options: dict[str, Any] = {"journal": retry or journal, "timeout": timeout, "max_pending": max_pending}
+        options |= {"max_downloads": max_downloads, "sink": sink}
+        if sink is None:
             await asyncio.to_thread(prepare_folder, out)
-            with tracker(output, len(ids)) as on_progress:
-                async with client.exports.batch(
-                    ids,
-                    download_to=out,
-                    journal=journal,
-                    timeout=timeout,
-                    max_pending=max_pending,
-                    max_downloads=max_downloads,
-                    on_progress=on_progress,
-                ) as running:
-                    async for outcome in running:
-                        tally.add(outcome)
+            options["download_to"] = out
+        writer = await asyncio.to_thread(ReportWriter, reports, columns)
+        return await _run(
+            client, plan, Tally(output, out if to is None else to), await stack.enter_async_context(writer), options
+        )
+
+
+async def _run(
+    client: "AvaturnClient",
+    plan: "Callable[[], Iterable[Planned]]",
+    tally: "Tally",
+    writer: ReportWriter,
+    options: dict[str, Any],
+) -> int:
+    """Run a batch of the rows that can be used; the others fail before it."""
+    import asyncio
+
+    from ..batch.report import BatchOutcome
+
+    count, under_way = 0, {}
+
+    def ids() -> "Iterator[UUID | str]":
+        for each in plan():
+            if each.error is None:
+                under_way[each.avatar_id] = each
+                yield each.avatar_id
+
+    for each in plan():
+        count += each.error is None
+        if each.error is not None:
+            outcome = BatchOutcome(avatar_id=each.avatar_id, error=each.error, attempts=0)
+            tally.add(outcome)
+            await writer.add(each.row, outcome)
+    try:
+        with tracker(tally.output, count) as on_progress:
+            async with client.exports.batch(
+                ids(), name=lambda avatar: under_way[avatar].name, on_progress=on_progress, **options
+            ) as running:
+                async for outcome in running:
+                    tally.add(outcome)
+                    await writer.add(under_way.pop(outcome.avatar_id).row, outcome)
     except asyncio.CancelledError:
-        if journal is not None:
+        if options["journal"] is not None:
             note(f"{tally.done} were done; the same command continues from here")
         raise
-    tally.sum_up()
+    await tally.end("Exports", writer)
     return FAILED if tally.failed else DONE
+
+
+def read_table(source: Path, column: str) -> "Table":
+    """Read a table from a file, or from stdin for ``-``."""
+    from ..batch.table import Table
+
+    if str(source) == "-":
+        if sys.stdin.isatty():
+            note("reading rows, or ids, one a line, until Ctrl-D; --from FILE reads a file")
+        return Table(sys.stdin.buffer.read(), column)
+    return Table(source.read_bytes(), column)
+
+
+def _planned(table: "Table", column: str, template: str | None, *, folder: bool) -> Iterator[Planned]:
+    """Yield the rows of a table. Those that repeat an avatar are left out, unless rows name files: then they fail."""
+    from ..batch.table import FileNames, Row
+    from ..models import as_uuid
+
+    names = None if template is None else FileNames(template, (*table.columns, "avatar_id"), folder=folder)
+    lines: dict[UUID, int] = {}
+    for row in table:
+        try:
+            avatar = row.parse(column, as_uuid)
+            earlier = lines.setdefault(avatar, row.line)
+            if names is None:
+                if earlier == row.line:
+                    yield Planned(row, avatar, f"{avatar}.glb")
+            elif earlier == row.line:
+                yield Planned(row, avatar, names.claim(Row(row.line, {**row.cells, "avatar_id": str(avatar)})))
+            else:
+                error = ValueError(f"line {row.line}: avatar {avatar} is also that of line {earlier}")
+                yield Planned(row, avatar, "", error)
+        except ValueError as error:
+            yield Planned(row, row.cells.get(column, ""), "", error)
+
+
+async def _unfinished(client: "AvaturnClient", path: Path) -> list[Planned]:
+    """Return the avatars of a journal that failed or did not end."""
+    import asyncio
+
+    from ..batch.journal import Journal
+    from ..batch.table import Row
+
+    await asyncio.to_thread(path.stat)  # a journal that does not exist would be made
+    journal = Journal(path, client.base_url)
+    try:
+        await journal.open()
+        found = await journal.unfinished()
+    finally:
+        await journal.aclose()
+    return [
+        Planned(Row(line, {"avatar_id": str(avatar)}), avatar, name or f"{avatar}.glb")
+        for line, (avatar, name) in enumerate(found, 1)
+    ]
+
+
+def _sink(url: str) -> "Sink":
+    """Open an object store. obstore takes regions, keys and endpoints from the environment."""
+    from ..downloads.object_store import ObjectStoreSink
+    from ..errors import ConfigurationError
+
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import from_url
+    except ImportError:
+        raise ConfigurationError("--to needs a package: pip install 'avaturn-async[obstore]'") from None
+    try:
+        return ObjectStoreSink(from_url(url))
+    except (BaseError, ValueError):
+        problem = f"--to {url.partition('?')[0]} is not the url of an object store, such as s3://BUCKET/PREFIX"
+    raise ValueError(problem)
+
+
+def show_plan(rows: "Iterable[tuple[Row, str, ValueError | None]]", output: Output) -> int:
+    """Print what a dry run found: each row for machines; for people some, and what is wrong with the others."""
+    good, bad, shown = 0, 0, []
+    for row, name, error in rows:
+        if error is None:
+            good += 1
+            output.emit({"line": row.line, "file": name, **row.cells})
+            if good <= ROWS:
+                shown.append((str(row.line), name))
+        else:
+            bad += 1
+            output.emit({"line": row.line, "error": type(error).__name__, "message": failure(error)})
+            note(f"avaturn: {failure(error)}")
+    if shown:
+        output.table([Column("line", numbers=True), Column("file")], shown)
+    more = f" ({good - ROWS:,} more than shown)" if good > ROWS else ""
+    output.line(f"{good:,} can be done{more}, {bad:,} can't; nothing was sent")
+    return FAILED if bad else DONE
 
 
 class Tally:
     """Counts outcomes as they come, without keeping them."""
 
-    def __init__(self, output: Output, folder: Path) -> None:
+    def __init__(self, output: Output, target: Path | str) -> None:
         import time
 
-        self._output = output
-        self._folder = folder
+        self.output = output
+        self._target = target
         self._clock = time.monotonic
         self._started = self._clock()
         self._reasons: Counter[str] = Counter()
@@ -135,28 +295,38 @@ class Tally:
             self._earlier += 1
         else:
             self._waited.append(outcome.export.waited)
-        self._output.emit(_record(outcome))
+        self.output.emit(_record(outcome))
+
+    async def end(self, title: str, writer: ReportWriter) -> None:
+        """Print how many are done, how many failed and why, and how long exports took; write the same to files."""
+        waits = percentiles(self._waited)
+        totals = {"done": f"{self.done:,}", "failed": f"{self.failed:,}", "in files": size_of(self._size)}
+        totals |= {"took": f"{self._clock() - self._started:.1f} s"}
+        totals |= {f"{share}th percentile of waits": f"{value:.1f} s" for share, value in waits.items()}
+        target = self._target.absolute() if isinstance(self._target, Path) else self._target
+        await writer.finish(f"{title} to {target}", totals, self._waited, self._reasons)
+        self.sum_up()
 
     def sum_up(self) -> None:
         """Print how many are done, how many failed and why, and how long exports took."""
         seconds = self._clock() - self._started
         waits = percentiles(self._waited)
         record = {"done": self.done, "before": self._earlier, "failed": self.failed, "size": self._size}
-        self._output.emit(record | {"seconds": round(seconds, 3), "percentiles": waits, "reasons": self._reasons})
+        self.output.emit(record | {"seconds": round(seconds, 3), "percentiles": waits, "reasons": self._reasons})
         earlier = f" ({self._earlier} of them before)" if self._earlier else ""
-        self._output.line(f"{self.done:,} done{earlier}, {self.failed:,} failed, in {seconds:.1f} s")
-        self._output.line(f"{size_of(self._size)} in {self._folder}")
+        self.output.line(f"{self.done:,} done{earlier}, {self.failed:,} failed, in {seconds:.1f} s")
+        self.output.line(f"{size_of(self._size)} in {self._target}")
         for kind, number in self._reasons.most_common():
-            self._output.line(f"{number:,} x {kind}")
+            self.output.line(f"{number:,} x {kind}")
         if waits:
             shown = ", ".join(f"{value:.1f} s at the {share}th" for share, value in waits.items())
-            self._output.line(f"from the start of an export to its end, by percentile: {shown}")
+            self.output.line(f"from the start of an export to its end, by percentile: {shown}")
 
     def _add_failure(self, outcome: "BatchOutcome", error: Exception) -> None:
         kind = type(error).__name__
         self._reasons[kind] += 1
         record = {"avatar_id": str(outcome.avatar_id), "error": kind, "message": failure(error)}
-        self._output.emit(record | {"attempts": outcome.attempts})
+        self.output.emit(record | {"attempts": outcome.attempts})
         if self._reasons[kind] <= PRINTED:
             tell_of(outcome.avatar_id, error)
         elif self._reasons[kind] == PRINTED + 1:

@@ -9,6 +9,7 @@ import typer
 
 from .connect import Access, Hooks
 from .output import Output
+from .reports import Reports
 from .runner import run
 
 __all__ = ["AVATAR", "AvatarId", "OutFolder", "Overwrite", "Timeout", "UserId", "command", "group"]
@@ -57,6 +58,15 @@ _Secret = Annotated[
         "are visible in the process list.",
     ),
 ]
+_Report = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE", help="Write a table of all outcomes: CSV, or JSON lines.")
+]
+_FailedTo = Annotated[
+    Path | None, typer.Option("--failed-to", metavar="FILE", help="Write the rows that failed, which --from reads.")
+]
+_Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write a page with totals, waits, failures and all rows.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 #: Parameters of commands that stand for several options: what is made of the options, and their types and defaults.
@@ -74,6 +84,7 @@ _SHARED: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, Any]]]] = {
             "allow_http": (_AllowHttp, False),
         },
     ),
+    "reports": (Reports, {"report": (_Report, None), "failed_to": (_FailedTo, None), "html": (_Html, None)}),
     "output": (Output, {"json": (_Json, False)}),
 }
 
@@ -83,8 +94,8 @@ W = TypeVar("W", bound=Callable[..., Coroutine[Any, Any, int]])
 def command(app: typer.Typer, name: str | None = None, *, help: str, examples: tuple[str, ...]) -> Callable[[W], W]:
     """Add an async function, which returns the exit code, to the command line.
 
-    Its parameters are the command's arguments and options. Parameters called ``access``, ``hooks`` and ``output`` stand
-    for the options that several commands share.
+    Its parameters are the command's arguments and options. Parameters called ``access``, ``hooks``, ``reports`` and
+    ``output`` stand for the options that several commands share.
     """
 
     def register(work: W) -> W:

@@ -334,7 +334,7 @@ async def test_text_that_is_no_unicode_does_not_stop_a_batch(path: Path, caplog:
     async with new_batch(exports, [avatar_id], journal=path, base_url=API) as batch:
         assert not (await anext(batch)).ok
     assert [] == caplog.messages
-    assert Entry("failed", 1, error="ValueError: last seen ?") == await read(path, avatar_id)
+    assert Entry("failed", 1, file=f"{avatar_id}.glb", error="ValueError: last seen ?") == await read(path, avatar_id)
 
 
 async def test_no_query_of_a_signed_link_is_kept(path: Path) -> None:

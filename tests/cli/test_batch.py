@@ -68,7 +68,7 @@ def test_records(emulated: EmulatorThread, avatars: list[str], ids: Path, tmp_pa
     assert (COUNT, 1, {"ValueError": 1}) == (end["done"], end["failed"], end["reasons"])
     assert {"50", "95", "99"} == set(end["percentiles"])
     assert sum(one.get("size", 0) for one in outcomes) == end["size"]
-    assert "avaturn: avatar_id must be a UUID" in done.stderr
+    assert "avaturn: line 10: avatar_id must be a UUID" in done.stderr
 
 
 def test_by_webhook(emulated: EmulatorThread, ids: Path, tmp_path: Path) -> None:

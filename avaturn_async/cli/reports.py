@@ -1,0 +1,216 @@
+"""The files in which a batch's outcomes are kept: a table, the rows that failed, and a page to look at."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import math
+from collections import Counter
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from ..batch.report import BatchOutcome
+    from ..batch.table import Row
+
+__all__ = ["ReportWriter", "Reports", "histogram"]
+
+#: The columns of `BatchOutcome.row`.
+OUTCOME = ["avatar_id", "ok", "attempts", "resolved_by", "waited", "polls", "file", "size", "sha256"]
+OUTCOME += ["error", "message"]
+SHOWN = ["line", "avatar_id", "ok", "waited", "size", "file", "error", "message"]
+#: Rows that are written at once.
+PIECE = 500
+BARS = 20
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">
+<style>
+body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 80em; padding: 0 1em; color: #222 }}
+dl {{ display: flex; flex-wrap: wrap; gap: 2em }} dt {{ color: #666 }} dd {{ font-size: 1.6em; margin: 0 }}
+figure {{ margin: 0 }} .bars {{ display: flex; align-items: flex-end; height: 10em; border-bottom: 1px solid #888 }}
+.bars i {{ flex: 1; background: #48c; margin-right: 1px; min-width: 2px }} .axis {{ display: flex }}
+.axis span {{ flex: 1 }} .axis span:last-child {{ text-align: right }}
+table {{ border-collapse: collapse; margin: 1em 0 }} td, th {{ padding: .2em .8em .2em 0; text-align: left }}
+td, th {{ border-bottom: 1px solid #ddd; vertical-align: top; overflow-wrap: break-word }}
+td {{ max-width: 24em }} th, .number {{ white-space: nowrap }} .number {{ text-align: right }}
+.failed {{ background: #fee }} #failures:checked ~ table .done {{ display: none }}
+</style></head><body>
+<h1>{title}</h1>
+<dl>{totals}</dl>
+{waits}
+{reasons}
+<h2>Rows</h2>
+<input type="checkbox" id="failures"> <label for="failures">failures only</label>
+<table><thead><tr>{headings}</tr></thead><tbody>
+"""
+
+
+class Reports(NamedTuple):
+    """Where a batch's outcomes are kept, if anywhere."""
+
+    report: Path | None = None
+    failed_to: Path | None = None
+    html: Path | None = None
+
+
+class ReportWriter:
+    """Writes outcomes to files as they come, off the event loop; `async with` it.
+
+    The files appear under their names at `finish`. Until then those of an earlier run stay as they are, so that a batch
+    may read the list of failures that it is going to replace. Files are CSV, or JSON lines if the name says so.
+    """
+
+    def __init__(self, reports: Reports, columns: Sequence[str]) -> None:
+        self._stack = ExitStack()
+        self._rows: list[tuple[Row, BatchOutcome]] = []
+        self._done: list[Callable[[], object]] = []
+        own = [column for column in columns if column not in (*OUTCOME, "line")]
+        again = [column for column in columns if column not in ("error", "message")] + ["error", "message"]
+        self._report = self._table(reports.report, ["line", *own, *OUTCOME])
+        self._failed = self._table(reports.failed_to, again)
+        self._page = None if reports.html is None else self._open(_part(reports.html, ".rows"))
+        self._html = reports.html
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self._stack.close)
+
+    async def add(self, row: Row, outcome: BatchOutcome) -> None:
+        """Write the outcome of a row."""
+        self._rows.append((row, outcome))
+        if len(self._rows) >= PIECE:
+            await self._flush()
+
+    async def finish(
+        self, title: str, totals: Mapping[str, str], waited: Sequence[float], reasons: Counter[str]
+    ) -> None:
+        """Write what is left, and put the files under their names."""
+        import asyncio
+
+        await self._flush()
+        if self._html is not None:
+            await asyncio.to_thread(self._assemble, self._html, (title, totals, waited, reasons))
+        for rename in self._done:
+            await asyncio.to_thread(rename)
+
+    def _table(self, path: Path | None, columns: list[str]) -> Callable[[Mapping[str, Any]], object] | None:
+        if path is None:
+            return None
+        part = _part(path)
+        file = self._open(part)
+        self._done += [file.close, lambda: part.replace(path)]
+        if path.suffix in (".json", ".jsonl", ".ndjson"):
+            return lambda row: file.write(json.dumps({name: row.get(name) for name in columns}) + "\n")
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        return writer.writerow
+
+    def _open(self, path: Path) -> IO[str]:
+        def remove() -> None:
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+        # "surrogateescape": cells that were not UTF-8 are written as they were read.
+        file = path.open("w+", encoding="utf-8", errors="surrogateescape", newline="")
+        self._stack.callback(remove)
+        self._stack.callback(file.close)
+        return file
+
+    async def _flush(self) -> None:
+        import asyncio
+
+        rows, self._rows = self._rows, []
+        await asyncio.to_thread(self._write, rows)
+
+    def _write(self, rows: list[tuple[Row, BatchOutcome]]) -> None:
+        for row, outcome in rows:
+            found = {"line": row.line, **row.cells, **outcome.row()}
+            if self._report is not None:
+                self._report(found)
+            if self._failed is not None and not outcome.ok:
+                self._failed({**row.cells, "error": found["error"], "message": found["message"]})
+            if self._page is not None:
+                cells = "".join(_cell(name, found[name]) for name in SHOWN)
+                self._page.write(f'<tr class="{"done" if outcome.ok else "failed"}">{cells}</tr>\n')
+
+    def _assemble(self, path: Path, summary: tuple[str, Mapping[str, str], Sequence[float], Counter[str]]) -> None:
+        """Write the page: its head, now that the totals are known, and then the rows."""
+        import shutil
+
+        assert self._page is not None  # noqa: S101 - it is there if the page is wanted
+        part = _part(path)
+        self._page.seek(0)
+        with self._open(part) as file:
+            file.write(_head(*summary))
+            shutil.copyfileobj(self._page, file)
+            file.write("</tbody></table></body></html>\n")
+        part.replace(path)
+
+
+def _part(path: Path, suffix: str = "") -> Path:
+    return path.with_name(f".{path.name}{suffix}.part")
+
+
+def _cell(name: str, value: object) -> str:
+    if name == "ok":
+        value = "done" if value else "failed"
+    kind = ' class="number"' if isinstance(value, int | float) else ""
+    return f"<td{kind}>{_escape('' if value is None else value)}</td>"
+
+
+def _escape(value: object) -> str:
+    text = "".join(character if character.isprintable() else " " for character in str(value))
+    return html.escape(text.encode("utf-8", "replace").decode())
+
+
+def _head(title: str, totals: Mapping[str, str], waited: Sequence[float], reasons: Counter[str]) -> str:
+    pairs = "".join(f"<div><dt>{_escape(name)}</dt><dd>{_escape(value)}</dd></div>" for name, value in totals.items())
+    failures = "".join(
+        f'<tr><td class="number">{n:,}</td><td>{_escape(kind)}</td></tr>' for kind, n in reasons.most_common()
+    )
+    return PAGE.format(
+        title=_escape(title),
+        totals=pairs,
+        waits=_bars(waited) if waited else "",
+        reasons=f"<h2>Failures by reason</h2><table>{failures}</table>" if failures else "",
+        headings="".join(
+            f"<th>{name}</th>" for name in ("line", "avatar", "outcome", "waited, s", "bytes", *SHOWN[5:])
+        ),
+    )
+
+
+def _bars(waited: Sequence[float]) -> str:
+    width, counts = histogram(waited)
+    most = max(counts)
+    bars = "".join(
+        f'<i style="height:{100 * count / most:.1f}%" title="{width * n:g} to {width * (n + 1):g} s: {count:,}"></i>'
+        for n, count in enumerate(counts)
+    )
+    end = f"{width * len(counts):g} s, {most:,} in the highest bar"
+    return (
+        f"<h2>Seconds from the start of an export to its end</h2><figure><div class='bars'>{bars}</div>"
+        f"<div class='axis'><span>0 s</span><span>{end}</span></div></figure>"
+    )
+
+
+def histogram(waited: Sequence[float]) -> tuple[float, list[int]]:
+    """Return the width of a bar in seconds, a round number, and the number of values in each of up to 20 bars."""
+    longest = max(waited)
+    scale = 10.0 ** math.floor(math.log10(longest / BARS)) if longest > 0 else 1.0
+    width = next(step * scale for step in (1, 2, 5, 10) if step * scale * BARS >= longest)
+    counts = Counter(min(int(seconds / width), BARS - 1) for seconds in waited)
+    return width, [counts[number] for number in range(max(counts) + 1)]
