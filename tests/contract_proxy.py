@@ -14,7 +14,7 @@ from openapi_core import OpenAPI
 from openapi_core.contrib.aiohttp import AIOHTTPOpenAPIWebRequest, AIOHTTPOpenAPIWebResponse
 from openapi_core.exceptions import OpenAPIError
 
-from avaturn_async.emulator.pages import contract
+from avaturn_async.emulator.validation import contract
 
 API = "/api/v1/"
 UPLOADS = "/uploads/"

@@ -35,7 +35,7 @@ from avaturn_async import (
     WebhookReceiver,
 )
 from avaturn_async.emulator import Emulator, Faults
-from avaturn_async.emulator.pages import contract
+from avaturn_async.emulator.validation import contract
 from avaturn_async.resources.renders import ImageFormat
 
 from .conftest import QUICK

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from avaturn_async import models
-from avaturn_async.emulator.pages import contract
+from avaturn_async.emulator.validation import contract
 from avaturn_async.models import (
     AssetSlot,
     AssetSlots,

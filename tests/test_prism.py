@@ -29,7 +29,7 @@ from avaturn_async import (
     ExternalAvatarCustomization,
     RenderStatus,
 )
-from avaturn_async.emulator.pages import contract
+from avaturn_async.emulator.validation import contract
 from avaturn_async.http import codec
 
 pytestmark = pytest.mark.npm

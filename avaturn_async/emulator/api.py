@@ -12,9 +12,18 @@ from .jobs import Jobs
 from .links import Links
 from .settings import Settings
 from .state import State
-from .validation import CUSTOMIZATION, EXPORT, LISTING, RENDER, SESSION, USER, ApiError, Check, parse, require, uuid
+from .validation import UUID_SCHEMA, ApiError, contract, parse, require
 
 __all__ = ["Api"]
+
+#: Method, path and description of each operation, by its operationId.
+OPERATIONS = {
+    operation["operationId"]: (method, path, operation)
+    for path, item in contract()["paths"].items()
+    for method, operation in item.items()
+    if method != "parameters"
+}
+PATTERNS = {"/api/v1/users/{user_id}": "/api/v1/users/{user_id:(?!new$)[^{}/]+}"}  # no user is called "new"
 
 
 @attrs.frozen
@@ -28,19 +37,10 @@ class Api:
 
     def routes(self) -> list[web.RouteDef]:
         """Return a route for each operation, named by its operationId."""
-        table = [
-            ("POST", "users/new", self.create_user),
-            ("DELETE", "users/{user_id:(?!new$)[^{}/]+}", self.delete_user),
-            ("GET", "users/{user_id}/avatars", self.list_user_avatars),
-            ("DELETE", "users/{user_id}/avatars/{avatar_id}", self.delete_user_avatar),
-            ("POST", "sessions/new", self.create_session),
-            ("POST", "avatars/new", self.create_avatar),
-            ("GET", "avatars/{id}/customization", self.get_customization),
-            ("PUT", "avatars/{id}/customization", self.set_customization),
-            ("POST", "renders/new", self.render_user_avatar),
-            ("POST", "exports/new", self.create_export),
+        return [
+            web.route(method, PATTERNS.get(path, path), getattr(self, name), name=name)
+            for name, (method, path, _) in OPERATIONS.items()
         ]
-        return [web.route(method, f"/api/v1/{path}", call, name=call.__name__) for method, path, call in table]
 
     async def create_user(self, request: web.Request) -> web.Response:
         """Create a user."""
@@ -53,7 +53,7 @@ class Api:
 
     async def list_user_avatars(self, request: web.Request) -> web.Response:
         """List a user's avatars."""
-        everything = _query(request, LISTING).get("include_not_ready") == "true"
+        everything = _query(request).get("include_not_ready") == "true"
         avatars = self.state.avatars_of(request.match_info["user_id"])
         return web.json_response(
             [
@@ -70,7 +70,7 @@ class Api:
 
     async def create_session(self, request: web.Request) -> web.Response:
         """Create a session."""
-        body = await _json(request, SESSION)
+        body = await _json(request)
         config = body.get("config", {"type": "create_or_edit_existing"})
         session = self.state.create_session(body["user_id"], config)
         url = self.links.secret_url("sessions", session.id)
@@ -78,7 +78,7 @@ class Api:
 
     async def create_avatar(self, request: web.Request) -> web.Response:
         """Create an avatar that awaits its photos."""
-        body = await _json(request, USER)
+        body = await _json(request)
         avatar = self.state.create_avatar(body["user_id"])
         url = self.links.secret_url("uploads", avatar.id)
         return web.json_response({"avatar_id": str(avatar.id), "upload_url": url})
@@ -93,13 +93,13 @@ class Api:
     async def set_customization(self, request: web.Request) -> web.Response:
         """Set a customization."""
         avatar_id = _path_id(request, "id")
-        body = await _json(request, CUSTOMIZATION)
+        body = await _json(request)
         self.state.customize(self.state.scanned(avatar_id), body)
         return web.json_response(None, status=202)
 
     async def render_user_avatar(self, request: web.Request) -> web.Response:
         """Start a render."""
-        query = _query(request, RENDER)
+        query = _query(request)
         await _need_pillow()
         render = self.state.create_render(UUID(query["avatar_id"]), query["scene"], query.get("format", "jpg"))
         await self.jobs.start(render)
@@ -107,7 +107,7 @@ class Api:
 
     async def create_export(self, request: web.Request) -> web.Response:
         """Start an export, or read its state."""
-        avatar_id = UUID(_query(request, EXPORT)["avatar_id"])
+        avatar_id = UUID(_query(request)["avatar_id"])
         await _need_pillow()
         export, new = self.state.export(avatar_id, restart=self.settings.faults.restart_failed)
         response = web.json_response({"status": export.status, "url": export.url(self.links)})
@@ -122,14 +122,23 @@ async def _need_pillow() -> None:
 
 
 def _path_id(request: web.Request, name: str) -> UUID:
-    return UUID(require(request.match_info[name], uuid, ("path", name)))
+    return UUID(require(request.match_info[name], UUID_SCHEMA, ("path", name)))
 
 
-def _query(request: web.Request, check: Check) -> dict[str, Any]:
-    # A repeated parameter becomes a list, which no check accepts.
+def _query(request: web.Request) -> dict[str, Any]:
+    *_, operation = OPERATIONS[str(request.match_info.route.name)]
+    fields = {each["name"]: each for each in operation["parameters"] if each.get("in") == "query"}
+    wanted = {
+        "type": "object",
+        "required": [name for name, field in fields.items() if field["required"]],
+        "properties": {name: field["schema"] for name, field in fields.items()},
+    }
+    # A repeated parameter becomes a list, which no schema accepts.
     query = {name: values[0] if len(values := request.query.getall(name)) == 1 else values for name in request.query}
-    return require(query, check, ("query",))  # type: ignore[no-any-return]
+    return require(query, wanted, ("query",))  # type: ignore[no-any-return]
 
 
-async def _json(request: web.Request, check: Check) -> Any:
-    return require(parse(await request.read(), request.content_type), check, ("body",))
+async def _json(request: web.Request) -> Any:
+    *_, operation = OPERATIONS[str(request.match_info.route.name)]
+    wanted = operation["requestBody"]["content"]["application/json"]["schema"]
+    return require(parse(await request.read(), request.content_type), wanted, ("body",))

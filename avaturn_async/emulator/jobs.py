@@ -11,10 +11,16 @@ from .links import Links
 from .scheduler import Scheduler
 from .settings import Settings
 from .state import Avatar, Job, State, export_of, render_of, scan_of
-from .validation import CUSTOMIZATION, EVENTS, ApiError, require
+from .validation import ApiError, check, contract, require, schema
 from .webhooks import WebhookSender
 
 __all__ = ["Jobs"]
+
+CUSTOMIZATION = schema("ExternalAvatarCustomization-Input")
+EVENTS = {
+    name: operations["post"]["requestBody"]["content"]["application/json"]["schema"]
+    for name, operations in sorted(contract()["webhooks"].items())
+}
 
 
 @attrs.frozen
@@ -71,8 +77,7 @@ class Jobs:
         if not isinstance(event, str):
             if not isinstance(event.get("event"), str):
                 raise ValueError('an event needs a name: {"event": "export.ready", ...}')
-            check = EVENTS.get(event["event"])
-            if check is not None and (issues := [*check(event, ())]):
+            if issues := [*check(event, EVENTS.get(event["event"], {}), ())]:
                 raise ValueError(f"not a valid {event['event']}: {'.'.join(map(str, issues[0].loc))}: {issues[0].msg}")
             return dict(event)
         if event not in EVENTS:

@@ -1,10 +1,7 @@
 """What a browser can open: the page of a session, and the contract as an OpenAPI document."""
 
 import asyncio
-import json
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
 from typing import Any
 
 import attrs
@@ -13,8 +10,9 @@ from aiohttp import web
 from .jobs import Jobs
 from .links import Links
 from .state import State
+from .validation import contract
 
-__all__ = ["Pages", "contract", "served"]
+__all__ = ["Pages", "served"]
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Avaturn emulator</title>
@@ -27,13 +25,6 @@ OPENED = """<p>This page stands in for the Avaturn editor. Finishing the session
 <form method="post"><button style="font: inherit; padding: 0.4rem 1rem">Finish the session</button></form>
 """
 FINISHED = "<p>The session is finished. Its avatar is <code>{}</code>."
-
-
-@cache
-def contract() -> dict[str, Any]:
-    """Return the contract that ships with the package. It must not be changed."""
-    document: dict[str, Any] = json.loads(resources.files(__package__).joinpath("openapi.json").read_bytes())
-    return document
 
 
 def served(url: str, bodies: Sequence[str]) -> dict[str, Any]:

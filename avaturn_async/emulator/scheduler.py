@@ -1,46 +1,47 @@
-"""Delayed calls."""
+"""Work that goes on beside requests."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 __all__ = ["Scheduler"]
 
 
 class Scheduler:
-    """Call functions after delays, and know when none is left."""
+    """Run coroutines and delayed calls in the background, and know when none is left."""
 
     def __init__(self) -> None:
-        self._timers: set[asyncio.TimerHandle] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def empty(self) -> bool:
-        """Whether no call is scheduled."""
-        return self._empty.is_set()
-
-    async def emptied(self) -> None:
-        """Return once no call is scheduled."""
-        await self._empty.wait()
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
 
     def after(self, delay: float, action: Callable[[], None]) -> None:
         """Call `action` in `delay` seconds."""
 
-        def run() -> None:
-            try:
-                action()
-            finally:  # after the action, which may schedule another
-                self._timers.discard(timer)
-                if not self._timers:
-                    self._empty.set()
+        async def wait() -> None:
+            await asyncio.sleep(delay)
+            action()
 
-        timer = asyncio.get_running_loop().call_later(delay, run)
-        self._timers.add(timer)
-        self._empty.clear()
+        self.start(wait())
 
-    def clear(self) -> None:
-        """Cancel all scheduled calls."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
-        self._empty.set()
+    async def idle(self) -> None:
+        """Return once nothing runs and nothing is scheduled."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def aclose(self) -> None:
+        """Cancel everything."""
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            report = {"message": "the emulator failed in the background", "exception": error, "task": task}
+            task.get_loop().call_exception_handler(report)

@@ -20,7 +20,7 @@ from .middleware import Middleware
 from .pages import Pages
 from .request_log import RequestLog, RequestRecord
 from .scheduler import Scheduler
-from .settings import Body, Faults, Models, Settings, Timing
+from .settings import Body, Faults, Models, Settings, Timing, forwarded
 from .state import State
 from .uploads import Uploads
 from .validation import ApiError
@@ -114,7 +114,7 @@ class Emulator:
             scheduler = Scheduler()
             webhooks = WebhookSender(self._settings, scheduler, self.deliveries)
             stack.push_async_callback(webhooks.aclose)
-            stack.callback(scheduler.clear)
+            stack.push_async_callback(scheduler.aclose)
             jobs = Jobs(self._state, self._settings, self._links, scheduler, webhooks)
             runner = web.AppRunner(
                 self._application(jobs),
@@ -154,32 +154,14 @@ class Emulator:
             raise RuntimeError("the emulator has no url until it has started: use `async with`")
         return self._links.base
 
-    @property
-    def webhook_url(self) -> str | None:
-        """Where events are posted."""
-        return self._settings.webhook_url
+    webhook_url: str | None = forwarded("_settings", "webhook_url")
+    """Where events are posted."""
 
-    @webhook_url.setter
-    def webhook_url(self, value: str | None) -> None:
-        self._settings.webhook_url = value
+    timing: Timing = forwarded("_settings", "timing")
+    """How long things take, of those that start from now on."""
 
-    @property
-    def timing(self) -> Timing:
-        """How long things take, of those that start from now on."""
-        return self._settings.timing
-
-    @timing.setter
-    def timing(self, value: Timing) -> None:
-        self._settings.timing = value
-
-    @property
-    def faults(self) -> Faults:
-        """What goes wrong from now on."""
-        return self._settings.faults
-
-    @faults.setter
-    def faults(self, value: Faults) -> None:
-        self._settings.faults = value
+    faults: Faults = forwarded("_settings", "faults")
+    """What goes wrong from now on."""
 
     async def complete_session(self, session_id: str | UUID, *, customization: dict[str, Any] | None = None) -> UUID:
         """End a session as its user would in the editor, and return the avatar's id.
@@ -224,10 +206,7 @@ class Emulator:
 
     async def settled(self) -> None:
         """Return once no job is running and every event, late ones included, has been sent."""
-        jobs = self._running()
-        while not (jobs.scheduler.empty and jobs.webhooks.idle):
-            await jobs.scheduler.emptied()
-            await jobs.webhooks.sent()
+        await self._running().scheduler.idle()
 
     def expire_urls(self) -> None:
         """Invalidate all urls of models and images handed out so far; the API hands out new ones."""

@@ -9,7 +9,7 @@ from attrs import validators as v
 
 from .glb import MAX_SIZE, Body, Models
 
-__all__ = ["Body", "Faults", "Models", "Settings", "Timing"]
+__all__ = ["Body", "Faults", "Models", "Settings", "Timing", "forwarded"]
 
 MAX_SECONDS = 365 * 24 * 60 * 60
 
@@ -162,3 +162,11 @@ class Settings:
     def up_to(self, kind: str, most: float) -> float:
         """Draw a number from 0 to `most`."""
         return self.stream(kind).random() * most
+
+
+def forwarded(holder: str, name: str) -> Any:
+    """Make a property that reads and assigns an attribute of the object in the attribute `holder`."""
+    return property(
+        lambda self: getattr(getattr(self, holder), name),
+        lambda self, value: setattr(getattr(self, holder), name, value),
+    )

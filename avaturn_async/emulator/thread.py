@@ -12,7 +12,7 @@ from uuid import UUID
 from .catalogue import Catalogue
 from .request_log import RequestRecord
 from .server import Emulator
-from .settings import Faults, Timing
+from .settings import Faults, Timing, forwarded
 from .webhooks import Delivery
 
 __all__ = ["EmulatorThread"]
@@ -80,47 +80,23 @@ class EmulatorThread:
             self._loop.call_soon_threadsafe(self._stopping.set)
             thread.join()
 
-    @property
-    def url(self) -> str:
-        """The base url, without a trailing slash."""
-        return self._emulator.url
+    url: str = forwarded("_emulator", "url")
+    """The base url, without a trailing slash."""
 
-    @property
-    def token(self) -> str:
-        """The only valid API token."""
-        return self._emulator.token
+    token: str = forwarded("_emulator", "token")
+    """The only valid API token."""
 
-    @property
-    def catalogue(self) -> Catalogue:
-        """The assets and bodies that customizations may name."""
-        return self._emulator.catalogue
+    catalogue: Catalogue = forwarded("_emulator", "catalogue")
+    """The assets and bodies that customizations may name."""
 
-    @property
-    def webhook_url(self) -> str | None:
-        """Where events are posted."""
-        return self._emulator.webhook_url
+    webhook_url: str | None = forwarded("_emulator", "webhook_url")
+    """Where events are posted."""
 
-    @webhook_url.setter
-    def webhook_url(self, value: str | None) -> None:
-        self._emulator.webhook_url = value
+    timing: Timing = forwarded("_emulator", "timing")
+    """How long things take, of those that start from now on."""
 
-    @property
-    def timing(self) -> Timing:
-        """How long things take, of those that start from now on."""
-        return self._emulator.timing
-
-    @timing.setter
-    def timing(self, value: Timing) -> None:
-        self._emulator.timing = value
-
-    @property
-    def faults(self) -> Faults:
-        """What goes wrong from now on."""
-        return self._emulator.faults
-
-    @faults.setter
-    def faults(self, value: Faults) -> None:
-        self._emulator.faults = value
+    faults: Faults = forwarded("_emulator", "faults")
+    """What goes wrong from now on."""
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:

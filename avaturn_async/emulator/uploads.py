@@ -1,7 +1,6 @@
 """The urls that photos are posted to."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
 
 import attrs
 from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, BodyPartReader, hdrs, web
@@ -11,14 +10,11 @@ from .jobs import Jobs
 from .links import Links
 from .settings import Settings
 from .state import Avatar, State, scan_of
-from .validation import ApiError, Issue, invalid
+from .validation import ApiError, Issue, invalid, require, schema
 
 __all__ = ["Uploads"]
 
-PHOTOS = ("image-frontal", "image-side-1", "image-side-2")
-WORDS = {"body-type": (b"male", b"female"), "telephoto": (b"true", b"false")}
-OPTIONAL = "telephoto"
-JPEG = b"\xff\xd8\xff"
+FORM = schema("PhotoUpload")
 MAX_PART = 32 * 1024 * 1024
 MAX_FORM = 3 * MAX_PART + 64 * 1024
 CHUNK = 64 * 1024
@@ -44,9 +40,7 @@ class Uploads:
         if hdrs.AUTHORIZATION in request.headers:
             raise ApiError(400, "The API token must not be sent to upload_url")
         _check_pending(avatar)
-        issues = [*_issues(await _read_form(request))]
-        if issues:
-            raise invalid(issues)
+        require(await _read_form(request), FORM, ("body",))
         await asyncio.sleep(self.settings.timing.upload)
         _check_pending(avatar)  # another upload may have been faster
         await self.jobs.start(scan_of(avatar))
@@ -60,15 +54,15 @@ def _check_pending(avatar: Avatar) -> None:
         raise ApiError(409, f"The photos of avatar {avatar.id} have been uploaded")
 
 
-async def _read_form(request: web.Request) -> dict[str, bytes]:
-    """Read a form to its end, and return the first bytes of each field."""
+async def _read_form(request: web.Request) -> dict[str, bytes | str]:
+    """Read a form to its end, and return the first bytes of each photo, and the words."""
     if request.content_type != "multipart/form-data":
         raise invalid([Issue(("body",), "Input should be multipart/form-data", "multipart_type")])
     malformed = ApiError(400, "There was an error parsing the body")
     too_large = ApiError(413, f"The form has more than {MAX_FORM} bytes")
     if (request.content_length or 0) > MAX_FORM:
         raise too_large
-    heads: dict[str, bytes] = {}
+    heads: dict[str, bytes | str] = {}
     try:
         async for part in await request.multipart():
             if not isinstance(part, BodyPartReader):
@@ -81,19 +75,8 @@ async def _read_form(request: web.Request) -> dict[str, bytes]:
                 if request.content.total_bytes > MAX_FORM:  # a chunked body has no Content-Length
                     raise too_large
                 head += chunk[: HEAD - len(head)]
-            if part.name in (*PHOTOS, *WORDS):
-                heads[part.name] = head
+            if part.name and (field := FORM["properties"].get(part.name)):
+                heads[part.name] = head if "contentMediaType" in field else head.decode(errors="replace")
     except (ValueError, AssertionError, HttpProcessingError, BadContentDispositionHeader, BadContentDispositionParam):
         raise malformed from None
     return heads
-
-
-def _issues(heads: Mapping[str, bytes]) -> Iterator[Issue]:
-    for name in (*PHOTOS, *WORDS):
-        if name not in heads and name != OPTIONAL:
-            yield Issue(("body", name), "Field required", "missing")
-        elif name in PHOTOS and not heads[name].startswith(JPEG):
-            yield Issue(("body", name), "Input should be a JPEG image", "image_type")
-        elif name in WORDS and name in heads and heads[name] not in WORDS[name]:
-            wanted = " or ".join(repr(word.decode()) for word in WORDS[name])
-            yield Issue(("body", name), f"Input should be {wanted}", "enum")

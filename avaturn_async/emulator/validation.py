@@ -1,32 +1,21 @@
-"""Request validation against the contract, and errors in the shapes that FastAPI gives them."""
+"""Validation of requests against the contract, with errors in the shapes that FastAPI gives them."""
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib import resources
 from typing import Any, NamedTuple
 
-__all__ = [
-    "CUSTOMIZATION",
-    "EVENTS",
-    "EXPORT",
-    "LISTING",
-    "RENDER",
-    "SESSION",
-    "SLOTS",
-    "USER",
-    "ApiError",
-    "Check",
-    "Issue",
-    "Loc",
-    "invalid",
-    "parse",
-    "require",
-    "uuid",
-]
+__all__ = ["SLOTS", "UUID_SCHEMA", "ApiError", "Issue", "check", "contract", "invalid", "parse", "require", "schema"]
 
 Loc = tuple[str | int, ...]
+Schema = Mapping[str, Any]
 
 MAX_DEPTH = 32
+UUID_SCHEMA: Schema = {"type": "string", "format": "uuid"}
+UUID_PATTERN = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+JPEG = b"\xff\xd8\xff"
 
 
 class Issue(NamedTuple):
@@ -35,9 +24,6 @@ class Issue(NamedTuple):
     loc: Loc
     msg: str
     type: str
-
-
-Check = Callable[[Any, Loc], Iterator[Issue]]
 
 
 class ApiError(Exception):
@@ -50,14 +36,30 @@ class ApiError(Exception):
         self.headers = headers
 
 
+@cache
+def contract() -> dict[str, Any]:
+    """Return the contract that ships with the package. It must not be changed."""
+    document: dict[str, Any] = json.loads(resources.files(__package__).joinpath("openapi.json").read_bytes())
+    return document
+
+
+def schema(name: str) -> Schema:
+    """Return one of the contract's schemas."""
+    found: Schema = contract()["components"]["schemas"][name]
+    return found
+
+
+SLOTS = tuple(schema("AssetSlots")["properties"])
+
+
 def invalid(issues: Iterable[Issue]) -> ApiError:
     """Return the 422 that lists these issues."""
     return ApiError(422, [issue._asdict() for issue in issues])
 
 
-def require(value: Any, check: Check, loc: Loc) -> Any:
-    """Return a value that passes a check, or raise the 422 that lists its issues."""
-    issues = [*check(value, loc)]
+def require(value: Any, wanted: Schema, loc: Loc) -> Any:
+    """Return a value that has a schema, or raise the 422 that lists its issues."""
+    issues = [*check(value, wanted, loc)]
     if issues:
         raise invalid(issues)
     return value
@@ -86,123 +88,65 @@ def _deeper_than(levels: int, value: Any) -> bool:
     return levels == 0 or any(_deeper_than(levels - 1, item) for item in items)
 
 
-def _not_an_object(loc: Loc) -> Issue:
-    return Issue(loc, "Input should be a valid dictionary or object", "model_attributes_type")
-
-
-def _string(pattern: str | None = None, rule: str = "string_pattern_mismatch") -> Check:
-    matches = re.compile(pattern or r"(?s:.*)").fullmatch
-
-    def check(value: Any, loc: Loc) -> Iterator[Issue]:
-        if not isinstance(value, str):
-            yield Issue(loc, "Input should be a valid string", "string_type")
-        elif not matches(value):
-            yield Issue(loc, f"String should match pattern '^{pattern}$'", rule)
-
-    return check
-
-
-def _number(value: Any, loc: Loc) -> Iterator[Issue]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def check(value: Any, wanted: Schema, loc: Loc) -> Iterator[Issue]:
+    """Yield the issues of a value, by those keywords of JSON Schema that the contract uses; unknown fields pass."""
+    if "$ref" in wanted:
+        wanted = schema(wanted["$ref"].rpartition("/")[2])
+    if "anyOf" in wanted:  # something, or null
+        if value is not None:
+            yield from check(value, wanted["anyOf"][0], loc)
+        return
+    kinds = wanted.get("type", "object" if "oneOf" in wanted else "anything")
+    kind, *others = kinds if isinstance(kinds, list) else [kinds]
+    if value is None and "null" in others:
+        return
+    if kind == "object":
+        yield from _check_object(value, wanted, loc)
+    elif kind == "string":
+        yield from _check_string(value, wanted, loc)
+    elif kind == "boolean" and value not in ("true", "false"):  # in queries alone
+        yield Issue(loc, "Input should be a valid boolean", "bool_parsing")
+    elif kind == "number" and (isinstance(value, bool) or not isinstance(value, int | float)):
         yield Issue(loc, "Input should be a valid number", "float_type")
 
 
-def _choice(*members: str) -> Check:
-    wanted = " or ".join(map(repr, members))
-
-    def check(value: Any, loc: Loc) -> Iterator[Issue]:
-        if value not in members:
-            yield Issue(loc, f"Input should be {wanted}", "enum")
-
-    return check
-
-
-def _nullable(inner: Check) -> Check:
-    return lambda value, loc: iter(()) if value is None else inner(value, loc)
-
-
-def _texts(value: Any, loc: Loc) -> Iterator[Issue]:
-    """Check for an object whose values are strings."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _text(item, (*loc, key))
-    else:
+def _check_object(value: Any, wanted: Schema, loc: Loc) -> Iterator[Issue]:
+    if not isinstance(value, Mapping):
         yield _not_an_object(loc)
-
-
-def _record(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
-    """Check for an object with these fields; unknown fields pass."""
-    fields = {**required, **(optional or {})}
-
-    def check(value: Any, loc: Loc) -> Iterator[Issue]:
-        if not isinstance(value, Mapping):
-            yield _not_an_object(loc)
-            return
-        for name, inner in fields.items():
-            if name in value:
-                yield from inner(value[name], (*loc, name))
-            elif name in required:
-                yield Issue((*loc, name), "Field required", "missing")
-
-    return check
-
-
-def _tagged(tag: str, members: Mapping[str, Check]) -> Check:
-    """Check for one of several objects that the field `tag` tells apart."""
-    wanted = ", ".join(map(repr, members))
-
-    def check(value: Any, loc: Loc) -> Iterator[Issue]:
-        if not isinstance(value, Mapping):
-            yield _not_an_object(loc)
-        elif tag not in value:
+        return
+    if "discriminator" in wanted:
+        tag, mapping = wanted["discriminator"]["propertyName"], wanted["discriminator"]["mapping"]
+        if tag not in value:
             yield Issue(loc, f"Unable to extract tag using discriminator '{tag}'", "union_tag_not_found")
-        elif not isinstance(value[tag], str) or value[tag] not in members:
-            yield Issue(loc, f"Input tag found using '{tag}' does not match any of {wanted}", "union_tag_invalid")
+        elif not isinstance(value[tag], str) or value[tag] not in mapping:
+            members = ", ".join(map(repr, mapping))
+            yield Issue(loc, f"Input tag found using '{tag}' does not match any of {members}", "union_tag_invalid")
         else:
-            yield from members[value[tag]](value, (*loc, value[tag]))
+            yield from check(value, {"$ref": mapping[value[tag]]}, (*loc, value[tag]))
+        return
+    fields = wanted.get("properties", {})
+    for name in [*fields, *(name for name in value if name not in fields)]:
+        if name in value:
+            inner = fields.get(name, wanted.get("additionalProperties", {}))
+            yield from check(value[name], inner, (*loc, name))
+        elif name in wanted.get("required", ()):
+            yield Issue((*loc, name), "Field required", "missing")
 
-    return check
+
+def _check_string(value: Any, wanted: Schema, loc: Loc) -> Iterator[Issue]:
+    members = wanted.get("enum", ())
+    if wanted.get("contentMediaType") == "image/jpeg":  # a file of a form, given by its first bytes
+        if not value.startswith(JPEG):
+            yield Issue(loc, "Input should be a JPEG image", "image_type")
+    elif not isinstance(value, str):
+        yield Issue(loc, "Input should be a valid string", "string_type")
+    elif wanted.get("format") == "uuid" and not UUID_PATTERN.fullmatch(value):
+        yield Issue(loc, f"String should match pattern '^{UUID_PATTERN.pattern}$'", "uuid_parsing")
+    elif not re.fullmatch(wanted.get("pattern", ".*"), value, re.DOTALL):
+        yield Issue(loc, f"String should match pattern '{wanted['pattern']}'", "string_pattern_mismatch")
+    elif members and value not in members:
+        yield Issue(loc, f"Input should be {' or '.join(map(repr, members))}", "enum")
 
 
-# The contract's schemas.
-
-uuid: Check = _string(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "uuid_parsing")
-_text = _string()
-_plain_slot = _record({"id": uuid})
-_rgb_slot = _record({"id": uuid}, {"color": _nullable(_string("#[0-9a-fA-F]{6}"))})
-_rgba_slot = _record({"id": uuid}, {"color": _nullable(_string("#[0-9a-fA-F]{8}"))})
-_slots = {"clothing": _plain_slot, "hair_and_headwear": _rgb_slot, "eyewear": _rgba_slot, "footwear": _plain_slot}
-
-SLOTS = tuple(_slots)
-USER = _record({"user_id": _text})
-LISTING = _record({}, {"include_not_ready": _choice("true", "false")})
-EXPORT = _record({"avatar_id": uuid})
-RENDER = _record({"avatar_id": uuid, "scene": _string("[a-zA-Z0-9_/]+")}, {"format": _choice("jpg", "png", "webp")})
-SESSION = _record(
-    {"user_id": _text},
-    {
-        "config": _tagged(
-            "type",
-            {
-                "create_or_edit_existing": _record({}),
-                "create": _record({}),
-                "edit_existing": _record({"avatar_id": uuid}),
-            },
-        )
-    },
-)
-CUSTOMIZATION = _record(
-    {"assets": _record({}, {slot: _nullable(check) for slot, check in _slots.items()}), "body": _text},
-    {
-        "age": _text,
-        "metadata": _texts,
-        "bone_scale": _nullable(_record({}, {"head": _number, "arms": _number, "chest": _number})),
-        "skin_tone_correction": _nullable(_number),
-    },
-)
-_end = {"avatar_id": uuid, "user_id": _text, "status": _choice("ready", "failed")}
-EVENTS = {
-    "avatar.ready": _record({"avatar_id": uuid}),
-    "export.ready": _record(_end, {"export_url": _nullable(_text)}),
-    "render.ready": _record({**_end, "id": uuid}, {"render_url": _nullable(_text)}),
-}
+def _not_an_object(loc: Loc) -> Issue:
+    return Issue(loc, "Input should be a valid dictionary or object", "model_attributes_type")

@@ -54,24 +54,10 @@ class WebhookSender:
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._numbers = itertools.count()
         self._held: deque[tuple[int, dict[str, Any]]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is being sent."""
-        return not self._tasks
-
-    async def sent(self) -> None:
-        """Return once nothing is being sent."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        self._sending = 0
 
     async def aclose(self) -> None:
-        """Drop everything that was not received."""
-        self._held.clear()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Close the connections."""
         await self._session.close()
 
     def dispatch(self, event: dict[str, Any]) -> None:
@@ -121,15 +107,17 @@ class WebhookSender:
         return copies
 
     def _start(self, number: int, event: dict[str, Any]) -> None:
-        if len(self._tasks) >= BACKLOG:
+        if self._sending >= BACKLOG:
             self._deliveries.append(Delivery(event, error="dropped: too many events wait to be sent"))
             return
-        task = asyncio.create_task(self._send_then_release(number, event))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._sending += 1
+        self._scheduler.start(self._send_then_release(number, event))
 
     async def _send_then_release(self, number: int, event: dict[str, Any]) -> None:
-        await self.send(event)
+        try:
+            await self.send(event)
+        finally:
+            self._sending -= 1
         self._release(number)
 
     def _release(self, number: int) -> None:

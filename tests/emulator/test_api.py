@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from avaturn_async.emulator import Emulator, Faults
-from avaturn_async.emulator.pages import contract
+from avaturn_async.emulator.validation import contract
 
 from .kit import NEVER, NOBODY, Caller
 
