@@ -98,7 +98,8 @@ def chaos(session: nox.Session) -> None:
     """Run the long tests under faults: in a short form, or with AVATURN_CHAOS=full in full."""
     install(session, "test")
     environment = {"AVATURN_CHAOS": os.environ.get("AVATURN_CHAOS", "short")}
-    session.run("pytest", "-m", "chaos", *session.posargs, env=environment)
+    parallel = [] if environment["AVATURN_CHAOS"] == "full" else ["-n", "2", "--dist", "worksteal"]
+    session.run("pytest", "-m", "chaos", *parallel, *session.posargs, env=environment)
 
 
 @nox.session
