@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         ScanStatus,
         SessionConfig,
     )
+    from .observe.observer import Observer
     from .pending.avatar import PendingAvatar
     from .pending.base import Pending
     from .pending.export import PendingExport
@@ -97,21 +98,21 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "CLIENT_DEFAULT", "APIStatusError", "AssetSlot", "AssetSlotWithColorRGB", "AssetSlotWithColorRGBA",
-    "AssetSlots", "AuthenticationError", "AvatarBody", "AvatarListItem", "AvatarReadyWebhook", "AvaturnClient",
-    "AvaturnError", "BadRequestError", "BasicAuth", "BatchOutcome", "BatchProgress", "BatchReport", "BoneScale",
-    "ClientClosedError", "ClientDefault", "ConfigurationError", "ConflictError", "ConnectError",
-    "CreateOrEditExistingSessionConfig", "CreateSessionConfig", "Delivery", "Download", "DownloadError",
-    "EditExistingSessionConfig", "Event", "Export", "ExportBatch", "ExportReadyWebhook",
-    "ExternalAvatarCustomization", "GoneError", "IncompleteDownloadError", "JobFailedError", "Mailbox",
-    "MemoryMailbox", "NewAvatarResponse", "NewSessionResponse", "NewUserResponse", "NotAModelError",
-    "NotFoundError", "NotReadyError", "ObjectStoreSink", "OutcomeUnknownError", "PathSecret", "PaymentRequiredError",
-    "Pending", "PendingAvatar", "PendingExport", "PendingRender", "PendingSession", "PermissionDeniedError", "Photos",
-    "PollPolicy", "PostgresMailbox", "RateLimit", "RateLimitError", "RedisMailbox", "Render", "RenderReadyWebhook",
-    "RenderStatus", "Reply", "RequestTimeoutError", "ResponseFormatError", "RetryPolicy", "Saved",
-    "ScanStatus", "ServerError", "SessionConfig", "Sink", "Timeouts", "TransportError", "Unauthenticated",
-    "UnknownEvent", "UnprocessableError", "UnsafeAddressError", "Verifier", "WaitError", "WaitTimeoutError",
-    "WebhookError", "WebhookReceiver", "WebhooksRequiredError", "WrongLoopError", "__version__", "parse_event",
+    "CLIENT_DEFAULT", "APIStatusError", "AssetSlot", "AssetSlotWithColorRGB", "AssetSlotWithColorRGBA", "AssetSlots",
+    "AuthenticationError", "AvatarBody", "AvatarListItem", "AvatarReadyWebhook", "AvaturnClient", "AvaturnError",
+    "BadRequestError", "BasicAuth", "BatchOutcome", "BatchProgress", "BatchReport", "BoneScale", "ClientClosedError",
+    "ClientDefault", "ConfigurationError", "ConflictError", "ConnectError", "CreateOrEditExistingSessionConfig",
+    "CreateSessionConfig", "Delivery", "Download", "DownloadError", "EditExistingSessionConfig", "Event", "Export",
+    "ExportBatch", "ExportReadyWebhook", "ExternalAvatarCustomization", "GoneError", "IncompleteDownloadError",
+    "JobFailedError", "Mailbox", "MemoryMailbox", "NewAvatarResponse", "NewSessionResponse", "NewUserResponse",
+    "NotAModelError", "NotFoundError", "NotReadyError", "ObjectStoreSink", "Observer", "OutcomeUnknownError",
+    "PathSecret", "PaymentRequiredError", "Pending", "PendingAvatar", "PendingExport", "PendingRender",
+    "PendingSession", "PermissionDeniedError", "Photos", "PollPolicy", "PostgresMailbox", "RateLimit",
+    "RateLimitError", "RedisMailbox", "Render", "RenderReadyWebhook", "RenderStatus", "Reply", "RequestTimeoutError",
+    "ResponseFormatError", "RetryPolicy", "Saved", "ScanStatus", "ServerError", "SessionConfig", "Sink", "Timeouts",
+    "TransportError", "Unauthenticated", "UnknownEvent", "UnprocessableError", "UnsafeAddressError", "Verifier",
+    "WaitError", "WaitTimeoutError", "WebhookError", "WebhookReceiver", "WebhooksRequiredError", "WrongLoopError",
+    "__version__", "parse_event",
 ]
 # fmt: on
 
@@ -137,6 +138,7 @@ _HOMES = {
         "EditExistingSessionConfig ExportReadyWebhook ExternalAvatarCustomization NewAvatarResponse "
         "NewSessionResponse NewUserResponse RenderReadyWebhook RenderStatus ScanStatus SessionConfig"
     ),
+    "observe.observer": "Observer",
     "pending.base": "Pending",
     "pending.avatar": "PendingAvatar",
     "pending.session": "PendingSession",

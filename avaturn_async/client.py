@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -18,10 +18,12 @@ from .errors import ConfigurationError
 from .http.session import Ssl
 from .http.transport import Transport
 from .http.urls import is_loopback
+from .observe.dispatch import Observers
+from .observe.observer import Observer
 from .pending.context import PendingContext
 from .redact import Secret, SignedUrl
 from .resources import Avatars, Exports, Renders, Sessions, Users
-from .webhooks.mailbox import Mailbox
+from .webhooks.mailbox import Mailbox, observe
 
 __all__ = ["DEFAULT_BASE_URL", "AvaturnClient"]
 
@@ -67,6 +69,7 @@ class AvaturnClient:
         proxy: url of an HTTP proxy for our own sessions: those for uploads and downloads and, unless `session` is
             given, for the API.
         ssl: an ``ssl.SSLContext`` for the same sessions.
+        observers: told what the client does, and the outages of its mailbox.
 
     Raises:
         ConfigurationError: a setting is invalid: no token, for example, or a base_url that would send it in the clear.
@@ -91,6 +94,7 @@ class AvaturnClient:
         session: aiohttp.ClientSession | None = None,
         proxy: str | URL | None = None,
         ssl: Ssl | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         # Everything that may hold a secret is masked first: whatever raises below shows this frame's locals.
         given, secret = type(token).__name__, _mask(os.environ.get("AVATURN_API_TOKEN") if token is None else token)
@@ -99,38 +103,35 @@ class AvaturnClient:
         del token, headers, proxy, base_url
         if not secret:
             raise ConfigurationError(MISSING if given in ("str", "NoneType") else NOT_A_STR.format(given))
-        limits = _timeouts_of(timeouts)
+        limits, told = _timeouts_of(timeouts), Observers(observers)
+        shared: dict[str, Any] = {"max_connections": max_connections, "proxy": proxy_url, "ssl": ssl, "observers": told}
         self._transport = Transport(
             token=secret,
             base_url=url,
             timeouts=limits,
             retry=_checked(retry, RetryPolicy, "retry"),
             rate_limit=None if rate_limit is None else _checked(rate_limit, RateLimit, "rate_limit"),
-            max_connections=max_connections,
             allow_http=allow_http,
             headers=gateway_headers,
             session=session,
-            proxy=proxy_url,
-            ssl=ssl,
+            **shared,
         )
         local = is_loopback(URL(self._transport.base_url))
         self._downloader = Downloader(
             timeouts=limits,
             allow_private_hosts=allow_private_hosts or local,
             allow_http=allow_http or local,
-            max_connections=max_connections,
-            proxy=proxy_url,
-            ssl=True if ssl is None else ssl,
+            **shared,
         )
         self._context = PendingContext(
             transport=self._transport,
             downloader=self._downloader,
             policy=_checked(polling, PollPolicy, "polling"),
-            mailbox=_mailbox_of(webhooks),
+            mailbox=_mailbox_of(webhooks, told),
             authenticated=getattr(webhooks, "authenticated", True),
             confirm=confirm_webhooks,
             wait_timeout=wait_timeout,
-            most_polls=max(1, self._transport.limit // 3),
+            observers=told,
         )
 
     @property
@@ -242,8 +243,9 @@ def _checked(value: T, kind: type[T], name: str) -> T:
     return value
 
 
-def _mailbox_of(webhooks: _Receiver | Mailbox | None) -> Mailbox | None:
+def _mailbox_of(webhooks: _Receiver | Mailbox | None, observers: Observers) -> Mailbox | None:
     mailbox: Mailbox | None = getattr(webhooks, "mailbox", webhooks)  # type: ignore[arg-type]
     if mailbox is not None and not callable(getattr(mailbox, "position", None)):
         raise TypeError(f"webhooks must be a WebhookReceiver or a Mailbox, not {type(webhooks).__name__}")
+    observe(mailbox, observers)
     return mailbox

@@ -68,6 +68,7 @@ NAMES = [
     "NotFoundError",
     "NotReadyError",
     "ObjectStoreSink",
+    "Observer",
     "OutcomeUnknownError",
     "PathSecret",
     "PaymentRequiredError",

@@ -15,6 +15,7 @@ from uuid import UUID
 from ..config import ClientDefault
 from ..downloads.sinks import Sink
 from ..http.tasks import raise_first, run_to_completion
+from ..observe.dispatch import Observers
 from .ids import AvatarIds, IdSource
 from .pipeline import Exporter, Pipeline, make_folder
 from .report import BatchOutcome, BatchProgress, BatchReport, percentiles
@@ -51,6 +52,7 @@ class ExportBatch:
         base_url: str = "",
         timeout: float | ClientDefault | None = None,
         on_progress: Callable[[BatchProgress], object] | None = None,
+        observers: Observers | None = None,
     ) -> None:
         for setting, value in (("max_pending", max_pending), ("max_downloads", max_downloads)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -86,6 +88,7 @@ class ExportBatch:
             journal=self._journal,
             timeout=timeout,
             on_progress=on_progress,
+            observers=observers,
         )
         self._work: asyncio.Task[None] | None = None
         self._state: Literal["not entered", "entered", "left"] = "not entered"

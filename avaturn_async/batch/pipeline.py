@@ -28,6 +28,8 @@ from ..errors import (
     WaitTimeoutError,
 )
 from ..http.tasks import run_in_thread
+from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
+from ..observe.observer import BatchInfo
 from ..pending.export import PendingExport
 from ..pending.results import Export
 from .ids import IdSource, InvalidId
@@ -94,6 +96,7 @@ class Pipeline:
         journal: remembers for later runs what was done; already open.
         timeout: seconds that each export is awaited.
         on_progress: called with the progress every 0.1 s and at the end.
+        observers: told of the batch and its items.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class Pipeline:
         journal: Journal | None,
         timeout: float | ClientDefault | None,
         on_progress: Callable[[BatchProgress], object] | None,
+        observers: Observers | None = None,
     ) -> None:
         self._exports = exports
         self._ids = ids
@@ -122,6 +126,8 @@ class Pipeline:
         self._journal = journal
         self._timeout = timeout
         self._on_progress = on_progress
+        self._observers = Observers() if observers is None else observers
+        self._observed: Scope | None = None
         self._meter = ProgressMeter(max_pending)
         self._breaker = CircuitBreaker()
         self._outcomes: asyncio.Queue[_Finished | None] = asyncio.Queue()
@@ -131,20 +137,21 @@ class Pipeline:
     async def run(self) -> None:
         """Read the input to its end and process it. What the input or `on_progress` raises is raised."""
         number = 0
-        try:
-            async with asyncio.TaskGroup() as group:
-                progress = group.create_task(self._report_progress())
-                async with asyncio.TaskGroup() as items:
-                    await self._pending.acquire()
-                    while (given := await self._ids.read()) is not None:
-                        items.create_task(self._work(number, given))
-                        number += 1
+        with self._observe() if self._observers else UNOBSERVED as self._observed:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    progress = group.create_task(self._report_progress())
+                    async with asyncio.TaskGroup() as items:
                         await self._pending.acquire()
-                progress.cancel()
-            if self._on_progress is not None:
-                self._on_progress(self._meter.snapshot(self._ids.total))
-        finally:
-            self._outcomes.put_nowait(None)
+                        while (given := await self._ids.read()) is not None:
+                            items.create_task(self._work(number, given))
+                            number += 1
+                            await self._pending.acquire()
+                    progress.cancel()
+                if self._on_progress is not None:
+                    self._on_progress(self._meter.snapshot(self._ids.total))
+            finally:
+                self._outcomes.put_nowait(None)
 
     async def take(self) -> tuple[int, BatchOutcome] | None:
         """Return the next outcome and its position in the input, or None after the last."""
@@ -157,6 +164,14 @@ class Pipeline:
         if finished.shared is not None and self._under_way.get(avatar_id) is finished.shared:
             del self._under_way[avatar_id]
         return finished.number, finished.outcome
+
+    def _observe(self) -> Scope:
+        number = new_number()
+
+        def make(**facts: Any) -> BatchInfo:
+            return BatchInfo(batch=number, done=self._meter.done, failed=self._meter.failed, **facts)
+
+        return self._observers.scope("batch_started", "batch_ended", make)
 
     async def _report_progress(self) -> None:
         while self._on_progress is not None:
@@ -179,6 +194,10 @@ class Pipeline:
             if outcome.error is not None:
                 outcome = attrs.evolve(outcome, error=_failure(outcome.error))
         self._meter.item_ended(ok=outcome.ok)
+        if self._observed is not None:
+            error = None if outcome.error is None else type(outcome.error).__name__
+            facts = {"item": outcome.avatar_id, "attempts": outcome.attempts, "error": error}
+            self._observed.tell("batch_item_ended", **facts)
         self._outcomes.put_nowait(_Finished(number, outcome, slot, shared))
 
     async def _process(self, item: _Item) -> BatchOutcome:

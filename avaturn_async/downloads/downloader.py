@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import attrs
 from yarl import URL
@@ -13,6 +14,8 @@ from yarl import URL
 from ..config import RetryPolicy, Timeouts
 from ..errors import AvaturnError, DownloadError, IncompleteDownloadError
 from ..http.tasks import run_in_thread
+from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
+from ..observe.observer import DownloadInfo
 from ..redact import without_query
 from .names import check_name
 from .partfile import PartFile, ResumeInfo
@@ -52,6 +55,7 @@ class Downloader:
         proxy: the url of an HTTP proxy; the environment is not read.
         ssl: as in aiohttp.
         retry: `attempts` counts those in a row that bring nothing.
+        observers: told of each download.
     """
 
     def __init__(
@@ -62,9 +66,11 @@ class Downloader:
         allow_http: bool,
         max_connections: int = 100,
         proxy: str | URL | None = None,
-        ssl: Ssl = True,
+        ssl: Ssl | None = None,
         retry: RetryPolicy = RetryPolicy(attempts=5),
+        observers: Observers | None = None,
     ) -> None:
+        self._observers = Observers() if observers is None else observers
         self._retry = retry
         self._session = GuardedSession(
             timeouts=timeouts,
@@ -72,7 +78,7 @@ class Downloader:
             allow_http=allow_http,
             max_connections=max_connections,
             proxy=proxy,
-            ssl=ssl,
+            ssl=True if ssl is None else ssl,
         )
 
     async def fetch(
@@ -127,7 +133,7 @@ class Downloader:
             await run_in_thread(part.open, source)
             if part.info is not None:
                 stream.resume(part.head, part.size, part.info.etag, part.info.total)
-            await _transfer(stream, put)
+            await self._transfer(stream, put)
             await run_in_thread(part.publish)
         except DownloadError as error:
             error.path = str(target)
@@ -168,7 +174,7 @@ class Downloader:
 
         try:
             stream = self._stream(link, progress, checksum=checksum)
-            await _transfer(stream, put)
+            await self._transfer(stream, put)
         except DownloadError as error:
             error.path = name
             raise
@@ -181,7 +187,7 @@ class Downloader:
         async def put(chunks: AsyncIterator[bytes]) -> None:
             body[:] = [chunk async for chunk in chunks]
 
-        await _transfer(self._stream(link), put)
+        await self._transfer(self._stream(link), put)
         return b"".join(body)
 
     def stream(self, link: Link) -> AsyncGenerator[bytes, None]:
@@ -189,7 +195,8 @@ class Downloader:
 
         A file that can't be resumed after a broken connection is an `IncompleteDownloadError`.
         """
-        return self._stream(link).chunks()
+        stream = self._stream(link)
+        return self._observed_chunks(stream) if self._observers else stream.chunks()
 
     async def aclose(self) -> None:
         """Close the connections; downloads in progress end with `ClientClosedError`."""
@@ -200,25 +207,41 @@ class Downloader:
         self._session.check_url(link.url)
         return ResumableStream(self._session, link, retry=self._retry, progress=progress, checksum=checksum)
 
+    async def _transfer(self, stream: ResumableStream, put: Callable[[AsyncIterator[bytes]], Awaitable[None]]) -> None:
+        """Pass the chunks of a file to `put`, again from the beginning as often as the stream has to restart."""
+        with self._observe(stream) if self._observers else UNOBSERVED:
+            while True:
+                failure: Exception | None = None
+                try:
+                    async with aclosing(stream.chunks()) as chunks:
+                        await put(chunks)
+                except Exception as error:  # noqa: BLE001 - raised below, unless it is a consequence of another one
+                    failure = error
+                if stream.restart():
+                    continue
+                failure = stream.error or failure
+                if failure is None and stream.complete:
+                    return
+                try:
+                    raise failure or DownloadError("the sink returned before it had read the whole file")
+                finally:
+                    del failure  # its traceback refers to this frame: a cycle
 
-async def _transfer(stream: ResumableStream, put: Callable[[AsyncIterator[bytes]], Awaitable[None]]) -> None:
-    """Pass the chunks of a file to `put`, again from the beginning as often as the stream has to restart."""
-    while True:
-        failure: Exception | None = None
-        try:
+    async def _observed_chunks(self, stream: ResumableStream) -> AsyncGenerator[bytes, None]:
+        with self._observe(stream):
             async with aclosing(stream.chunks()) as chunks:
-                await put(chunks)
-        except Exception as error:  # noqa: BLE001 - raised below, unless it is a consequence of another one
-            failure = error
-        if stream.restart():
-            continue
-        failure = stream.error or failure
-        if failure is None and stream.complete:
-            return
-        try:
-            raise failure or DownloadError("the sink returned before it had read the whole file")
-        finally:
-            del failure  # its traceback refers to this frame: a cycle
+                async for chunk in chunks:
+                    yield chunk
+
+    def _observe(self, stream: ResumableStream) -> Scope:
+        number, link = new_number(), stream.link
+
+        def make(**facts: Any) -> DownloadInfo:
+            url = without_query(link.url)
+            return DownloadInfo(download=number, url=url, avatar_id=link.avatar_id, size=stream.done, **facts)
+
+        stream.observed = self._observers.scope("download_started", "download_ended", make)
+        return stream.observed
 
 
 def _describe(error: Exception) -> str:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack, aclosing
 from typing import Literal, TypeAlias
+from uuid import UUID
 
 import attrs
 from aiohttp import hdrs
@@ -15,6 +16,7 @@ from ..config import RetryPolicy
 from ..errors import DownloadError, IncompleteDownloadError
 from ..http.backoff import backoff
 from ..http.dates import retry_after
+from ..observe.dispatch import Scope
 from ..redact import MaskedBytes, SignedUrl, without_query
 from .glb import GlbCheck
 from .ranges import extent, strong_etag
@@ -44,12 +46,14 @@ class Link:
         kind: ``"glb"`` checks that the file is a GLB 2.0 model of the length that it declares.
         fresh_url: returns another link when this one is refused.
         max_bytes: a longer file is refused.
+        avatar_id: the avatar that the file is of, for observers.
     """
 
     url: SignedUrl = attrs.field(converter=SignedUrl)
     kind: Kind = "file"
     fresh_url: FreshUrl | None = None
     max_bytes: int | None = attrs.field(default=None)
+    avatar_id: UUID | None = None
 
     @max_bytes.validator
     def _check_max_bytes(self, _: object, value: object) -> None:
@@ -79,6 +83,8 @@ class ResumableStream:
         etag: its strong ETag, or None.
         complete: whether the whole file was received and checked.
         error: what `chunks` raised.
+        link: the file.
+        observed: tells observers of this download, or None.
     """
 
     def __init__(
@@ -91,7 +97,8 @@ class ResumableStream:
         checksum: bool = False,
     ) -> None:
         self._session = session
-        self._link = link
+        self.link = link
+        self.observed: Scope | None = None
         self._url = link.url
         self._retry = retry
         self._progress = progress
@@ -111,7 +118,7 @@ class ResumableStream:
         self._stop: int | None = None
         self._chunked = False
         self._must_restart = False
-        self._check = GlbCheck(self._name) if self._link.kind == "glb" else None
+        self._check = GlbCheck(self._name) if self.link.kind == "glb" else None
 
     @property
     def _name(self) -> str:
@@ -216,7 +223,7 @@ class ResumableStream:
             self._check_length(self.total)
 
     def _check_length(self, size: int | None) -> None:
-        limit = self._link.max_bytes
+        limit = self.link.max_bytes
         if limit is not None and size is not None and size > limit:
             raise DownloadError(f"{self._name} is longer than max_bytes, which is {limit}")
 
@@ -264,6 +271,8 @@ class ResumableStream:
             return _Failure("it answered with another range or version than was asked for", cut=True)
         else:
             self.total = found.total
+            if self.observed is not None:
+                self.observed.tell("download_resumed")
         self._stop = found.stop
         # Where only the end of the connection ends the body, it may have been cut.
         self._chunked = found.stop is None and hdrs.TRANSFER_ENCODING in response.headers
@@ -290,7 +299,7 @@ class ResumableStream:
             raise self._restart_required(failure.reason)
 
     async def _renew(self, failure: _Failure) -> None:
-        fresh_url = self._link.fresh_url
+        fresh_url = self.link.fresh_url
         if fresh_url is None:
             raise self._given_up(failure, f"was refused, its link may have expired: {failure.reason}")
         if self._refused >= _MAX_FRESH_URLS:

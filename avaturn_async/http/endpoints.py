@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 _ROOT = "/api/v1"
+_USER = f"{_ROOT}/users/{{user_id}}"
+_CUSTOMIZATION = f"{_ROOT}/avatars/{{avatar_id}}/customization"
 
 
 @attrs.frozen(kw_only=True)
@@ -35,6 +37,7 @@ class ApiRequest:
     Attributes:
         method: HTTP method, in capitals.
         path: path below the base url, percent-encoded, starting with ``/api/v1/``.
+        template: the path with names instead of ids, for observers; by default the path.
         query: query parameters, not encoded.
         body: encoded JSON.
         repeatable: whether sending it twice has the same effect as sending it once. If not, it is sent again only when
@@ -44,6 +47,7 @@ class ApiRequest:
 
     method: str
     path: str
+    template: str = attrs.field(default=attrs.Factory(lambda self: self.path, takes_self=True))
     query: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes | None = None
     repeatable: bool = True
@@ -60,18 +64,20 @@ def create_user() -> ApiRequest:
 
 def delete_user(user_id: str) -> ApiRequest:
     """DELETE users/{id}."""
-    return ApiRequest(method="DELETE", path=_user(user_id))
+    return ApiRequest(method="DELETE", path=_user(user_id), template=_USER)
 
 
 def list_avatars(user_id: str, *, include_not_ready: bool, attempts: int | None = None) -> ApiRequest:
     """GET users/{id}/avatars."""
     query = {"include_not_ready": "true"} if include_not_ready else {}
-    return ApiRequest(method="GET", path=f"{_user(user_id)}/avatars", query=query, attempts=attempts)
+    path, template = f"{_user(user_id)}/avatars", f"{_USER}/avatars"
+    return ApiRequest(method="GET", path=path, template=template, query=query, attempts=attempts)
 
 
 def delete_avatar(user_id: str, avatar_id: UUID) -> ApiRequest:
     """DELETE users/{id}/avatars/{id}."""
-    return ApiRequest(method="DELETE", path=f"{_user(user_id)}/avatars/{avatar_id}")
+    path, template = f"{_user(user_id)}/avatars/{avatar_id}", f"{_USER}/avatars/{{avatar_id}}"
+    return ApiRequest(method="DELETE", path=path, template=template)
 
 
 def create_session(request: NewSessionRequest) -> ApiRequest:
@@ -86,7 +92,8 @@ def create_avatar(request: NewAvatarRequest) -> ApiRequest:
 
 def get_customization(avatar_id: UUID, *, attempts: int | None = None) -> ApiRequest:
     """GET avatars/{id}/customization."""
-    return ApiRequest(method="GET", path=f"{_ROOT}/avatars/{avatar_id}/customization", attempts=attempts)
+    path = f"{_ROOT}/avatars/{avatar_id}/customization"
+    return ApiRequest(method="GET", path=path, template=_CUSTOMIZATION, attempts=attempts)
 
 
 def set_customization(
@@ -94,7 +101,8 @@ def set_customization(
 ) -> ApiRequest:
     """PUT avatars/{id}/customization."""
     path = f"{_ROOT}/avatars/{avatar_id}/customization"
-    return ApiRequest(method="PUT", path=path, body=codec.dumps(customization), attempts=attempts)
+    body = codec.dumps(customization)
+    return ApiRequest(method="PUT", path=path, template=_CUSTOMIZATION, body=body, attempts=attempts)
 
 
 def create_render(avatar_id: UUID, scene: str, image_format: str) -> ApiRequest:

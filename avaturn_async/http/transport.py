@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
@@ -21,7 +20,9 @@ from yarl import URL
 from .._version import __version__
 from ..config import RateLimit, RetryPolicy, Timeouts
 from ..errors import ClientClosedError, RateLimitError
-from ..redact import Secret, SecretUrl, SignedUrl
+from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
+from ..observe.observer import CallInfo
+from ..redact import Secret, SecretUrl, SignedUrl, origin_of
 from .backoff import backoff
 from .endpoints import ApiRequest
 from .failures import DeleteTracker, Failure, exchange_failure, response_failure
@@ -33,11 +34,10 @@ from .urls import check_upload_url, parse_base_url, parse_headers, parse_token
 
 __all__ = ["Transport"]
 
-logger: logging.Logger = logging.getLogger(__name__)
-
 #: Counts the sendings of one request, including aiohttp's silent resend; new in aiohttp 3.14.4.
 _UploadTracker: Any = getattr(aiohttp, "UploadTracker", None)
 _PYTHON = f"python/{sys.version_info.major}.{sys.version_info.minor}"
+_ATTEMPT = ("request_sent", "request_answered")
 _USER_AGENT = f"avaturn-async/{__version__} {_PYTHON} aiohttp/{aiohttp.__version__}"
 
 
@@ -58,6 +58,7 @@ class Transport:
         session: an aiohttp session to send API requests with; it is borrowed and never closed.
         proxy: url of an HTTP proxy for our own sessions.
         ssl: how our own sessions verify certificates, as in aiohttp.
+        observers: told of each call and attempt.
 
     Raises:
         ConfigurationError: one of these is invalid.
@@ -77,6 +78,7 @@ class Transport:
         session: aiohttp.ClientSession | None = None,
         proxy: SignedUrl | None = None,
         ssl: Ssl | None = None,
+        observers: Observers | None = None,
     ) -> None:
         self._token = token
         self._authorization = parse_token(token)
@@ -90,6 +92,7 @@ class Transport:
         self._sessions = ClientSessions(max_connections=max_connections, borrowed=session, proxy=proxy, ssl=ssl)
         #: One for each upload, to be taken before its photos are opened.
         self.upload_slots: asyncio.Semaphore = asyncio.Semaphore(max_connections)
+        self._observers = Observers() if observers is None else observers
         self._throttle = Throttle(self._sessions.limit, rate_limit, self._sessions.sleep)
 
     def with_options(
@@ -143,7 +146,8 @@ class Transport:
         """
         self._sessions.check_loop()
         tracker = DeleteTracker() if request.method == "DELETE" else None
-        return await self._send(request, lambda: self._attempt(request, tracker), self._throttle)
+        url = self.base_url + request.path
+        return await self._send(request, url, lambda: self._attempt(request, tracker), self._throttle)
 
     async def upload(
         self, url: SecretUrl, form: MultipartForm, *, on_progress: Callable[[int, int], object] | None = None
@@ -167,44 +171,55 @@ class Transport:
         request = ApiRequest(method="POST", path="upload_url", repeatable=False)
         attempt = partial(self._attempt_upload, url, form, request, on_progress)
         try:
-            return await self._send(request, attempt)
+            return await self._send(request, origin_of(url), attempt)
         finally:
             del form, attempt  # a kept exception must not keep the photos alive
 
     async def _send(
         self,
         request: ApiRequest,
+        shown_url: str,
         attempt: Callable[[], Awaitable[Response | Failure]],
         throttle: Throttle | None = None,
     ) -> Response:
         """Make attempts until one succeeds, a further one is unsafe or useless, or they are used up."""
         policy = self._retry
         number = 0
-        while True:
-            number += 1
-            async with throttle or nullcontext():
-                outcome = await attempt()
-            if isinstance(outcome, Response):
-                return outcome
-            last = number >= (request.attempts or policy.attempts) or not outcome.retryable
-            limited = throttle is not None and isinstance(outcome.error, RateLimitError)
-            if last and not limited:
-                break
-            delay = outcome.retry_after or backoff(number, base=policy.base, cap=policy.cap)
-            if throttle is not None and limited:
-                throttle.hold(min(delay, policy.retry_after_cap))  # for this request and every other one
-            if last:
-                break
-            reason = getattr(outcome.error, "status_code", type(outcome.error).__name__)
-            logger.debug(
-                "%s %s: attempt %d in %.3f s, after %s", request.method, request.path, number + 1, delay, reason
-            )
-            if not limited:
-                await self._sessions.sleep(delay)
-        try:
-            raise outcome.error
-        finally:
-            del outcome, attempt  # the error's traceback refers to this frame: a cycle, and a reference to photos
+        with self._observe(request, shown_url) if self._observers else UNOBSERVED as call:
+            while True:
+                number += 1
+                async with throttle or nullcontext():
+                    with call.within(*_ATTEMPT, attempt=number) if call else UNOBSERVED as observed:
+                        outcome = await attempt()
+                        if observed and call:
+                            observed.note(facts := _facts(outcome))
+                            call.note({**facts, "attempt": number})
+                if isinstance(outcome, Response):
+                    return outcome
+                last = number >= (request.attempts or policy.attempts) or not outcome.retryable
+                limited = throttle is not None and isinstance(outcome.error, RateLimitError)
+                if last and not limited:
+                    break
+                delay = outcome.retry_after or backoff(number, base=policy.base, cap=policy.cap)
+                if throttle is not None and limited:
+                    held = min(delay, policy.retry_after_cap)
+                    throttle.hold(held)  # for this request and every other one
+                    if call:
+                        call.tell("request_held_back", attempt=number, **_facts(outcome), seconds=held)
+                if last:
+                    break
+                if call:
+                    call.tell("request_retried", **_facts(outcome), attempt=number + 1, seconds=delay)
+                if not limited:
+                    await self._sessions.sleep(delay)
+            try:
+                raise outcome.error
+            finally:
+                del outcome, attempt  # the error's traceback refers to this frame: a cycle, and a reference to photos
+
+    def _observe(self, request: ApiRequest, url: str) -> Scope:
+        make = partial(CallInfo, call=new_number(), method=request.method, path=request.template, url=url)
+        return self._observers.scope("call_started", "call_ended", make)
 
     async def _attempt(self, request: ApiRequest, tracker: DeleteTracker | None) -> Response | Failure:
         """Send a request to the API once."""
@@ -321,3 +336,12 @@ class Transport:
             return result
         cap, token = self._retry.retry_after_cap, self._token
         return response_failure(result, method, path, repeatable=repeatable, retry_after_cap=cap, token=token)
+
+
+def _facts(outcome: Response | Failure) -> dict[str, Any]:
+    """Return what observers learn of an attempt."""
+    if isinstance(outcome, Response):
+        return {"status": outcome.status, "request_id": outcome.headers.get("X-Request-Id"), "error": None}
+    error = outcome.error
+    facts = {"status": getattr(error, "status_code", None), "request_id": getattr(error, "request_id", None)}
+    return {**facts, "error": type(error).__name__}

@@ -7,12 +7,15 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from ..config import CLIENT_DEFAULT, ClientDefault
-from ..errors import AvaturnError, JobFailedError, NotReadyError, WaitTimeoutError
+from ..errors import APIStatusError, AvaturnError, JobFailedError, NotReadyError, WaitTimeoutError
 from ..models import RenderStatus, ScanStatus
+from ..observe.dispatch import UNOBSERVED, new_number
+from ..observe.observer import JobInfo
 from ..webhooks.events import Event
 from .context import PendingContext, as_timeout
 from .race import Race, Reaction
@@ -23,6 +26,8 @@ __all__ = ["Pending"]
 
 T = TypeVar("T")
 
+_WAIT = ("wait_started", "wait_ended")
+
 
 class Pending(ABC, Generic[T]):
     """An export, render or scan in progress at Avaturn; await it for its result."""
@@ -32,6 +37,7 @@ class Pending(ABC, Generic[T]):
         "_context",
         "_created",
         "_created_at",
+        "_events",
         "_last_poll",
         "_next_poll",
         "_outcome",
@@ -39,6 +45,7 @@ class Pending(ABC, Generic[T]):
         "_position",
         "_race",
         "_request_id",
+        "_resolved_by",
         "_status",
         "_trouble",
     )
@@ -67,12 +74,16 @@ class Pending(ABC, Generic[T]):
         self._position = position
         self._last_poll = -math.inf
         self._polls = 0
+        self._events = 0
+        self._resolved_by: ResolvedBy | None = None
         self._request_id: str | None = None  # of the last poll's response
         self._trouble = ""
         # Seconds since the epoch, and on the loop's clock, which may not be known yet.
         self._created_at = time.time() if created_at is None else created_at
         self._created = asyncio.get_running_loop().time() if created_at is None else None
         self._next_poll = None if created_at is None else -math.inf
+        if context.observers:
+            context.observers.tell("job_created", self._info())
 
     @property
     @abstractmethod
@@ -104,27 +115,29 @@ class Pending(ABC, Generic[T]):
             ValueError, TypeError: `timeout` is not a number of seconds of at most a year.
         """
         seconds = self._context.wait_timeout if isinstance(timeout, ClientDefault) else as_timeout(timeout)
-        if self._outcome is None:
-            try:
-                loop = self._context.check_open()
-                if not self._readable:
-                    self._check_webhooks()
-                race = self._race
-                if race is None:
-                    race = self._race = Race(self, self._context, loop)
-                awaiter, timers = race.join(seconds)
+        observers = self._context.observers
+        with observers.scope(*_WAIT, partial(self._info, wait=new_number())) if observers else UNOBSERVED:
+            if self._outcome is None:
                 try:
-                    error = await awaiter
-                finally:
-                    race.leave(awaiter, timers)
-                if error is not None:
-                    raise error
-                if self._outcome is None and seconds is not None:
-                    raise self._timed_out(seconds, race.events)
-            except AvaturnError as error:
-                self._identify(error)
-                raise
-        return self.result()
+                    loop = self._context.check_open()
+                    if not self._readable:
+                        self._check_webhooks()
+                    race = self._race
+                    if race is None:
+                        race = self._race = Race(self, self._context, loop)
+                    awaiter, timers = race.join(seconds)
+                    try:
+                        error = await awaiter
+                    finally:
+                        race.leave(awaiter, timers)
+                    if error is not None:
+                        raise error
+                    if self._outcome is None and seconds is not None:
+                        raise self._timed_out(seconds)
+                except AvaturnError as error:
+                    self._identify(error)
+                    raise
+            return self.result()
 
     def __await__(self) -> Generator[Any, None, T]:
         return self.wait().__await__()
@@ -140,7 +153,7 @@ class Pending(ABC, Generic[T]):
             if self._outcome is None:
                 self._polls += 1
                 self._last_poll = loop.time()
-                await self._poll("poll")
+                await self._poll_once("poll")
         except AvaturnError as error:
             self._identify(error)
             raise
@@ -179,19 +192,19 @@ class Pending(ABC, Generic[T]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} avatar_id={self.avatar_id} status={self._status.value}>"
 
-    def _timed_out(self, timeout: float, events: int) -> WaitTimeoutError:
+    def _timed_out(self, timeout: float) -> WaitTimeoutError:
         details = self._hints()
         details += [f"request id of the last response: {self._request_id}"] if self._request_id else []
         details += [f"last failure: {self._trouble}"] if self._trouble else []
         text = (
             f"{self} did not end within {timeout:g} s; last seen {self._status} after "
-            f"{events} webhooks and {self._polls} polls" + "".join(f"; {detail}" for detail in details)
+            f"{self._events} webhooks and {self._polls} polls" + "".join(f"; {detail}" for detail in details)
         )
         return WaitTimeoutError(
             text,
             timeout=timeout,
             status=self._status,
-            webhooks=events,
+            webhooks=self._events,
             polls=self._polls,
             request_id=self._request_id,
         )
@@ -204,7 +217,10 @@ class Pending(ABC, Generic[T]):
         """Set the outcome, unless there is one already, and wake the awaiters."""
         if self._outcome is not None:
             return
-        self._outcome = outcome
+        self._outcome, self._resolved_by = outcome, by
+        if self._context.observers:
+            error = type(outcome).__name__ if isinstance(outcome, AvaturnError) else None
+            self._context.observers.tell("job_ended", self._info(seconds=self._age(), error=error))
         if by != "create" and self._context.mailbox is not None:
             self._context.health.record(by_webhook=by == "webhook")
         if self._race is not None:
@@ -221,6 +237,31 @@ class Pending(ABC, Generic[T]):
         if self._created is None:
             self._created = now - max(0.0, time.time() - self._created_at)
         return now - self._created
+
+    async def _poll_once(self, cause: ResolvedBy) -> None:
+        observers = self._context.observers
+        with observers.scope(None, "job_polled", self._info) if observers else UNOBSERVED:
+            try:
+                await self._poll(cause)
+            except APIStatusError as error:
+                self._request_id = error.request_id or self._request_id
+                raise
+
+    def _info(self, **facts: Any) -> JobInfo:
+        """Return what observers learn of this job."""
+        return JobInfo(
+            job=id(self),
+            kind=self._kind,
+            avatar_id=self.avatar_id,
+            render_id=getattr(self, "id", None),
+            session_id=getattr(self, "session_id", None),
+            status=self._status.value,
+            resolved_by=self._resolved_by,
+            polls=self._polls,
+            webhooks=self._events,
+            request_id=self._request_id,
+            **facts,
+        )
 
     # For each kind of job.
 

@@ -13,6 +13,8 @@ from ..config import PollPolicy
 from ..errors import ClientClosedError, TransportError, WaitError
 from ..http import codec, endpoints
 from ..models import NewExportResponse, RenderStatus
+from ..observe.dispatch import Observers
+from ..observe.observer import MailboxInfo
 from .polling import PollSchedule, UnauthenticatedLimiter, WebhookHealth
 
 if TYPE_CHECKING:
@@ -62,7 +64,10 @@ class PendingContext:
     authenticated: bool = True
     confirm: bool = True
     wait_timeout: float | None = attrs.field(default=900, converter=as_timeout)
-    most_polls: int = 33
+    most_polls: int = attrs.field(
+        default=attrs.Factory(lambda self: max(1, self.transport.limit // 3), takes_self=True)
+    )
+    observers: Observers = attrs.field(factory=Observers)
     health: WebhookHealth = attrs.field(init=False, factory=WebhookHealth)
     limiter: UnauthenticatedLimiter = attrs.field(init=False, factory=UnauthenticatedLimiter)
     schedule: PollSchedule = attrs.field(init=False)
@@ -74,6 +79,7 @@ class PendingContext:
     _customizing: WeakValueDictionary[UUID, asyncio.Lock] = attrs.field(init=False, factory=WeakValueDictionary)
     _closed: bool = attrs.field(init=False, default=False)
     _mailbox_failed: bool = attrs.field(init=False, default=False)
+    _outage_told: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self.schedule = PollSchedule(self.policy, self.health)
@@ -108,11 +114,19 @@ class PendingContext:
         """Warn about a failure of the mailbox, once for each outage, unless the mailbox does so itself."""
         if not self._mailbox_failed and not isinstance(error, TransportError):
             logger.warning("the mailbox failed (%s); jobs are polled until it works again", type(error).__name__)
+            self._tell_outage("mailbox_failed", error=type(error).__name__)
+            self._outage_told = True
         self._mailbox_failed = True
 
     def mailbox_works(self) -> None:
         """Note that the mailbox answered: its next failure is a new outage."""
         self._mailbox_failed = False
+        if self._outage_told:
+            self._outage_told = False
+            self._tell_outage("mailbox_recovered")
+
+    def _tell_outage(self, what: str, **facts: str) -> None:
+        self.observers.tell(what, MailboxInfo(mailbox=type(self.mailbox).__name__, **facts))
 
     def customizing(self, avatar_id: UUID) -> asyncio.Lock:
         """Return the lock under which the customization of an avatar is set, the same for all its pending objects."""

@@ -6,7 +6,7 @@ import asyncio
 import math
 from contextlib import nullcontext
 from contextvars import copy_context
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 from ..errors import APIStatusError, AvaturnError, ClientClosedError, NotFoundError, TransportError, WaitError
 from ..http.backoff import backoff
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..models import RenderStatus, ScanStatus
+    from ..observe.observer import JobInfo
     from ..webhooks.events import Event
     from .context import PendingContext
     from .results import ResolvedBy
@@ -53,6 +54,7 @@ class Job(Protocol):
         _next_poll: when it is polled next, on the loop's clock; None until it is first awaited.
         _last_poll: when its last poll began.
         _polls: number of polls.
+        _events: number of events.
         _trouble: text of the last poll's failure, or empty.
     """
 
@@ -64,6 +66,7 @@ class Job(Protocol):
     _next_poll: float | None
     _last_poll: float
     _polls: int
+    _events: int
     _trouble: str
 
     @property
@@ -71,7 +74,9 @@ class Job(Protocol):
 
     def _age(self) -> float: ...
 
-    async def _poll(self, cause: ResolvedBy) -> None: ...
+    async def _poll_once(self, cause: ResolvedBy) -> None: ...
+
+    def _info(self, **facts: Any) -> JobInfo: ...
 
     def _on_event(self, event: Event, *, newer: bool) -> Reaction: ...
 
@@ -101,7 +106,6 @@ class Race:
         "_task",
         "_timer",
         "_woken",
-        "events",
     )
 
     def __init__(self, job: Job, context: PendingContext, loop: asyncio.AbstractEventLoop) -> None:
@@ -119,7 +123,6 @@ class Race:
         self._confirm_delays: Sequence[float] = ()
         self._position = job._position
         self._failures = self._failed_events = self._mailbox_failures = 0
-        self.events: int = 0
 
     def join(self, timeout: float | None) -> tuple[Awaiter, list[asyncio.TimerHandle]]:
         """Add an awaiter, which `leave` must remove; it is resolved with the error that ended the wait, or None.
@@ -215,10 +218,17 @@ class Race:
             return
         self._context.mailbox_works()
         self._mailbox_failures = 0
-        self.events += 1
+        self._job._events += 1
+        if self._context.observers:
+            self._tell_event(delivery)
         newer, self._position = self._position is not None, delivery.id
         self._react(delivery, newer=newer)
         self._subscribe()
+
+    def _tell_event(self, delivery: Delivery) -> None:
+        name, seconds = delivery.event.event, self._job._age()
+        info = self._job._info(event=name, traceparent=delivery.traceparent, seconds=seconds)
+        self._context.observers.tell("job_event_received", info)
 
     def _on_mailbox_failure(self, error: BaseException) -> None:
         """Subscribe again later; a job that only webhooks can resolve fails once that is hopeless."""
@@ -341,7 +351,7 @@ class Race:
 
     async def _failure_of_poll(self, cause: ResolvedBy) -> Exception | None:
         try:
-            await self._job._poll(cause)
+            await self._job._poll_once(cause)
         except Exception as error:  # noqa: BLE001 - awaiters must learn of a defect, too
             return error
         return None

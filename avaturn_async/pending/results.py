@@ -34,7 +34,7 @@ class _Result:
     _downloader: Downloader = attrs.field(repr=False, eq=False)
 
     def _link(self, max_bytes: int | None) -> Link:
-        return Link(self.url, max_bytes=max_bytes)
+        raise NotImplementedError
 
     def _default_name(self) -> str:
         raise NotImplementedError
@@ -148,7 +148,7 @@ class Export(_Result):
     def _link(self, max_bytes: int | None) -> Link:
         source = self._source
         fresh_url = None if source is None else partial(source.fresh_url, self.avatar_id)
-        return Link(self.url, kind="glb", fresh_url=fresh_url, max_bytes=max_bytes)
+        return Link(self.url, kind="glb", fresh_url=fresh_url, max_bytes=max_bytes, avatar_id=self.avatar_id)
 
     def _default_name(self) -> str:
         return f"{self.avatar_id}.glb"
@@ -168,6 +168,9 @@ class Render(_Result):
 
     id: UUID
     avatar_id: UUID
+
+    def _link(self, max_bytes: int | None) -> Link:
+        return Link(self.url, max_bytes=max_bytes, avatar_id=self.avatar_id)
 
     def _default_name(self) -> str:
         return f"{self.id}{PurePosixPath(without_query(self.url)).suffix}"

@@ -102,6 +102,7 @@ class Exports:
             base_url=self._context.transport.base_url,
             timeout=timeout,
             on_progress=on_progress,
+            observers=self._context.observers,
         )
 
     def resume(self, token: str) -> PendingExport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..redact import Secret
@@ -58,7 +58,11 @@ class AsgiApp:
             return TOO_SLOW
         if not isinstance(body, bytes):
             return body
-        headers = _decoded(scope["headers"]) if self._receiver.reads_headers else NO_HEADERS
+        if self._receiver.reads_headers:
+            headers: Mapping[str, str] = _decoded(scope["headers"])
+        else:
+            trace = fields.get(b"traceparent")
+            headers = {"traceparent": trace.decode("latin-1")} if trace else NO_HEADERS
         return await self._receiver.handle(body, path=Secret(scope["path"]), headers=headers)
 
     async def _read(self, receive: Receive) -> bytes | Reply | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import attrs
 
+from ..observe.dispatch import Observers
 from .events import Event
 
-__all__ = ["Delivery", "Mailbox", "replaces", "strip_untrusted"]
+__all__ = ["Delivery", "Mailbox", "observe", "replaces", "strip_untrusted"]
 
 #: Text fields of an unauthenticated event that are longer, in characters, are emptied.
 _LONGEST_TEXT = 128
@@ -23,11 +25,13 @@ class Delivery:
         id: Unique to this delivery.
         event: The event.
         authenticated: Whether the sender of the event was verified.
+        traceparent: The W3C trace context in which the receiver took it, or None.
     """
 
     id: str
     event: Event
     authenticated: bool = True
+    traceparent: str | None = None
 
 
 class Mailbox(Protocol):
@@ -41,6 +45,8 @@ class Mailbox(Protocol):
 
     async def deliver(self, event: Event, *, authenticated: bool = True) -> None:
         """Store `event` under its key, with a fresh delivery id, and wake all awaiters of the key.
+
+        A mailbox that keeps trace contexts has a further parameter, ``traceparent: str | None = None``.
 
         An event of an export or avatar replaces the stored one. The first event of a render stays, unless it was
         unauthenticated and `event` is authenticated. An unauthenticated event never replaces an authenticated one.
@@ -58,6 +64,12 @@ class Mailbox(Protocol):
 
     async def aclose(self) -> None:
         """End all waits, and all later calls, with `ClientClosedError`. Closing again does nothing."""
+
+
+def observe(mailbox: object, observers: Observers) -> None:
+    """Have a mailbox tell `observers` of its outages, if it is one that logs them."""
+    if isinstance(groups := getattr(mailbox, "observers", None), WeakSet):
+        groups.add(observers)
 
 
 def replaces(*, authenticated: bool, stored_authenticated: bool, is_render: bool) -> bool:

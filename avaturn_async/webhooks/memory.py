@@ -91,13 +91,13 @@ class MemoryMailbox:
         self._on_done = self._forget  # bound once, and not for each waiter
         self._closed = False
 
-    async def deliver(self, event: Event, *, authenticated: bool = True) -> None:
+    async def deliver(self, event: Event, *, authenticated: bool = True, traceparent: str | None = None) -> None:
         """Store `event` under its key and wake all awaiters of the key; see `Mailbox.deliver`.
 
         Raises:
             ClientClosedError: The mailbox is closed.
         """
-        self._put(event, authenticated)
+        self._put(event, authenticated, traceparent)
 
     async def position(self, key: str) -> str:
         """Return the id of the delivery that is stored under `key`, or ``""``.
@@ -154,11 +154,11 @@ class MemoryMailbox:
         while self._rows and next(iter(self._rows.values())).expires <= now:
             self._remove(next(iter(self._rows)))
 
-    def _put(self, event: Event, authenticated: bool) -> None:
+    def _put(self, event: Event, authenticated: bool, traceparent: str | None) -> None:
         key, is_render = key_of(event), isinstance(event, RenderReadyWebhook)
         if not authenticated:
             event = strip_untrusted(event)
-        delivery = Delivery(f"{self._id_prefix}-{next(self._serials)}", event, authenticated)
+        delivery = Delivery(f"{self._id_prefix}-{next(self._serials)}", event, authenticated, traceparent)
         with self._lock:
             self._check_open()
             stored = self._rows.get(key)

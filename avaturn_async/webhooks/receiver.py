@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from ..errors import TransportError, WebhookError
 from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook
+from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number, valid_traceparent
+from ..observe.observer import MailboxInfo, Observer, WebhookInfo
 from ..redact import MaskedBytes, Secret
 from .access_logs import mask_in_access_logs
 from .callbacks import Callbacks, is_cancelled
 from .events import EVENT_TYPES, Event, UnknownEvent, parse_event
-from .mailbox import Mailbox
+from .mailbox import Mailbox, observe
 from .memory import MemoryMailbox
 from .replies import (
     ACCEPTED,
@@ -68,6 +71,7 @@ class WebhookReceiver:
         mailbox: where events are stored for awaiters; by default a `MemoryMailbox`.
         max_body: bytes above which a body is refused.
         body_timeout: seconds within which a body must arrive. Not used by `wsgi` and `aws_lambda`.
+        observers: told of webhooks, and of the outages of the mailbox.
 
     Attributes:
         authenticated: whether the senders of accepted webhooks are verified.
@@ -82,6 +86,7 @@ class WebhookReceiver:
         mailbox: Mailbox | None = None,
         max_body: int = 65_536,
         body_timeout: float = 10.0,
+        observers: Iterable[Observer] = (),
     ) -> None:
         if isinstance(auth, str):
             auth = Secret(auth)
@@ -104,6 +109,9 @@ class WebhookReceiver:
         self._callbacks = Callbacks()
         self._mailbox_failing = False
         self.mailbox: Mailbox = MemoryMailbox() if mailbox is None else mailbox
+        self._keeps_traces = "traceparent" in inspect.signature(self.mailbox.deliver).parameters
+        self._observers = Observers(observers)
+        observe(self.mailbox, self._observers)
         if not self.authenticated:
             logger.warning("webhooks are not authenticated: events only trigger polls, and renders can't be awaited")
 
@@ -155,6 +163,26 @@ class WebhookReceiver:
             200 accepted, 202 unknown event name, 400 not an event, 401 or 404 not authenticated, 413 too large, 503
             not processed. An event is also stored if it is answered with 503 because callbacks are behind.
         """
+        traceparent = valid_traceparent(headers.get("traceparent") if isinstance(headers, Mapping) else None)
+        make = partial(WebhookInfo, webhook=new_number(), traceparent=traceparent)
+        observers = self._observers
+        scope = observers.scope("webhook_received", "webhook_answered", make) if observers else UNOBSERVED
+        work = self._handle(body, path, headers, traceparent, scope)
+        del body, path, headers  # a traceback that shows locals must not show them
+        with scope as observed:
+            reply = await work
+            if observed:
+                observed.note({"status": reply.status})
+        return reply
+
+    async def _handle(
+        self,
+        body: bytes,
+        path: str,
+        headers: Mapping[str, str],
+        traceparent: str | None,
+        scope: Scope | nullcontext[None],
+    ) -> Reply:
         content = _as_bytes(body)
         if content is None:
             return UNREADABLE
@@ -167,12 +195,15 @@ class WebhookReceiver:
             event = parse_event(content)
         except WebhookError as error:
             return refusal(400, str(error))
+        if isinstance(scope, Scope):
+            known = None if isinstance(event, UnknownEvent) else event
+            scope.note({"event": known.event, "avatar_id": known.avatar_id} if known else {"event": "unknown"})
         if not self._callbacks.admit():
             return UNAVAILABLE
         try:
             if isinstance(event, UnknownEvent):
                 return UNKNOWN if await self._callbacks.start(event.name, event) else UNAVAILABLE
-            stored = await self._store(event)
+            stored = await self._store(event, traceparent)
             return ACCEPTED if stored and await self._callbacks.start(event.event, event) else UNAVAILABLE
         finally:
             self._callbacks.leave()
@@ -191,11 +222,14 @@ class WebhookReceiver:
             return NOT_FOUND
         return _CHALLENGE if isinstance(self._verifier, BasicAuth) else UNAUTHORIZED
 
-    async def _store(self, event: Event) -> bool:
+    async def _store(self, event: Event, traceparent: str | None) -> bool:
         """Deliver an event to the mailbox; each outage of it is logged once."""
+        options: dict[str, Any] = {"authenticated": self.authenticated}
+        if self._keeps_traces and (trace := self._observers.traceparent() or traceparent):
+            options["traceparent"] = trace
         failing = self._mailbox_failing
         try:
-            await self.mailbox.deliver(event, authenticated=self.authenticated)
+            await self.mailbox.deliver(event, **options)
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
@@ -208,11 +242,16 @@ class WebhookReceiver:
             if failing and self._mailbox_failing:  # a delivery that began before the outage does not end it
                 self._mailbox_failing = False
                 logger.info("the mailbox stores events again")
+                self._tell_outage("mailbox_recovered")
             return True
         if not self._mailbox_failing:
             self._mailbox_failing = True
             logger.warning("the mailbox can't store events (%s); webhooks are answered with 503", problem)
+            self._tell_outage("mailbox_failed", error=problem)
         return False
+
+    def _tell_outage(self, what: str, **facts: str) -> None:
+        self._observers.tell(what, MailboxInfo(mailbox=type(self.mailbox).__name__, **facts))
 
     # Ways to mount it.
 

@@ -17,11 +17,14 @@ from contextlib import aclosing, suppress
 from functools import partial
 from itertools import islice
 from typing import ClassVar, Protocol, TypeVar
+from weakref import WeakSet
 
 from ..errors import AvaturnError, ClientClosedError, TransportError, WrongLoopError
 from ..http import codec
 from ..http.backoff import backoff
 from ..models import RenderReadyWebhook
+from ..observe.dispatch import Observers, tell_once, valid_traceparent
+from ..observe.observer import MailboxInfo
 from ..redact import Secret
 from .callbacks import is_cancelled
 from .events import Event, UnknownEvent, key_of, parse_event
@@ -52,13 +55,15 @@ _MAX_REPORTED = 20
 class StoredRow:
     """A delivery as it is written to a store."""
 
-    def __init__(self, event: Event, *, authenticated: bool, ttl: float) -> None:
+    def __init__(self, event: Event, *, authenticated: bool, ttl: float, traceparent: str | None = None) -> None:
         self.key: str = key_of(event)
         self.is_render: bool = isinstance(event, RenderReadyWebhook)
         self.authenticated = authenticated
         self.ttl: float = ttl if authenticated else min(ttl, _UNAUTHENTICATED_TTL)
         body = codec.dumps(event if authenticated else strip_untrusted(event)).decode()
         fields = {"v": _ROW_VERSION, "id": uuid.uuid4().hex, "authenticated": authenticated, "event": body}
+        if traceparent is not None:
+            fields["traceparent"] = traceparent
         self.text: Secret = Secret(codec.dumps(fields).decode())  # it has the signed url: no traceback may show it
 
 
@@ -67,7 +72,8 @@ def _delivery_in(key: str, text: str | bytes) -> Delivery:
     try:
         fields = codec.parse_json(text)
         event = parse_event(fields["event"])
-        delivery = Delivery(fields["id"], event, fields["authenticated"])  # type: ignore[arg-type]
+        traceparent = valid_traceparent(fields.get("traceparent"))  # not written by 0.1
+        delivery = Delivery(fields["id"], event, fields["authenticated"], traceparent)  # type: ignore[arg-type]
         known = fields["v"] == _ROW_VERSION and not isinstance(event, UnknownEvent) and key_of(event) == key
         if known and isinstance(delivery.id, str) and isinstance(delivery.authenticated, bool):
             return delivery
@@ -119,7 +125,8 @@ class StoreMailbox(ABC):
         self._timeout = timeout
         self._reread_every = reread_every
         self._home: _Watch | None = None
-        self._health = _Health(self._store_name)
+        self._health = _Health(self._store_name, type(self).__name__)
+        self.observers: WeakSet[Observers] = self._health.observers
         self._closed = False
         self._sweep_at = 0.0
 
@@ -133,7 +140,7 @@ class StoreMailbox(ABC):
     def _connect(self, *, brief: bool = False) -> Store:
         """Make a connection of the running loop, which is opened when it is first used; `brief` is for one call."""
 
-    async def deliver(self, event: Event, *, authenticated: bool = True) -> None:
+    async def deliver(self, event: Event, *, authenticated: bool = True, traceparent: str | None = None) -> None:
         """Store `event` under its key and wake all awaiters of the key, in every process; see `Mailbox.deliver`.
 
         Raises:
@@ -141,7 +148,7 @@ class StoreMailbox(ABC):
             TransportError: The store can't be used. The event may have been stored nevertheless.
             WrongLoopError: The connection is borrowed and belongs to another event loop.
         """
-        row = StoredRow(event, authenticated=authenticated, ttl=self._ttl)
+        row = StoredRow(event, authenticated=authenticated, ttl=self._ttl, traceparent=traceparent)
         await self._call("write", lambda store: store.write(row), f"use the row of {row.key}")
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + _SWEEP_EVERY
@@ -226,8 +233,10 @@ class _Health:
     "subscription", "read" and "write", which the store may refuse though it can be reached.
     """
 
-    def __init__(self, store_name: str) -> None:
+    def __init__(self, store_name: str, mailbox_name: str) -> None:
         self._store_name = store_name
+        self._mailbox_name = mailbox_name
+        self.observers: WeakSet[Observers] = WeakSet()
         self._failing: set[str] = set()
         self._reported: set[str] = set()
 
@@ -235,13 +244,18 @@ class _Health:
         """Note that a use of the store fails, and log the first one: an outage begins."""
         if not self._failing:
             logger.warning("the mailbox's %s can't be used (%s); waits go on by polling", self._store_name, problem)
+            self._tell("mailbox_failed", error=problem)
         self._failing.add(use)
 
     def succeeded(self, *uses: str) -> None:
         """Note that uses of the store work, and log if nothing fails any more."""
         if self._failing and self._failing.issubset(uses):
             logger.info("the mailbox's %s can be used again", self._store_name)
+            self._tell("mailbox_recovered")
         self._failing.difference_update(uses)
+
+    def _tell(self, what: str, **facts: str) -> None:
+        tell_once(list(self.observers), what, MailboxInfo(mailbox=self._mailbox_name, **facts))
 
     def suspend(self, *uses: str) -> None:
         """Note that uses ended; if one of them failed, the outage goes on until anything else works."""

@@ -40,7 +40,9 @@ class WsgiApp:
         body = self._read(environ)
         if isinstance(body, Reply):
             return body
-        names = {name: name.removeprefix("HTTP_").replace("_", "-") for name in environ if name.startswith("HTTP_")}
+        names = {
+            name: name.removeprefix("HTTP_").replace("_", "-").lower() for name in environ if name.startswith("HTTP_")
+        }
         names |= {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
         headers = {header: environ[name] for name, header in names.items() if name in environ}
         return asyncio.run(self._receiver.handle(body, path=Secret(environ.get("PATH_INFO", "")), headers=headers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -82,7 +83,7 @@ async def test_an_error_that_nobody_asked_for_is_not_logged(caplog: pytest.LogCa
         while not ended:
             await asyncio.sleep(0)
         await turns()
-    assert [] == caplog.records
+    assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 async def test_an_input_that_is_filled_later_is_read() -> None:

@@ -92,6 +92,7 @@ class ScriptedTransport:
     """Answers each request from a script and records when it came."""
 
     base_url = "https://api.example"
+    limit = 100
 
     def __init__(self, script: Script, latency: float | None = 0.0) -> None:
         self.script = script

@@ -32,6 +32,7 @@ from avaturn_async.emulator import Emulator, Faults, Timing
 from avaturn_async.webhooks import key_of
 
 from ..chaos.kit import make_avatars
+from ..observe.kit import TRACEPARENT, Recorder
 from .samples import SECRET, avatar, export_body, export_event, render_event
 
 PACKAGE = Path(avaturn_async.__file__).parent
@@ -230,7 +231,9 @@ class OutageContract:
 
     async def test_killed_and_restarted(self, server: Server, make_mailbox: MakeMailbox, heard: Heard) -> None:
         """Waits outlive the server, each outage is logged once, and later deliveries arrive."""
-        mailbox = await make_mailbox()
+        mailbox, seen = await make_mailbox(), Recorder()
+        receiver = WebhookReceiver(SECRET, mailbox=mailbox, observers=[seen])
+        client = AvaturnClient("token", webhooks=receiver, observers=[seen])
         events = [export_event(avatar(number)) for number in range(3)]
         waits = [mailbox.wait(key_of(event), "") for event in events]
         for number, (event, waiting) in enumerate(zip(events, waits, strict=True)):
@@ -242,6 +245,9 @@ class OutageContract:
             await mailbox.deliver(event)
             assert event == (await waiting).event
         assert heard.lines.empty()
+        assert ["mailbox_failed", "mailbox_recovered"] * 2 == seen.names()  # once, though two tell this observer
+        assert type(mailbox).__name__ == seen.infos("mailbox_failed")[0].mailbox
+        await client.aclose()
 
     async def test_half_open_connection(self, server: Server, make_mailbox: MakeMailbox, heard: Heard) -> None:
         """A server that neither answers nor hangs up is noticed by its silence."""
@@ -488,10 +494,18 @@ class OutageContract:
         await mailbox.deliver(EXPORT)
         assert EXPORT == (await waiting).event
 
+    async def test_a_trace_context_is_kept(self, make_mailbox: MakeMailbox) -> None:
+        """A delivery has the trace context with which it was stored, and none where there was none."""
+        mailbox = await make_mailbox()
+        await mailbox.deliver(EXPORT, traceparent=TRACEPARENT)
+        assert TRACEPARENT == (await stored(mailbox, EXPORT)).traceparent
+        await mailbox.deliver(export_event(avatar(2)))
+        assert (await stored(mailbox, export_event(avatar(2)))).traceparent is None
+
     async def test_rows_may_grow(self, make_mailbox: MakeMailbox, put: Callable[[str, str], Any]) -> None:
-        """Fields that a later release adds are ignored."""
+        """Fields that a later release adds are ignored, and so is a malformed trace context."""
         quoted = export_body().decode().replace('"', '\\"')
-        put(KEY, f'{{"v":1,"id":"1","authenticated":true,"event":"{quoted}","traceparent":"00-1-2-01"}}')
+        put(KEY, f'{{"v":1,"id":"1","authenticated":true,"event":"{quoted}","traceparent":"00-1-2-01","later":[]}}')
         assert Delivery("1", EXPORT) == await stored(await make_mailbox(), EXPORT)
 
     async def test_lost_notifications_cost_only_time(
