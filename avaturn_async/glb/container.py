@@ -16,19 +16,8 @@ from ..http.signatures import describe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "BIN",
-    "JSON",
-    "Container",
-    "MalformedError",
-    "count",
-    "location",
-    "mapping",
-    "objects",
-    "opened",
-    "text",
-    "values",
-]
+__all__ = ["BIN", "JSON", "Container", "MalformedError", "count", "location", "mapping", "objects", "opened"]
+__all__ += ["string", "text", "values"]
 
 HEADER = struct.Struct("<4sIIII")  # magic, version, length of the file; length and type of the first chunk
 JSON, BIN = 0x4E4F534A, 0x004E4942
@@ -163,11 +152,15 @@ def count(holder: dict[str, Any], key: str, default: int | None = None) -> int:
 
 
 def text(holder: dict[str, Any], key: str) -> str:
-    """Return a text that any output can encode, of at most 200 characters; empty if it is missing."""
-    found = holder.get(key, "")
-    if not isinstance(found, str):
+    """Return a text as `string` does, empty if it is missing."""
+    return string(holder.get(key, ""), key)
+
+
+def string(value: object, key: str) -> str:
+    """Return a text that any output can encode, of at most 200 characters."""
+    if not isinstance(value, str):
         raise MalformedError(f"has a {key} that is not a string")
-    return found[:200].encode("utf-8", "replace").decode()
+    return value[:200].encode("utf-8", "replace").decode()
 
 
 def _parse(data: bytes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import os
 import secrets
 import struct
 from array import array
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,26 +81,22 @@ def _shrink(
         if container.size > MAX_SIZE:
             raise MalformedError(f"has {container.size} bytes, more than the {MAX_SIZE} that are read")
         try:
-            data = _shrunk(container, max_texture, patterns, still)
+            model = Model(container)
+            used = {key: model.used(key) for key in ("accessors", "bufferViews")}
+            if still:
+                model.document.pop("animations", None)
+            if patterns:
+                _drop_morphs(model, patterns)
+            for key, before in used.items():
+                model.drop(key, before - model.used(key))
+            if max_texture is not None:
+                _scale_images(model, max_texture)
+            data = model.glb()
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             # `inspect` has looked at little of the document; the rest may be anything.
             raise MalformedError(f"is malformed: {type(error).__name__} {error}") from None
     _write(target, data)
     return inspect(data)
-
-
-def _shrunk(container: Container, max_texture: int | None, patterns: tuple[str, ...], still: bool) -> bytes:
-    model = Model(container)
-    used = {key: model.used(key) for key in ("accessors", "bufferViews")}
-    if still:
-        model.document.pop("animations", None)
-    if patterns:
-        _drop_morphs(model, patterns)
-    for key, before in used.items():
-        model.drop(key, before - model.used(key))
-    if max_texture is not None:
-        _scale_images(model, max_texture)
-    return model.glb()
 
 
 class Model:
@@ -177,50 +173,63 @@ class Model:
 
     def _slots(self, key: str) -> list[tuple[dict[str, Any], str]]:
         """Return the places of the document that refer to accessors or buffer views."""
-        primitives = [primitive for mesh in self.document.get("meshes", ()) for primitive in mesh["primitives"]]
-        if key == "accessors":
-            slots = self._accessor_slots(primitives)
-        else:
+        get = self.document.get
+        primitives = [primitive for mesh in get("meshes", ()) for primitive in mesh["primitives"]]
+        if key == "bufferViews":
             sparse = [part for each in self.accessors for part in each.get("sparse", {}).values()]
             draco = [each.get("extensions", {}).get("KHR_draco_mesh_compression") for each in primitives]
-            holders = [*self.accessors, *self.document.get("images", ()), *sparse, *draco]
-            slots = [(holder, "bufferView") for holder in holders if isinstance(holder, dict)]
-        return [(holder, name) for holder, name in slots if name in holder]
-
-    def _accessor_slots(self, primitives: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
-        get = self.document.get
+            holders = [*self.accessors, *get("images", ()), *sparse, *draco]
+            return [(each, "bufferView") for each in holders if isinstance(each, dict) and "bufferView" in each]
         tables = [table for each in primitives for table in (each["attributes"], *each.get("targets", ()))]
         instances = [node.get("extensions", {}).get("EXT_mesh_gpu_instancing", {}) for node in get("nodes", ())]
         tables += [instance.get("attributes", {}) for instance in instances]
         samplers = [sampler for animation in get("animations", ()) for sampler in animation["samplers"]]
-        return [
+        slots = [
             *((table, name) for table in tables for name in table),
             *((sampler, name) for sampler in samplers for name in ("input", "output")),
             *((primitive, "indices") for primitive in primitives),
             *((skin, "inverseBindMatrices") for skin in get("skins", ())),
         ]
+        return [(holder, name) for holder, name in slots if name in holder]
 
 
 def _drop_morphs(model: Model, patterns: Collection[str]) -> None:
     """Remove morph targets by name from meshes, from the nodes that show them, and from animations."""
     document = model.document
-    kept: dict[int, list[int]] = {}
-    widths: dict[int, int] = {}
+    thinned: dict[int, tuple[int, list[int]]] = {}  # by mesh: the number of targets, and the indices of those to keep
     for number, mesh in enumerate(document.get("meshes", ())):
         extras = mesh.get("extras")
         names = extras.get("targetNames") if isinstance(extras, dict) else None
         keep = [at for at, name in enumerate(names or ()) if not any(fnmatchcase(name, each) for each in patterns)]
         if names and len(keep) < len(names):
-            widths[number], kept[number] = len(names), keep
+            thinned[number] = len(names), keep
             for primitive in mesh["primitives"]:
                 _keep(primitive, "targets", keep)
-            for holder in (mesh, *(node for node in document["nodes"] if node.get("mesh") == number)):
-                _keep(holder, "weights", keep)
+            _keep(mesh, "weights", keep)
             _keep(extras, "targetNames", keep)
             if not extras:
                 del mesh["extras"]
+    for node in document.get("nodes", ()):
+        if node.get("mesh") in thinned:
+            _keep(node, "weights", thinned[node["mesh"]][1])
     for animation in document.get("animations", ()):
-        _drop_weights(model, animation, kept, widths)
+        channels: list[dict[str, Any]] = []
+        samplers: list[dict[str, Any]] = []
+        places: dict[tuple[int, int], int] = {}
+        for channel in animation["channels"]:
+            target = channel["target"]
+            mesh = document["nodes"][target["node"]].get("mesh", -1) if target["path"] == "weights" else -1
+            width, keep = thinned.get(mesh, (0, []))
+            if width and not keep:
+                continue
+            place = channel["sampler"], mesh if width else -1
+            if place not in places:
+                places[place] = len(samplers)
+                samplers.append({**animation["samplers"][place[0]]})
+                if width:
+                    samplers[-1]["output"] = model.thin_out(samplers[-1]["output"], width, keep)
+            channels.append({**channel, "sampler": places[place]})
+        animation.update(channels=channels, samplers=samplers)
     document["animations"] = [each for each in document.get("animations", ()) if each["channels"]]
 
 
@@ -230,24 +239,6 @@ def _keep(holder: dict[str, Any], key: str, indices: Sequence[int]) -> None:
         holder[key] = [holder[key][index] for index in indices]
         if not holder[key]:
             del holder[key]
-
-
-def _drop_weights(
-    model: Model, animation: dict[str, Any], kept: Mapping[int, Sequence[int]], widths: Mapping[int, int]
-) -> None:
-    """Remove the keys of dropped morph targets from an animation, and channels that have none left."""
-    channels, samplers = [], []
-    for channel in animation["channels"]:
-        sampler, target = animation["samplers"][channel["sampler"]], channel["target"]
-        mesh: int = model.document["nodes"][target["node"]].get("mesh", -1) if target["path"] == "weights" else -1
-        if mesh in kept:
-            if not kept[mesh]:
-                continue
-            sampler = {**sampler, "output": model.thin_out(sampler["output"], widths[mesh], kept[mesh])}
-        if sampler not in samplers:
-            samplers.append(sampler)
-        channels.append({**channel, "sampler": samplers.index(sampler)})
-    animation.update(channels=channels, samplers=samplers)
 
 
 def _scale_images(model: Model, limit: int) -> None:

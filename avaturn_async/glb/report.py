@@ -12,7 +12,7 @@ from typing import Any, Literal
 import attrs
 from attrs import validators as v
 
-from .container import Container, MalformedError, count, mapping, objects, opened, text, values
+from .container import Container, MalformedError, count, mapping, objects, opened, string, text, values
 from .expressions import ARKIT, VISEMES
 from .images import Header, read_header
 
@@ -66,6 +66,10 @@ class Coverage:
     missing: tuple[str, ...] = attrs.field(repr=False)
 
 
+def _limit(least: int) -> Any:
+    return attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(least)]))
+
+
 def _names(given: Iterable[str]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise TypeError(f"require must be names, not the str {given!r:.80}")
@@ -85,10 +89,10 @@ class Budget:
             for all 15 of Oculus.
     """
 
-    max_triangles: int | None = attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(0)]))
-    max_texture: int | None = attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(1)]))
-    max_bytes: int | None = attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(1)]))
-    max_morph_targets: int | None = attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(0)]))
+    max_triangles: int | None = _limit(0)
+    max_texture: int | None = _limit(1)
+    max_bytes: int | None = _limit(1)
+    max_morph_targets: int | None = _limit(0)
     require: tuple[str, ...] = attrs.field(
         default=(), converter=_names, validator=v.deep_iterable(v.in_(("T1", "T2", "arkit", "visemes")))
     )
@@ -161,7 +165,7 @@ class ModelReport:
             for rule, what, found, limit in limits
             if limit is not None and found > limit
         ]
-        return (*over, *(self._lack(wanted) for wanted in budget.require if not self._has(wanted)))
+        return (*over, *(Violation(wanted, lack) for wanted in budget.require if (lack := self._lack(wanted))))
 
     def record(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""
@@ -169,16 +173,14 @@ class ModelReport:
         coverage = {name: attrs.asdict(getattr(self, name)) for name in ("arkit", "visemes")}
         return {**attrs.asdict(self), **sums, **coverage}
 
-    def _has(self, wanted: str) -> bool:
+    def _lack(self, wanted: str) -> str:
+        """Say why a requirement is not met; empty if it is."""
+        if wanted == self.body_type:
+            return ""
         if wanted in ("T1", "T2"):
-            return self.body_type == wanted
-        return not getattr(self, wanted).missing
-
-    def _lack(self, wanted: str) -> Violation:
-        if wanted in ("T1", "T2"):
-            return Violation(wanted, f"its body type is {self.body_type or 'unknown'}, not {wanted}")
+            return f"its body type is {self.body_type or 'unknown'}, not {wanted}"
         missing = getattr(self, wanted).missing
-        return Violation(wanted, f"{len(missing)} of {wanted} are missing: {', '.join(missing)}")
+        return f"{len(missing)} of {wanted} are missing: {', '.join(missing)}" if missing else ""
 
     def _coverage(self, wanted: tuple[str, ...]) -> Coverage:
         had = {target for mesh in self.meshes for target in mesh.targets}
@@ -198,20 +200,16 @@ def inspect(source: str | os.PathLike[str] | bytes) -> ModelReport:
         OSError: the file can't be read.
     """
     with opened(source) as container:
-        joints = {joint for skin in container.items("skins") for joint in values(skin, "joints", int)}
+        items = container.items
         return ModelReport(
             size=container.size,
             generator=text(mapping(container.document, "asset"), "generator"),
             body_type=_body_type(container),
-            meshes=tuple(_mesh(container, mesh, index) for index, mesh in enumerate(container.items("meshes"))),
+            meshes=tuple(_mesh(container, mesh, index) for index, mesh in enumerate(items("meshes"))),
             textures=_textures(container),
-            joints=len(joints),
-            animations=tuple(
-                _animation(container, animation, index) for index, animation in enumerate(container.items("animations"))
-            ),
-            extensions=tuple(
-                text({"name": name}, "name") for name in values(container.document, "extensionsRequired", str)
-            ),
+            joints=len({joint for skin in items("skins") for joint in values(skin, "joints", int)}),
+            animations=tuple(_animation(container, each, index) for index, each in enumerate(items("animations"))),
+            extensions=tuple(string(name, "name") for name in values(container.document, "extensionsRequired", str)),
         )
 
 
@@ -224,40 +222,31 @@ def _body_type(container: Container) -> BodyType | None:
 
 def _mesh(container: Container, mesh: dict[str, Any], index: int) -> Mesh:
     primitives = objects(mesh, "primitives")
-    positions = {position for primitive in primitives if (position := _position(primitive)) is not None}
+    triangles, positions = 0, set()
+    for primitive in primitives:
+        corners, attributes = primitive.get("indices"), mapping(primitive, "attributes")
+        if "POSITION" in attributes:
+            positions.add(count(attributes, "POSITION"))
+            corners = attributes["POSITION"] if corners is None else corners
+        if corners is not None:
+            number = count(container.item("accessors", corners), "count")
+            mode = count(primitive, "mode", TRIANGLES)
+            triangles += number // 3 if mode == TRIANGLES else max(0, number - 2) if mode in (STRIP, FAN) else 0
     return Mesh(
         name=text(mesh, "name") or f"mesh {index}",
-        triangles=sum(_triangles(container, primitive) for primitive in primitives),
+        triangles=triangles,
         vertices=sum(count(container.item("accessors", position), "count") for position in positions),
         targets=_targets(mesh, primitives),
     )
-
-
-def _position(primitive: dict[str, Any]) -> int | None:
-    attributes = mapping(primitive, "attributes")
-    return count(attributes, "POSITION") if "POSITION" in attributes else None
-
-
-def _triangles(container: Container, primitive: dict[str, Any]) -> int:
-    corners = primitive.get("indices", _position(primitive))
-    if corners is None:
-        return 0
-    number = count(container.item("accessors", corners), "count")
-    mode = count(primitive, "mode", TRIANGLES)
-    if mode in (STRIP, FAN):
-        return max(0, number - 2)
-    return number // 3 if mode == TRIANGLES else 0
 
 
 def _targets(mesh: dict[str, Any], primitives: list[dict[str, Any]]) -> tuple[str, ...]:
     """Return the names of morph targets, which glTF keeps in `extras`, or numbers for those without a name."""
     number = max((len(objects(primitive, "targets")) for primitive in primitives), default=0)
     extras = mesh.get("extras")
-    names = extras.get("targetNames") if isinstance(extras, dict) else None
-    names = names if isinstance(names, list) else []
-    return tuple(
-        text({"name": names[index]}, "name") if index < len(names) else f"target {index}" for index in range(number)
-    )
+    names = extras.get("targetNames") if number and isinstance(extras, dict) else None
+    known = [string(name, "name") for name in names[:number]] if isinstance(names, list) else []
+    return (*known, *(f"target {index}" for index in range(len(known), number)))
 
 
 def _textures(container: Container) -> tuple[Texture, ...]:
