@@ -13,7 +13,7 @@ nox.options.default_venv_backend = "uv|virtualenv"  # the first of them that is 
 nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.11", "3.12", "3.13"]
-EXTRAS = ".[cli,emulator,glb,obstore,postgres,redis,speedups,testing]"
+EXTRAS = ".[cli,emulator,glb,obstore,otel,postgres,redis,speedups,testing]"
 NPM_PACKAGES = [
     *("gltf-validator@2.0.0-dev.3.10", "@stoplight/prism-cli@5.16.0"),
     *("three@0.180.0", "@met4citizen/talkinghead@1.7.0", "playwright-core@1.65.1"),

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         SessionConfig,
     )
     from .observe.observer import Observer
+    from .observe.otel import OtelObserver
     from .pending.avatar import PendingAvatar
     from .pending.base import Pending
     from .pending.export import PendingExport
@@ -105,9 +106,9 @@ __all__ = [
     "CreateSessionConfig", "Delivery", "Download", "DownloadError", "EditExistingSessionConfig", "Event", "Export",
     "ExportBatch", "ExportReadyWebhook", "ExternalAvatarCustomization", "GoneError", "IncompleteDownloadError",
     "JobFailedError", "Mailbox", "MemoryMailbox", "NewAvatarResponse", "NewSessionResponse", "NewUserResponse",
-    "NotAModelError", "NotFoundError", "NotReadyError", "ObjectStoreSink", "Observer", "OutcomeUnknownError",
-    "PathSecret", "PaymentRequiredError", "Pending", "PendingAvatar", "PendingExport", "PendingRender",
-    "PendingSession", "PermissionDeniedError", "Photos", "PollPolicy", "PostgresMailbox", "RateLimit",
+    "NotAModelError", "NotFoundError", "NotReadyError", "ObjectStoreSink", "Observer", "OtelObserver",
+    "OutcomeUnknownError", "PathSecret", "PaymentRequiredError", "Pending", "PendingAvatar", "PendingExport",
+    "PendingRender", "PendingSession", "PermissionDeniedError", "Photos", "PollPolicy", "PostgresMailbox", "RateLimit",
     "RateLimitError", "RedisMailbox", "Render", "RenderReadyWebhook", "RenderStatus", "Reply", "RequestTimeoutError",
     "ResponseFormatError", "RetryPolicy", "Saved", "ScanStatus", "ServerError", "SessionConfig", "Sink", "Timeouts",
     "TransportError", "Unauthenticated", "UnknownEvent", "UnprocessableError", "UnsafeAddressError", "Verifier",
@@ -139,6 +140,7 @@ _HOMES = {
         "NewSessionResponse NewUserResponse RenderReadyWebhook RenderStatus ScanStatus SessionConfig"
     ),
     "observe.observer": "Observer",
+    "observe.otel": "OtelObserver",
     "pending.base": "Pending",
     "pending.avatar": "PendingAvatar",
     "pending.session": "PendingSession",

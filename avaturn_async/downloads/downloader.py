@@ -237,8 +237,8 @@ class Downloader:
         number, link = new_number(), stream.link
 
         def make(**facts: Any) -> DownloadInfo:
-            url = without_query(link.url)
-            return DownloadInfo(download=number, url=url, avatar_id=link.avatar_id, size=stream.done, **facts)
+            facts |= {"size": stream.done, "received": stream.received}
+            return DownloadInfo(download=number, url=without_query(link.url), avatar_id=link.avatar_id, **facts)
 
         stream.observed = self._observers.scope("download_started", "download_ended", make)
         return stream.observed

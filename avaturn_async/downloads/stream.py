@@ -79,6 +79,7 @@ class ResumableStream:
 
     Attributes:
         done: bytes received, including those that another run received (see `resume`).
+        received: bytes received by this run, including those from before a `restart`.
         total: the length of the file in bytes, or None if unknown.
         etag: its strong ETag, or None.
         complete: whether the whole file was received and checked.
@@ -99,6 +100,7 @@ class ResumableStream:
         self._session = session
         self.link = link
         self.observed: Scope | None = None
+        self.received: int = 0
         self._url = link.url
         self._retry = retry
         self._progress = progress
@@ -204,6 +206,7 @@ class ResumableStream:
         """Count and check bytes that have arrived."""
         self._inspect(chunk)
         self.done += len(chunk)
+        self.received += len(chunk)
         announced = self.total if self._stop is None else self._stop
         if announced is not None and self.done > announced:
             if self._check is not None:

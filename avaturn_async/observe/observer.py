@@ -144,7 +144,8 @@ class DownloadInfo:
         download: number of the download, unique in the process.
         url: the link without its query.
         avatar_id: the avatar that the file is of.
-        size: bytes received so far, including those that an earlier call left.
+        size: bytes of the file so far, including those that an earlier call left.
+        received: bytes that this call received.
         seconds: how long it took.
         error: name of the exception's class, if it failed.
     """
@@ -153,6 +154,7 @@ class DownloadInfo:
     url: str
     avatar_id: UUID | None = None
     size: int = 0
+    received: int = 0
     seconds: float = 0.0
     error: str | None = None
 
