@@ -299,11 +299,13 @@ class Tally:
 
     async def end(self, title: str, writer: ReportWriter) -> None:
         """Print how many are done, how many failed and why, and how long exports took; write the same to files."""
+        import asyncio
+
         waits = percentiles(self._waited)
         totals = {"done": f"{self.done:,}", "failed": f"{self.failed:,}", "in files": size_of(self._size)}
         totals |= {"took": f"{self._clock() - self._started:.1f} s"}
         totals |= {f"{share}th percentile of waits": f"{value:.1f} s" for share, value in waits.items()}
-        target = self._target.absolute() if isinstance(self._target, Path) else self._target
+        target = await asyncio.to_thread(self._target.absolute) if isinstance(self._target, Path) else self._target
         await writer.finish(f"{title} to {target}", totals, self._waited, self._reasons)
         self.sum_up()
 
