@@ -41,14 +41,16 @@ PAGE = """<!doctype html>
 {script}
 <style>
   body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0; color: #222; background: #fff; }}
-  .page {{ display: grid; grid-template-columns: 15rem 1fr 22rem; gap: 1.5rem; padding: 1rem; }}
-  nav ul {{ list-style: none; margin: 0; padding: 0; display: grid; gap: .5rem; }}
+  .page {{ display: grid; grid-template-columns: 1fr 22rem; gap: 1.5rem; padding: 1rem; }}
+  nav {{ grid-column: 1 / -1; max-height: 30vh; overflow: auto; }}
+  nav ul {{ list-style: none; margin: 0; padding: 2px; display: grid; gap: .5rem;
+    grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); }}
   nav a {{ display: block; padding: .5rem .75rem; border: 1px solid #bbb; border-radius: .4rem; color: inherit;
     text-decoration: none; overflow-wrap: anywhere; }}
   nav a[aria-current] {{ border: 2px solid #06c; background: #eef5ff; }}
   nav small {{ display: block; color: #555; }}
   a:focus-visible, model-viewer:focus-visible {{ outline: 3px solid #06c; outline-offset: 2px; }}
-  model-viewer {{ display: block; width: 100%; height: calc(100vh - 9rem); background: #e8ecf1; }}
+  model-viewer {{ display: block; width: 100%; height: 70vh; background: #e8ecf1; }}
   h1 {{ font-size: 1.2rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }}
   th {{ text-align: left; vertical-align: top; padding-right: 1rem; font-weight: 600; white-space: nowrap; }}
   td {{ overflow-wrap: anywhere; }}
