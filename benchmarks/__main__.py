@@ -14,7 +14,18 @@ from pathlib import Path
 
 from .kit import Row, run_program, table
 
-PROGRAMS = ["calls", "receiving", "pendings", "polls", "batches", "downloads", "models", "imports", "workers"]
+PROGRAMS = [
+    "calls",
+    "receiving",
+    "pendings",
+    "polls",
+    "batches",
+    "downloads",
+    "uploads",
+    "models",
+    "imports",
+    "workers",
+]
 RESULTS = Path(__file__).with_name("RESULTS.md")
 LIBRARIES = [
     "aiohttp",

@@ -131,7 +131,10 @@ async def create(
     if customization is not None:
         wanted = await asyncio.to_thread(read_customization, customization)
     async with connected(access) as client:
-        pending = await client.avatars.create_from_photos(user_id, photos, customization=wanted)
+        with output.progress() as bars:
+            pending = await client.avatars.create_from_photos(
+                user_id, photos, customization=wanted, progress=bars.transfer("photos")
+            )
         note(f"uploaded the photos of avatar {pending.avatar_id}; waiting for the scan")
         avatar = await pending.wait(timeout=timeout)
     output.result({"avatar_id": str(avatar.id), "status": str(avatar.status)}, str(avatar.id))

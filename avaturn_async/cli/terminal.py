@@ -69,6 +69,10 @@ class Lines:
         """Begin a stage of `total` pieces."""
         return _Line(name, total, self._note)
 
+    def transfer(self, name: str) -> Callable[[int, int], None]:
+        """Take the progress of a transfer and show nothing: whether it succeeded is said at its end."""
+        return lambda done, size: None
+
 
 class _Line:
     def __init__(self, name: str, total: int, note: Callable[[str], None]) -> None:
@@ -99,6 +103,11 @@ class Bars:
     def stage(self, name: str, total: int) -> Stage:
         """Begin a stage of `total` pieces."""
         return _Bar(self._bars, self._bars.add_task(name, total=total))
+
+    def transfer(self, name: str) -> Callable[[int, int], None]:
+        """Begin a transfer; the callback takes the bytes so far, and in all."""
+        task = self._bars.add_task(f"{name}, kB", total=None)
+        return lambda done, size: self._bars.update(task, completed=done // 1000, total=size // 1000)
 
 
 class _Bar:

@@ -19,7 +19,7 @@ __all__ = ["FormField", "MultipartForm", "UploadBody", "read_error", "without_fr
 E = TypeVar("E", bound=Exception)
 
 #: Bytes read and sent at once: more would take memory, less would take a thread's time for each.
-_PIECE = 128 * 2**10
+_PIECE = 256 * 2**10
 
 
 def read_error(error: Exception, label: str) -> Exception:
@@ -60,20 +60,20 @@ class FormField:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the content; raise OSError if the file became shorter meanwhile."""
-        left = self.size
-        while left:
-            try:
-                piece = await run_in_thread(self._read, self.size - left, min(_PIECE, left))
-            except Exception as error:  # noqa: BLE001 - a file may be the user's own
-                raise read_error(error, self.label) from None
+        position = 0
+        while position < self.size:
+            piece = await run_in_thread(self._read, position)
             if not piece:
                 raise OSError(f"{self.label} became shorter while it was sent")
-            left -= len(piece)
+            position += len(piece)
             yield piece
 
-    def _read(self, position: int, size: int) -> bytes:
-        self.content.seek(position)
-        return self.content.read(size)
+    def _read(self, position: int) -> bytes:
+        try:
+            self.content.seek(position)
+            return self.content.read(min(_PIECE, self.size - position))
+        except Exception as error:  # noqa: BLE001 - a file may be the user's own
+            raise read_error(error, self.label) from None
 
 
 class MultipartForm:

@@ -21,6 +21,7 @@ __all__ = ["Photo", "Photos", "ReadableFile"]
 #: Bytes of one photo, far more than any camera's JPEG has.
 MAX_SIZE = 64 * 2**20
 _PIECE = 2**20
+_TAIL = 2**15
 _NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)  # not on Windows
 #: Brands of HEIF files (ISO/IEC 23008-12); other files that begin with "ftyp" are videos.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
@@ -204,7 +205,8 @@ def _format_of(head: bytes) -> str:
 def _has_end(file: BinaryIO) -> bool:
     """Look for a JPEG's end marker after its image data begins: a thumbnail before it has an end marker, too.
 
-    Whatever follows the marker is ignored: some cameras append a video.
+    Whatever follows the marker is ignored: some cameras append a video. It is searched for from the end of the file,
+    where it usually is.
     """
     file.seek(2)
     while (marker := file.read(2)) != b"\xff\xda":  # start of scan
@@ -215,11 +217,13 @@ def _has_end(file: BinaryIO) -> bool:
         if marker[:1] != b"\xff" or length < 2:
             return False
         file.seek(length - 2, os.SEEK_CUR)
-    last = b""
-    while piece := file.read(_PIECE):
-        if b"\xff\xd9" in last + piece:
+    begin, end = file.tell(), file.seek(0, os.SEEK_END)
+    while end > begin:
+        start = max(begin, end - _TAIL)
+        file.seek(start)
+        if b"\xff\xd9" in file.read(end - start + 1):  # one byte more, of a marker across two reads
             return True
-        last = piece[-1:]
+        end = start
     return False
 
 

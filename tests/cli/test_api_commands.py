@@ -81,6 +81,14 @@ def test_avatar_without_customization(call: Run, user: str, photos: list[Path]) 
     assert f"avaturn avatars customization set {record['avatar_id']} FILE" in hint
 
 
+def test_an_upload_has_a_bar(call: Run, user: str, photos: list[Path], emulated: EmulatorThread) -> None:
+    """On a terminal, until the photos are sent."""
+    environment = against(emulated) | {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    made = avaturn("avatars", "create", user, *photos, "--body-type", "male", env=environment)
+    assert "photos, kB" in made.stderr
+    assert 36 == len(made.stdout.strip())
+
+
 def test_customization_there_and_back(call: Run, avatar: str, tmp_path: Path) -> None:
     """What get prints is what set takes, and what nobody knows is kept."""
     shown = call("avatars", "customization", "get", avatar).stdout

@@ -115,6 +115,18 @@ def test_progress_in_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.endswith("\x1b[2K")
 
 
+def test_a_transfer_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bar counts bytes, whose number is known once it began; elsewhere nothing is shown."""
+    screen = terminal(monkeypatch)
+    with Output(False).progress() as progress:
+        progress.transfer("photos")(12_000_000, 36_000_000)
+    assert "photos, kB" in screen.getvalue()
+    assert "12000/36000" in screen.getvalue()
+    with Output(True).progress() as progress:
+        progress.transfer("videos")(1, 2)
+    assert "videos" not in screen.getvalue()
+
+
 def test_no_bars_between_lines_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal that shows JSON shows no bars."""
     shown = terminal(monkeypatch)

@@ -126,11 +126,14 @@ async def test_what_follows_a_jpeg_is_ignored() -> None:
     assert JPEG + bytes(100) == (await contents(Photos(JPEG, JPEG + bytes(100), JPEG, body_type="male")))[1]
 
 
-async def test_an_end_marker_across_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is found all the same."""
-    monkeypatch.setattr(module, "_PIECE", 1)
-    async with Photos(JPEG, JPEG, JPEG, body_type="male").open():
+@pytest.mark.parametrize("tail", [1, 2, 3, 4, 5, 2**15])
+@pytest.mark.parametrize("more", [b"", b"a", b"ab", b"\xff", bytes(2**16)], ids=len)
+async def test_an_end_marker_is_found_wherever_it_is(tail: int, more: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also across two reads; without it nothing is."""
+    monkeypatch.setattr(module, "_TAIL", tail)
+    async with Photos(JPEG + more, JPEG, JPEG, body_type="male").open():
         pass
+    assert "ends early" in await problem(JPEG[:-2] + more)
 
 
 @pytest.mark.parametrize(("name", "error"), [("none.jpg", FileNotFoundError), (".", IsADirectoryError)])
