@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import json
 import logging
 import shlex
 import socket
@@ -262,11 +263,11 @@ def test_the_faults_command_example(pytester: pytest.Pytester) -> None:
 # Command lines.
 
 
-def run_commands(name: str) -> list[str]:
-    """Run each line of an example and return what it prints."""
+def run_commands(name: str, **words: str) -> list[str]:
+    """Run each line of an example, with words replaced, and return what it prints."""
     output = []
     for line in EXAMPLES[name].splitlines():
-        command, *arguments = shlex.split(line)
+        command, *arguments = (words.get(word, word) for word in shlex.split(line))
         assert "avaturn" == command
         result = CliRunner().invoke(command_line, arguments)
         assert 0 == result.exit_code, result.output
@@ -279,6 +280,15 @@ def test_the_batch_command_example(avatar: str) -> None:
     Path("ids.txt").write_text(avatar)
     for _ in range(2):
         run_commands("batch_command")
+        assert is_model(f"models/{avatar}.glb")
+
+
+def test_the_cli_commands_example(avatar: str) -> None:
+    """Users and avatars are listed, and a model is exported."""
+    user = CliRunner().invoke(command_line, ["users", "create"]).stdout.strip()
+    for _ in range(2):
+        *_, session = run_commands("cli_commands", AVATAR=avatar, USER=user)
+        assert "url" in json.loads(session)
         assert is_model(f"models/{avatar}.glb")
 
 

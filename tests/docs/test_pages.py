@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 
 import attrs
 import pytest
+import typer
 
 import avaturn_async
 from avaturn_async import AvaturnClient, PollPolicy, RateLimit, RetryPolicy, Timeouts
+from avaturn_async.cli.app import app as command_line
 
 from .kit import COMMANDS, DOCS, EXAMPLES, PAGES
 
@@ -119,6 +121,13 @@ def test_reference_has_every_public_name() -> None:
         and getattr(getattr(avaturn_async, name), "__module__", "") not in whole
     }
     assert {"__version__", "Event", "SessionConfig"} == missing  # two are unions of documented classes
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_commands_that_pages_name_exist(page: str) -> None:
+    """The command line has each command."""
+    commands = typer.main.get_command(command_line).list_commands(None)  # type: ignore[attr-defined]
+    assert set(re.findall(r"`avaturn ([a-z]+)", PAGES[page])) <= set(commands)
 
 
 def test_extras_that_pages_name_exist() -> None:
