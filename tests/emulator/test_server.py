@@ -121,6 +121,19 @@ async def test_the_scheduler_calls_in_order_of_time() -> None:
     assert seen == ["raised", "early", "late"]
 
 
+async def test_what_the_scheduler_cancels_is_not_called() -> None:
+    """Not even if its time has come, and no task or timer remains."""
+    scheduler, seen = Scheduler(), []
+    before = asyncio.all_tasks()
+    scheduler.after(0, lambda: seen.append("at once"))
+    scheduler.after(3600, lambda: seen.append("late"))
+    assert before == asyncio.all_tasks()
+    await scheduler.aclose()
+    await asyncio.sleep(0.01)
+    assert [] == seen
+    await scheduler.idle()
+
+
 async def test_jitter_makes_jobs_take_longer(caller: Caller, emulator: Emulator) -> None:
     """With an hour of it, an export of no duration is not ready."""
     avatar_id = await caller.dressed()
