@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import json
 import logging
+import re
 import shlex
 import socket
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +24,7 @@ import uvicorn
 from aiohttp import web
 from typer.testing import CliRunner
 from werkzeug.serving import make_server
+from yarl import URL
 
 from avaturn_async import AvaturnClient
 from avaturn_async.cli.app import app as command_line
@@ -28,7 +32,7 @@ from avaturn_async.emulator import EmulatorThread
 from avaturn_async.emulator.glb import build_glb
 
 from ..webhooks.redis.server import Server
-from .kit import EXAMPLES, SECRET
+from .kit import EXAMPLES, PHOTO_FILES, SECRET
 
 Run = Callable[..., dict[str, Any]]
 #: Examples that are test modules, with the number of their tests.
@@ -414,3 +418,97 @@ async def uvicorn_server(app: Any) -> AsyncIterator[str]:
 def is_model(path: str | Path) -> bool:
     """Say whether a file is a GLB model."""
     return Path(path).read_bytes()[:4] == b"glTF"
+
+
+# A web app that uploads photos.
+
+
+def photo_form(size: int) -> tuple[bytes, bytes]:
+    """Return the request of a browser that sends three photos of a size, and the end of it."""
+    photo = b"\xff\xd8\xff\xda" + bytes(size - 6) + b"\xff\xd9"
+    head = 'Content-Disposition: form-data; name="{0}"; filename="{0}.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    parts = [b"--x\r\n" + head.format(name).encode() + photo + b"\r\n" for name in ("frontal", "left", "right")]
+    body = b"".join(parts) + b"--x--\r\n"
+    lines = ["POST /users/u/avatars HTTP/1.1", "Host: app", f"Content-Length: {len(body)}"]
+    lines += ["Content-Type: multipart/form-data; boundary=x", "", ""]
+    return "\r\n".join(lines).encode(), body
+
+
+class Provider:
+    """An API with one avatar, whose photos are read slowly."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.received = 0
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        with suppress(OSError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            if head.startswith(b"POST /photos"):
+                await self.take(reader)
+            else:
+                text = json.dumps({"avatar_id": str(uuid4()), "upload_url": f"{self.url}/photos"})
+                writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
+                await reader.read()
+        writer.transport.abort()
+
+    async def take(self, reader: asyncio.StreamReader) -> None:
+        """Read the form to the end of the connection."""
+        try:
+            while piece := await reader.read(2**16):
+                self.received += len(piece)
+                await asyncio.sleep(0.02)
+        finally:
+            self.ended.set()
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[str]:
+        """Listen; yield the url."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        async with await asyncio.start_server(self.talk, sock=listener):
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield self.url
+
+
+@pytest.mark.slow
+async def test_closing_the_tab_ends_an_upload(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider's connection ends long before it has all photos, and their memory is free again."""
+    provider = Provider()
+    monkeypatch.setenv("AVATURN_API_TOKEN", "token")
+    async with provider.run() as url:
+        monkeypatch.setenv("AVATURN_BASE_URL", url)
+        async with uvicorn_server(run("upload_page")["app"]) as app:
+            head, body = photo_form(12_000_000)
+            tracemalloc.start()
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", URL(app).port)
+                writer.write(head)
+                for start in range(0, len(body), 2**20):
+                    writer.write(body[start : start + 2**20])
+                    await writer.drain()
+                await reader.readuntil(b" of 36")  # progress
+                writer.transport.abort()
+                await provider.ended.wait()
+                del reader, writer
+                gc.collect()
+                assert tracemalloc.get_traced_memory()[0] < 6_000_000
+            finally:
+                tracemalloc.stop()
+    assert provider.received < 30_000_000
+
+
+async def test_the_upload_page_example(run: Run, avaturn: EmulatorThread) -> None:
+    """Photos become an avatar, and the browser sees how far they are."""
+    form = aiohttp.FormData()
+    for field, file in zip(("frontal", "left", "right"), PHOTO_FILES, strict=True):
+        form.add_field(field, Path(file).read_bytes(), filename=file)
+    async with AvaturnClient() as client:
+        user = await client.users.create()
+    async with uvicorn_server(run("upload_page")["app"]) as url, aiohttp.ClientSession() as session:
+        async with session.post(f"{url}/users/{user.id}/avatars", data=form) as response:
+            *progress, uploaded, made = (await response.text()).splitlines()
+    assert all(re.fullmatch(r"\d+ of \d+ bytes", line) for line in progress)
+    assert "processing" == uploaded
+    assert re.fullmatch(r"avatar [0-9a-f-]{36}", made)
