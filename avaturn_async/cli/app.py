@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import avatars, batch, demo, emulator, export, inspect, listen, render, sessions, shrink, users, view
+from . import avatars, batch, demo, emulator, export, inspect, listen, make, render, sessions, shrink, users, view
 from .command import AVATAR
 from .runner import UsageError, usage
 
@@ -57,5 +57,5 @@ def avaturn(
     """Take the options that stand before any command."""
 
 
-for _module in (demo, export, batch, render, users, avatars, sessions, listen, emulator, inspect, shrink, view):
+for _module in (demo, make, export, batch, render, users, avatars, sessions, listen, emulator, inspect, shrink, view):
     _module.add_to(app)

@@ -3,7 +3,7 @@
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,14 @@ from .runner import DONE, FAILED, failure, tell_of
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ..batch.report import BatchOutcome, BatchProgress
+    from ..batch import BatchProgress, ExportBatch
+    from ..batch.report import BatchOutcome
     from ..batch.table import Row, Table
     from ..client import AvaturnClient
     from ..downloads.sinks import Sink
+    from ..resources.photos import Photos
 
-__all__ = ["Planned", "Tally", "add_to", "percentiles", "read_table", "show_plan", "tracker"]
+__all__ = ["Planned", "Tally", "add_to", "percentiles", "read_table", "run_plan", "show_plan", "tracker"]
 
 HELP = """Export the avatars of a table and download them, as DIR/ID.glb.
 
@@ -51,12 +53,13 @@ ROWS = 10
 
 
 class Planned(NamedTuple):
-    """A row of a table: its avatar and the name of its file, or why it can't be used."""
+    """A row of a table: what identifies it and the name of its file, or why it can't be used."""
 
     row: "Row"
-    avatar_id: "UUID | str"
+    key: "UUID | str"
     name: str
-    error: ValueError | None = None
+    error: Exception | None = None
+    photos: "Photos | None" = None
 
 
 def add_to(app: typer.Typer) -> None:
@@ -118,58 +121,70 @@ async def batch(
             columns = table.columns
             plan = partial(_planned, table, column, name, folder=sink is None)
         if client is None or dry_run:
-            return show_plan(((each.row, each.name, each.error) for each in plan()), output)
-        options: dict[str, Any] = {"journal": retry or journal, "timeout": timeout, "max_pending": max_pending}
+            return show_plan(plan(), output)
+        options: dict[str, Any] = {"timeout": timeout, "max_pending": max_pending, "journal": retry or journal}
         options |= {"max_downloads": max_downloads, "sink": sink}
         if sink is None:
             await asyncio.to_thread(prepare_folder, out)
             options["download_to"] = out
         writer = await asyncio.to_thread(ReportWriter, reports, columns)
-        return await _run(
-            client, plan, Tally(output, out if to is None else to), await stack.enter_async_context(writer), options
-        )
+        await stack.enter_async_context(writer)
+        tally = Tally(output, out if to is None else to)
+        try:
+            await run_plan(partial(client.exports.batch, **options), plan, tally, writer)
+        except asyncio.CancelledError:
+            if options["journal"] is not None:
+                note(f"{tally.done} were done; the same command continues from here")
+            raise
+    return FAILED if tally.failed else DONE
 
 
-async def _run(
-    client: "AvaturnClient",
-    plan: "Callable[[], Iterable[Planned]]",
+async def run_plan(
+    start: "Callable[..., ExportBatch]",
+    plan: Callable[[], Iterable[Planned]],
     tally: "Tally",
     writer: ReportWriter,
-    options: dict[str, Any],
-) -> int:
-    """Run a batch of the rows that can be used; the others fail before it."""
-    import asyncio
+    *,
+    under_way: "dict[UUID, Planned] | None" = None,
+    describe: "Callable[[Planned, BatchOutcome], Awaitable[tuple[Row, BatchOutcome]]] | None" = None,
+) -> None:
+    """Run a batch of the rows that can be used; the others fail before it.
 
+    Args:
+        start: starts the batch of the keys of rows.
+        plan: returns the rows; called twice, so that they need not be kept.
+        tally: counts and prints the outcomes.
+        writer: writes them to files.
+        under_way: holds the rows under way by their keys.
+        describe: completes what is told and written of an outcome.
+    """
     from ..batch.report import BatchOutcome
 
-    count, under_way = 0, {}
+    rows: dict[Any, Planned] = {} if under_way is None else under_way
+    count = 0
 
-    def ids() -> "Iterator[UUID | str]":
+    def keys() -> "Iterator[UUID | str]":
         for each in plan():
             if each.error is None:
-                under_way[each.avatar_id] = each
-                yield each.avatar_id
+                rows[each.key] = each
+                yield each.key
 
     for each in plan():
         count += each.error is None
         if each.error is not None:
-            outcome = BatchOutcome(avatar_id=each.avatar_id, error=each.error, attempts=0)
+            outcome = BatchOutcome(avatar_id=each.key, error=each.error, attempts=0)
             tally.add(outcome)
             await writer.add(each.row, outcome)
-    try:
-        with tracker(tally.output, count) as on_progress:
-            async with client.exports.batch(
-                ids(), name=lambda avatar: under_way[avatar].name, on_progress=on_progress, **options
-            ) as running:
-                async for outcome in running:
-                    tally.add(outcome)
-                    await writer.add(under_way.pop(outcome.avatar_id).row, outcome)
-    except asyncio.CancelledError:
-        if options["journal"] is not None:
-            note(f"{tally.done} were done; the same command continues from here")
-        raise
-    await tally.end("Exports", writer)
-    return FAILED if tally.failed else DONE
+    with tracker(tally.output, count) as on_progress:
+        async with start(keys(), name=lambda key: rows[key].name, on_progress=on_progress) as running:
+            async for outcome in running:
+                planned = rows.pop(outcome.avatar_id)
+                row = planned.row
+                if describe is not None:
+                    row, outcome = await describe(planned, outcome)
+                tally.add(outcome, None if describe is None else row)
+                await writer.add(row, outcome)
+    await tally.end(writer)
 
 
 def read_table(source: Path, column: str) -> "Table":
@@ -243,19 +258,20 @@ def _sink(url: str) -> "Sink":
     raise ValueError(problem)
 
 
-def show_plan(rows: "Iterable[tuple[Row, str, ValueError | None]]", output: Output) -> int:
+def show_plan(plan: Iterable[Planned], output: Output) -> int:
     """Print what a dry run found: each row for machines; for people some, and what is wrong with the others."""
     good, bad, shown = 0, 0, []
-    for row, name, error in rows:
-        if error is None:
+    for each in plan:
+        line = each.row.line
+        if each.error is None:
             good += 1
-            output.emit({"line": row.line, "file": name, **row.cells})
+            output.emit({"line": line, "file": each.name, **each.row.cells})
             if good <= ROWS:
-                shown.append((str(row.line), name))
+                shown.append((str(line), each.name))
         else:
             bad += 1
-            output.emit({"line": row.line, "error": type(error).__name__, "message": failure(error)})
-            note(f"avaturn: {failure(error)}")
+            output.emit({"line": line, "error": type(each.error).__name__, "message": failure(each.error)})
+            note(f"avaturn: {failure(each.error)}")
     if shown:
         output.table([Column("line", numbers=True), Column("file")], shown)
     more = f" ({good - ROWS:,} more than shown)" if good > ROWS else ""
@@ -284,10 +300,11 @@ class Tally:
         """How many ended with an error."""
         return self._reasons.total()
 
-    def add(self, outcome: "BatchOutcome") -> None:
-        """Count an outcome and print its record; people see failures alone."""
+    def add(self, outcome: "BatchOutcome", row: "Row | None" = None) -> None:
+        """Count an outcome and print its record, that of a row with its line and user; people see failures alone."""
+        told = {} if row is None else {"line": row.line, "user_id": row.cells.get("user_id")}
         if outcome.error is not None:
-            self._add_failure(outcome, outcome.error)
+            self._add_failure(outcome, outcome.error, told)
             return
         self.done += 1
         self._size += outcome.download.size if outcome.download else 0
@@ -295,9 +312,9 @@ class Tally:
             self._earlier += 1
         else:
             self._waited.append(outcome.export.waited)
-        self.output.emit(_record(outcome))
+        self.output.emit(told | _record(outcome))
 
-    async def end(self, title: str, writer: ReportWriter) -> None:
+    async def end(self, writer: ReportWriter) -> None:
         """Print how many are done, how many failed and why, and how long exports took; write the same to files."""
         import asyncio
 
@@ -306,7 +323,7 @@ class Tally:
         totals |= {"took": f"{self._clock() - self._started:.1f} s"}
         totals |= {f"{share}th percentile of waits": f"{value:.1f} s" for share, value in waits.items()}
         target = await asyncio.to_thread(self._target.absolute) if isinstance(self._target, Path) else self._target
-        await writer.finish(f"{title} to {target}", totals, self._waited, self._reasons)
+        await writer.finish(f"Avatars exported to {target}", totals, self._waited, self._reasons)
         self.sum_up()
 
     def sum_up(self) -> None:
@@ -324,13 +341,13 @@ class Tally:
             shown = ", ".join(f"{value:.1f} s at the {share}th" for share, value in waits.items())
             self.output.line(f"from the start of an export to its end, by percentile: {shown}")
 
-    def _add_failure(self, outcome: "BatchOutcome", error: Exception) -> None:
+    def _add_failure(self, outcome: "BatchOutcome", error: Exception, told: dict[str, Any]) -> None:
         kind = type(error).__name__
         self._reasons[kind] += 1
         record = {"avatar_id": str(outcome.avatar_id), "error": kind, "message": failure(error)}
-        self.output.emit(record | {"attempts": outcome.attempts})
+        self.output.emit(told | record | {"attempts": outcome.attempts})
         if self._reasons[kind] <= PRINTED:
-            tell_of(outcome.avatar_id, error)
+            tell_of(f"line {told['line']}" if told else outcome.avatar_id, error)
         elif self._reasons[kind] == PRINTED + 1:
             note(f"avaturn: further {kind} failures are only counted")
 

@@ -1,0 +1,382 @@
+"""``avaturn make``."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+import typer
+
+from .avatars import read_customization
+from .batch import Planned, Tally, read_table, run_plan, show_plan
+from .command import Overwrite, Timeout, command
+from .connect import Access, Hooks, connected
+from .export import prepare_folder
+from .output import Output, note, size_of
+from .reports import Reports, ReportWriter
+from .runner import DONE, FAILED, failure
+
+if TYPE_CHECKING:
+    from ..batch.journal import Journal
+    from ..batch.report import BatchOutcome
+    from ..batch.table import Row, Table
+    from ..client import AvaturnClient
+    from ..models import ExternalAvatarCustomization
+    from ..pending.results import Export
+    from ..resources.photos import Photos
+
+__all__ = ["Maker", "add_to"]
+
+HELP = """Make an avatar from three photos, export it, and download the model.
+
+With --from, make one for each row of a table: CSV, or JSON lines, with the columns frontal, side_1, side_2 and
+body_type (male or female), and perhaps user_id and telephoto (true). Paths are relative to the table's folder. Users
+are created for rows without a user_id. Avatars get Avaturn's default customization, or that of --customization.
+
+--from needs --journal, which records each stage: the same command continues where an earlier one ended, and makes no
+avatar twice. Where a process ended amid an upload, and the API does not say that the photos arrived, they are not
+uploaded again, and the command says what to do.
+"""
+
+PHOTOS = ("frontal", "side_1", "side_2")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    lines = (
+        "avaturn make front.jpg left.jpg right.jpg --body-type female --out me.glb",
+        "avaturn make --from people.csv --journal people.db --out models",
+        "avaturn make --from people.csv --journal people.db --name '{name}.glb'",
+    )
+    command(app, help=HELP, examples=lines)(make)
+
+
+async def make(
+    access: Access,
+    hooks: Hooks,
+    reports: Reports,
+    output: Output,
+    photos: Annotated[
+        list[Path] | None, typer.Argument(metavar="FRONTAL SIDE1 SIDE2", help="Three JPEGs of one person.")
+    ] = None,
+    body_type: Annotated[str | None, typer.Option(metavar="male|female", help="Also of rows that do not say.")] = None,
+    user_id: Annotated[str | None, typer.Option("--user", metavar="USER", help="Its user, not a new one.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="A table of people; - is stdin.", allow_dash=True)
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEMPLATE", show_default="the user_id or name of the frontal photo", help="How files are named."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", show_default="avatar.glb, or .", help="The file or, with --from, the folder."),
+    ] = None,
+    overwrite: Overwrite = False,
+    journal: Annotated[Path | None, typer.Option(metavar="FILE", help="A SQLite file; see above.")] = None,
+    customization: Annotated[
+        Path | None, typer.Option("--customization", metavar="FILE", help="JSON to customize the avatars with.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the table and photos; make nothing.")] = False,
+    timeout: Timeout = 900,
+    max_pending: Annotated[int, typer.Option(min=1, metavar="N", help="Avatars made at once.")] = 32,
+) -> int:
+    """Make avatars."""
+    import asyncio
+
+    from ..models import ExternalAvatarCustomization
+
+    wanted = ExternalAvatarCustomization()
+    if customization is not None:
+        wanted = await asyncio.to_thread(read_customization, customization)
+    if source is None:
+        person = _one(photos or [], body_type, user_id)
+        async with connected(access, hooks) as client:
+            return await _make_one(Maker(client, wanted), person, out or Path("avatar.glb"), overwrite, timeout, output)
+    if photos or user_id is not None:
+        raise ValueError("--from takes the photos and users of a table: leave out the photos and --user")
+    table = await asyncio.to_thread(read_table, source, "frontal")
+    table.require(*PHOTOS, *(() if body_type else ("body_type",)), where=str(source))
+    plan = partial(_people, table, source.parent if str(source) != "-" else Path(), body_type, name)
+    if dry_run:
+        return show_plan([await _with_photos(each) for each in plan()], output)
+    if journal is None:
+        raise ValueError("--from needs --journal FILE: it records what was made, so that nothing is made twice")
+    folder = out or Path()
+    async with connected(access, hooks) as client:
+        await asyncio.to_thread(prepare_folder, folder)
+        columns = dict.fromkeys((*table.columns, "user_id"))
+        async with await asyncio.to_thread(ReportWriter, reports, [*columns]) as writer:
+            tally = Tally(output, folder)
+            options = {"download_to": folder, "timeout": timeout, "max_pending": max_pending}
+            await _make_all(Maker(client, wanted), plan, journal, tally, writer, options)
+    return FAILED if tally.failed else DONE
+
+
+def _people(table: "Table", folder: Path, body_type: str | None, template: str | None) -> Iterator[Planned]:
+    """Yield the rows of a table with their photos."""
+    from ..batch.table import FileNames, Row
+
+    names = FileNames(template or "{person}.glb", (*table.columns, "person"), folder=True)
+    lines: dict[UUID, int] = {}
+    for row in table:
+        try:
+            files = [row.cell(column) for column in PHOTOS]
+            photos = _photos_of(row, [folder / file for file in files], body_type)
+            key = uuid5(NAMESPACE_OID, "\0".join([row.cells.get("user_id", ""), *files]))
+            earlier = lines.setdefault(key, row.line)
+            if earlier == row.line:
+                name = names.claim(
+                    Row(row.line, {"person": row.cells.get("user_id") or Path(files[0]).stem, **row.cells})
+                )
+                yield Planned(row, key, name, photos=photos)
+            else:
+                yield Planned(row, "", "", ValueError(f"line {row.line}: it has the user and photos of line {earlier}"))
+        except ValueError as error:
+            yield Planned(row, "", "", error)
+
+
+def _photos_of(row: "Row", files: list[Path], body_type: str | None) -> "Photos":
+    from ..resources.photos import Photos
+
+    kind: Any = row.cells.get("body_type") or body_type or row.cell("body_type")
+    telephoto = row.cells.get("telephoto", "").lower() in ("true", "yes", "1")
+    try:
+        return Photos(*files, body_type=kind, telephoto=telephoto)
+    except ValueError as error:
+        raise ValueError(f"line {row.line}: {str(error).removeprefix('Photos.')}") from None
+
+
+async def _with_photos(planned: Planned) -> Planned:
+    """Return a row, with an error if its photos can't be used."""
+    if planned.photos is None:
+        return planned
+    try:
+        async with planned.photos.open():
+            return planned
+    except (OSError, ValueError) as error:
+        return planned._replace(error=ValueError(f"line {planned.row.line}: {failure(error)}"))
+
+
+def _one(photos: list[Path], body_type: str | None, user_id: str | None) -> Planned:
+    from ..batch.table import Row
+    from ..resources.photos import Photos
+
+    if len(photos) != len(PHOTOS) or body_type is None:
+        raise ValueError("give three photos and --body-type, or a table by --from")
+    cells = {} if user_id is None else {"user_id": user_id}
+    return Planned(Row(1, cells), UUID(int=0), "", photos=Photos(*photos, body_type=body_type))  # type: ignore[arg-type]
+
+
+async def _make_one(
+    maker: "Maker", person: Planned, file: Path, overwrite: bool, timeout: float, output: Output
+) -> int:
+    """Make one avatar, with a line or a bar for each stage."""
+    import asyncio
+
+    await asyncio.to_thread(prepare_folder, file.parent, [] if overwrite else [file])
+    key = UUID(int=0)
+    maker.people[key] = person
+    with output.progress() as progress:
+        stage = progress.stage("photos", 1)
+        pending = await maker.create(key)
+        stage.advance()
+        stage = progress.stage("scan and export", 1)
+        export = await pending.wait(timeout=timeout)
+        stage.advance()
+        stage = progress.stage("download", 1)
+        saved = await export.download(file, overwrite=overwrite, checksum=True)
+        stage.advance()
+    user_id = (await maker.read(key)).get("user_id")
+    record = {"user_id": user_id, "avatar_id": str(export.avatar_id), "resolved_by": export.resolved_by}
+    record |= {"seconds": round(export.waited, 3), "size": saved.size, "sha256": saved.sha256, "file": str(saved.path)}
+    output.result(record, f"{saved.path} ({size_of(saved.size)}): avatar {export.avatar_id} of user {user_id}")
+    return DONE
+
+
+async def _make_all(
+    maker: "Maker",
+    plan: Callable[[], Iterator[Planned]],
+    path: Path,
+    tally: Tally,
+    writer: ReportWriter,
+    options: dict[str, Any],
+) -> None:
+    """Make the avatars of a table, on a batch's stages."""
+    import asyncio
+
+    import attrs
+
+    from ..batch.export_batch import ExportBatch
+    from ..batch.journal import Journal
+    from ..batch.table import Row
+
+    async def describe(planned: Planned, outcome: "BatchOutcome") -> "tuple[Row, BatchOutcome]":
+        made = await maker.read(planned.key)
+        row = Row(planned.row.line, {**planned.row.cells, "user_id": made.get("user_id", "")})
+        return row, attrs.evolve(outcome, avatar_id=made.get("avatar_id", ""))
+
+    maker.journal = Journal(path, maker.client.base_url, kind="people")
+    start = partial(ExportBatch, maker, journal=maker.journal, **options)
+    try:
+        await run_plan(start, plan, tally, writer, under_way=maker.people, describe=describe)
+    except asyncio.CancelledError:
+        note(f"{tally.done} were done; the same command continues from here")
+        raise
+
+
+class Maker:
+    """Makes avatars of photos up to their scans, in stages that a journal records; an exporter of a batch.
+
+    What is recorded of a row are its user, its avatar and upload url, and the step: ``creating`` and ``uploading`` are
+    recorded before their request is sent, for its outcome is unknown if the process ends there.
+    """
+
+    def __init__(self, client: "AvaturnClient", customization: "ExternalAvatarCustomization") -> None:
+        self.client = client
+        self.customization = customization
+        self.journal: Journal | None = None
+        self.people: dict[UUID, Planned] = {}
+        self._stages: dict[UUID, dict[str, str]] = {}
+
+    async def read(self, key: Any) -> dict[str, str]:
+        """Return what is recorded of a row."""
+        import json
+
+        if self.journal is None:
+            return self._stages.get(key, {})
+        entry = await self.journal.read(uuid5(key, "stage"))
+        return {} if entry is None or entry.resume_token is None else json.loads(entry.resume_token)
+
+    async def record(self, key: UUID, **stage: str) -> dict[str, str]:
+        """Replace what is recorded of a row."""
+        import json
+
+        if self.journal is None:
+            self._stages[key] = stage
+        else:
+            await self.journal.write(uuid5(key, "stage"), "pending", 1, resume_token=json.dumps(stage))
+        return stage
+
+    def resume(self, token: str) -> Any:
+        """Refuse: `create` continues from what is recorded."""
+        raise ValueError(token)
+
+    async def create(self, avatar_id: Any) -> Any:
+        """Bring a row, given by its key, to where its scan is awaited, from wherever an earlier run left it."""
+        from ..models import ScanStatus
+
+        key: UUID = avatar_id
+        person, stage = self.people[key], await self.read(key)
+        if "avatar_id" in stage and stage["step"] != "ready":
+            status = await self._status(stage)
+            if status is None or status is ScanStatus.FAILED:
+                stage = await self.record(key, user_id=stage["user_id"])  # deleted, or of no use
+            elif status is not ScanStatus.PENDING:
+                stage = await self.record(key, **{**stage, "step": "scanning"})
+        if stage.get("step") == "uploading":
+            raise _unknown(stage)
+        if stage.get("step") not in ("scanning", "ready"):
+            assert person.photos is not None  # noqa: S101 - rows without photos fail before
+            async with person.photos.open():  # refused before anything is created
+                pass
+            if "avatar_id" not in stage:
+                stage = await self._create_avatar(key, person, stage)
+            stage = await self._upload(key, person.photos, stage)
+        return _Making(self, key, stage)
+
+    async def _create_avatar(self, key: UUID, person: Planned, stage: dict[str, str]) -> dict[str, str]:
+        from ..errors import AvaturnError, OutcomeUnknownError
+        from ..models import ScanStatus
+
+        user_id = stage.get("user_id") or person.row.cells.get("user_id") or (await self.client.users.create()).id
+        if stage.get("step") == "creating":
+            for avatar in await self.client.avatars.list(user_id, include_not_ready=True):
+                if avatar.status is ScanStatus.PENDING:
+                    raise OutcomeUnknownError(
+                        f"an earlier run was interrupted while it created an avatar of user {user_id}, and avatar "
+                        f"{avatar.id} awaits its photos: delete that, and the same command creates another one"
+                    )
+        await self.record(key, user_id=user_id, step="creating")
+        try:
+            made = await self.client.avatars.create(user_id)
+        except AvaturnError as error:
+            if _was_refused(error):
+                await self.record(key, user_id=user_id)
+            raise
+        found = {"user_id": user_id, "avatar_id": str(made.avatar_id), "upload_url": str(made.upload_url)}
+        return await self.record(key, step="created", **found)
+
+    async def _upload(self, key: UUID, photos: "Photos", stage: dict[str, str]) -> dict[str, str]:
+        from ..errors import AvaturnError, JobFailedError
+        from ..models import ScanStatus
+
+        await self.record(key, **{**stage, "step": "uploading"})
+        try:
+            await self.client.avatars.upload(stage["upload_url"], photos)
+        except JobFailedError:
+            await self.record(key, user_id=stage["user_id"])
+            raise
+        except AvaturnError as error:
+            if await self._status(stage) in (None, ScanStatus.PENDING):
+                if _was_refused(error):
+                    await self.record(key, **stage)
+                    raise
+                raise _unknown(stage) from None
+        except (OSError, ValueError):  # of a file
+            await self.record(key, **stage)
+            raise
+        return await self.record(key, **{**stage, "step": "scanning"})
+
+    async def _status(self, stage: dict[str, str]) -> Any:
+        """Return the status of a scan, or None if the avatar does not exist."""
+        avatars = await self.client.avatars.list(stage["user_id"], include_not_ready=True)
+        return next((avatar.status for avatar in avatars if str(avatar.id) == stage["avatar_id"]), None)
+
+
+class _Making:
+    """A scan, and then an export; what a batch awaits."""
+
+    resume_token = "{}"  # noqa: S105 - the stages are recorded instead
+
+    def __init__(self, maker: Maker, key: UUID, stage: dict[str, str]) -> None:
+        self.avatar_id = key
+        self._maker = maker
+        self._stage = stage
+
+    def done(self) -> bool:
+        return False
+
+    async def wait(self, *, timeout: Any) -> "Export":
+        from ..errors import JobFailedError
+
+        maker, stage, client = self._maker, self._stage, self._maker.client
+        if stage["step"] != "ready":
+            scan = client.avatars.pending(stage["user_id"], stage["avatar_id"], customization=maker.customization)
+            try:
+                await scan.wait(timeout=timeout)
+            except JobFailedError:
+                await maker.record(self.avatar_id, user_id=stage["user_id"])
+                raise
+            await maker.record(self.avatar_id, **{**stage, "step": "ready"})
+        return await client.exports.create_and_wait(stage["avatar_id"], timeout=timeout)
+
+
+def _was_refused(error: Exception) -> bool:
+    """Say whether an error means that the request had no effect."""
+    from ..errors import APIStatusError, ConnectError
+
+    return isinstance(error, ConnectError) or (isinstance(error, APIStatusError) and error.status_code < 500)
+
+
+def _unknown(stage: dict[str, str]) -> Exception:
+    from ..errors import OutcomeUnknownError
+
+    avatar, user = stage["avatar_id"], stage["user_id"]
+    return OutcomeUnknownError(
+        f"whether the photos of avatar {avatar} arrived is unknown, and they are not uploaded again: run the same "
+        f"command later or, to make another avatar instead, first: avaturn avatars delete {user} {avatar}"
+    )
