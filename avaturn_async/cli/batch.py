@@ -108,27 +108,24 @@ async def batch(
     if to is not None and out != Path():
         raise ValueError("--out and --to exclude each other: files go into a folder or into a store")
     sink = None if to is None else await asyncio.to_thread(_sink, to)
-    columns: tuple[str, ...] = ("avatar_id",)
+    columns: tuple[str, ...]
     plan: Callable[[], Iterable[Planned]]
     async with AsyncExitStack() as stack:
         client = None if dry_run and retry is None else await stack.enter_async_context(connected(access, hooks))
         if retry is not None:
             assert client is not None  # noqa: S101 - mypy
-            plan = (await _unfinished(client, retry)).copy
+            plan, columns = (await _unfinished(client, retry)).copy, ("avatar_id",)
         else:
             table = await asyncio.to_thread(read_table, source or Path("-"), column)
             table.require(column, where=str(source or "stdin"))
-            columns = table.columns
-            plan = partial(_planned, table, column, name, folder=sink is None)
+            plan, columns = partial(_planned, table, column, name, folder=sink is None), table.columns
         if client is None or dry_run:
             return show_plan(plan(), output)
-        options: dict[str, Any] = {"timeout": timeout, "max_pending": max_pending, "journal": retry or journal}
-        options |= {"max_downloads": max_downloads, "sink": sink}
         if sink is None:
             await asyncio.to_thread(prepare_folder, out)
-            options["download_to"] = out
-        writer = await asyncio.to_thread(ReportWriter, reports, columns)
-        await stack.enter_async_context(writer)
+        options: dict[str, Any] = {"sink": sink, "download_to": out if sink is None else None, "timeout": timeout}
+        options |= {"journal": retry or journal, "max_pending": max_pending, "max_downloads": max_downloads}
+        writer = await stack.enter_async_context(await asyncio.to_thread(ReportWriter, reports, columns))
         tally = Tally(output, out if to is None else to)
         try:
             await run_plan(partial(client.exports.batch, **options), plan, tally, writer)

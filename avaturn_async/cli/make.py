@@ -87,11 +87,7 @@ async def make(
     """Make avatars."""
     import asyncio
 
-    from ..models import ExternalAvatarCustomization
-
-    wanted = ExternalAvatarCustomization()
-    if customization is not None:
-        wanted = await asyncio.to_thread(read_customization, customization)
+    wanted = None if customization is None else await asyncio.to_thread(read_customization, customization)
     if source is None:
         person = _one(photos or [], body_type, user_id)
         async with connected(access, hooks) as client:
@@ -105,13 +101,12 @@ async def make(
         return show_plan([await _with_photos(each) for each in plan()], output)
     if journal is None:
         raise ValueError("--from needs --journal FILE: it records what was made, so that nothing is made twice")
-    folder = out or Path()
+    tally = Tally(output, out or Path())
+    columns = dict.fromkeys((*table.columns, "user_id"))
     async with connected(access, hooks) as client:
-        await asyncio.to_thread(prepare_folder, folder)
-        columns = dict.fromkeys((*table.columns, "user_id"))
+        await asyncio.to_thread(prepare_folder, out or Path())
         async with await asyncio.to_thread(ReportWriter, reports, [*columns]) as writer:
-            tally = Tally(output, folder)
-            options = {"download_to": folder, "timeout": timeout, "max_pending": max_pending}
+            options = {"download_to": out or Path(), "timeout": timeout, "max_pending": max_pending}
             await _make_all(Maker(client, wanted), plan, journal, tally, writer, options)
     return FAILED if tally.failed else DONE
 
@@ -235,9 +230,11 @@ class Maker:
     recorded before their request is sent, for its outcome is unknown if the process ends there.
     """
 
-    def __init__(self, client: "AvaturnClient", customization: "ExternalAvatarCustomization") -> None:
+    def __init__(self, client: "AvaturnClient", customization: "ExternalAvatarCustomization | None") -> None:
+        from ..models import ExternalAvatarCustomization
+
         self.client = client
-        self.customization = customization
+        self.customization = customization or ExternalAvatarCustomization()
         self.journal: Journal | None = None
         self.people: dict[UUID, Planned] = {}
         self._stages: dict[UUID, dict[str, str]] = {}
