@@ -1,7 +1,5 @@
 """The exceptions of this package.
 
-::
-
     AvaturnError
     ├── ConfigurationError, WrongLoopError, ClientClosedError
     ├── TransportError

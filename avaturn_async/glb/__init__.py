@@ -1,7 +1,5 @@
 """Inspect, check and shrink GLB models.
 
-::
-
     from avaturn_async import glb
 
     report = glb.inspect("avatar.glb")
