@@ -11,6 +11,7 @@ from yarl import URL
 
 from ..config import Timeouts
 from ..errors import ClientClosedError, DownloadError, UnsafeAddressError, WrongLoopError
+from ..http.urls import sent_to
 from ..redact import SignedUrl, without_query
 from .ssrf import BlockedAddressError, check_resolved, check_url, parse_url, public_socket
 
@@ -109,8 +110,11 @@ class GuardedSession:
         if self._proxy is not None and not self._allow_private:
             await check_resolved(host, parse_url(url).port)
         try:
+            shown, middlewares = parse_url(url).with_query(None), (sent_to(url),)
             return FileResponse(
-                await session.get(parse_url(url), headers=headers, proxy=self._proxy, allow_redirects=False)
+                await session.get(
+                    shown, headers=headers, proxy=self._proxy, allow_redirects=False, middlewares=middlewares
+                )
             )
         except aiohttp.ClientConnectorCertificateError:
             failure: DownloadError = DownloadError(f"the certificate of {host} is not trusted")

@@ -30,7 +30,7 @@ from .responses import MAX_BODY, Response, read_body
 from .session import ClientSessions, Ssl
 from .throttle import Throttle
 from .upload import MultipartForm, UploadBody
-from .urls import check_upload_url, parse_base_url, parse_headers, parse_token
+from .urls import check_upload_url, parse_base_url, parse_headers, parse_token, sent_to
 
 __all__ = ["Transport"]
 
@@ -291,7 +291,8 @@ class Transport:
             async with deadline:
                 result = await self._exchange(
                     self._sessions.for_uploads().post(
-                        URL(url, encoded=url.isascii()),
+                        URL(url, encoded=url.isascii()).origin(),
+                        middlewares=(sent_to(url),),
                         data=body,
                         headers={"User-Agent": _USER_AGENT, "Content-Type": content_type},
                         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),

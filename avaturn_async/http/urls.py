@@ -6,12 +6,21 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 
+import aiohttp
 from yarl import URL
 
 from ..errors import ConfigurationError
 from ..redact import Secret, SecretUrl, SignedUrl
 
-__all__ = ["check_upload_url", "is_loopback", "parse_base_url", "parse_headers", "parse_proxy", "parse_token"]
+__all__ = [
+    "check_upload_url",
+    "is_loopback",
+    "parse_base_url",
+    "parse_headers",
+    "parse_proxy",
+    "parse_token",
+    "sent_to",
+]
 
 _VISIBLE_ASCII = r"[\x21-\x7e]+"
 _URL = r"[^\x00-\x20\x7f]+"
@@ -105,3 +114,25 @@ def _shown(text: object) -> str:
     if not isinstance(text, str):
         return type(text).__name__
     return repr(text if isinstance(text, SecretUrl) else SignedUrl(text[:200]))
+
+
+def sent_to(url: SignedUrl | SecretUrl) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that sends a request to `url`, of which the session was given no more than may be shown.
+
+    Whatever traces a session (OpenTelemetry, Sentry) exports the url that the session is given, and the texts of the
+    errors that leave its middlewares.
+    """
+
+    async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        shown, request.url = request.url, URL(str(url), encoded=url.isascii() and " " not in url).with_fragment(None)
+        try:
+            return await handler(request)
+        except aiohttp.ConnectionTimeoutError:
+            error: aiohttp.ClientError = aiohttp.ConnectionTimeoutError(f"Connection timeout to host {shown}")
+        except aiohttp.ClientConnectorError:
+            raise  # its text names host and port
+        except aiohttp.ClientOSError as broken:
+            error = type(broken)(broken.errno, "connection broken")
+        raise error
+
+    return send

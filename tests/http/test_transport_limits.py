@@ -13,6 +13,7 @@ import aiohttp
 import attrs
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from avaturn_async.config import RateLimit, RetryPolicy, Timeouts
 from avaturn_async.errors import ClientClosedError, RateLimitError, ServerError
@@ -58,7 +59,7 @@ class Api:
 def api(clock: Clock) -> Iterator[Api]:
     """Response requests without a network."""
     with Responses() as responses:
-        responses.post(UPLOAD, repeat=True)
+        responses.post(str(URL(UPLOAD).origin()), repeat=True)  # all of an upload url that the session is given
         yield Api(responses, clock)
 
 
@@ -143,9 +144,10 @@ async def test_an_upload_is_not_held_back(api: Api, clock: Clock) -> None:
 
 async def test_a_429_of_the_upload_holds_back_nobody(api: Api, clock: Clock) -> None:
     """It is waited for by the upload alone."""
-    again = SecretUrl("https://storage.example/again")
-    api._responses.post(again, status=429, headers={"Retry-After": "7"})
-    api._responses.post(again)
+    again = SecretUrl("https://again.example/photos")
+    shown = "https://again.example"
+    api._responses.post(shown, status=429, headers={"Retry-After": "7"})
+    api._responses.post(shown)
     async with opened() as transport:
         await transport.upload(again, form())
         assert [7] == clock.waited
