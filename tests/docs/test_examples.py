@@ -12,8 +12,8 @@ import shlex
 import socket
 import threading
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,6 +22,7 @@ import aiohttp
 import pytest
 import uvicorn
 from aiohttp import web
+from django.conf import settings
 from typer.testing import CliRunner
 from werkzeug.serving import make_server
 from yarl import URL
@@ -44,7 +45,7 @@ FIRST_HOUR = {"emulator_command", "first", "app", "test_app"}
 def test_every_example_is_run() -> None:
     """Each example has a test of its name."""
     tests = {name.removeprefix("test_the_").removesuffix("_example") for name in globals() if name.endswith("_example")}
-    assert set(EXAMPLES) == tests | set(TEST_MODULES) | FIRST_HOUR
+    assert set(EXAMPLES) == tests | set(TEST_MODULES) | FIRST_HOUR | {"litestar", "starlette"}
 
 
 @pytest.mark.parametrize("name", sorted(name for name in EXAMPLES if not name.endswith(("command", "commands"))))
@@ -316,22 +317,54 @@ def test_the_lambda_example(run: Run, avaturn: EmulatorThread, capsys: pytest.Ca
         assert capsys.readouterr().out.startswith("ready: ")
 
 
-def test_the_flask_example(
-    run: Run, avaturn: EmulatorThread, new_avatar: Callable[[], str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Webhooks reach the receiver beside the app."""
-    server = make_server("127.0.0.1", 0, run("flask")["app"], threaded=True)
+@contextmanager
+def wsgi_server(app: Any) -> Iterator[str]:
+    """Serve a WSGI app from threads, and give its url."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        avaturn.webhook_url = f"http://127.0.0.1:{server.server_port}/avaturn/{SECRET}"
-        made = {new_avatar(), new_avatar()}
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_the_flask_example(
+    run: Run, avaturn: EmulatorThread, new_avatar: Callable[[], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Webhooks reach the receiver beside the app."""
+    with wsgi_server(run("flask")["app"]) as url:
+        avaturn.webhook_url = f"{url}/avaturn/{SECRET}"
+        made = {new_avatar(), new_avatar()}
     printed = capsys.readouterr().out.splitlines()
     assert {f"ready: {each}" for each in made} <= set(printed)
+
+
+def test_the_django_example(run: Run, avaturn: EmulatorThread, new_avatar: Callable[[], str]) -> None:
+    """It does the same beside a project."""
+    if not settings.configured:  # by another test of this process
+        settings.configure(ROOT_URLCONF="tests.webhooks.test_wsgi", ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+    for _ in range(2):
+        with wsgi_server(run("django")["application"]) as url:
+            avaturn.webhook_url = f"{url}/avaturn/{SECRET}"
+            new_avatar()
+    assert {200} == {delivery.status for delivery in avaturn.deliveries}
+
+
+@pytest.mark.parametrize("name", ["starlette", "litestar"])
+def test_mounted_receivers(run: Run, avaturn: EmulatorThread, new_avatar: Callable[[], str], name: str) -> None:
+    """A webhook reaches the receiver in other ASGI frameworks."""
+
+    async def receive() -> None:
+        async with uvicorn_server(run(name)["app"]) as url:
+            avaturn.webhook_url = f"{url}/avaturn/{SECRET}"
+            await asyncio.to_thread(new_avatar)
+
+    for _ in range(2):
+        asyncio.run(receive())
+    assert {200} == {delivery.status for delivery in avaturn.deliveries}
 
 
 def test_the_aiohttp_example(run: Run, avatar: str, new_avatar: Callable[[], str], avaturn: EmulatorThread) -> None:
