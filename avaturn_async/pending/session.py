@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ..http import codec, endpoints
 from ..models import AvatarListItem, AvatarReadyWebhook, ScanStatus
-from ..webhooks.events import Event
+from ..webhooks.events import Event, keys_of
 from .base import Pending
 from .context import PendingContext
 from .race import Reaction
@@ -20,9 +20,9 @@ __all__ = ["PendingSession"]
 class PendingSession(Pending[AvatarListItem]):
     """A session in which a user makes an avatar; await it for the avatar's `AvatarListItem`.
 
-    The avatar is found in the list of the user's avatars, as one that was not there at the first poll; from then on its
-    webhook counts, unless that names another session. A session that edits an existing avatar, or that the user
-    leaves, does not end.
+    The avatar is found by a webhook that names the session, or in the list of the user's avatars, as one that was not
+    there at the first poll; from then on its webhook counts, unless that names another session. A session that the user
+    leaves does not end, nor, without such a webhook, one that edits an existing avatar.
 
     Attributes:
         session_id: the session.
@@ -68,7 +68,7 @@ class PendingSession(Pending[AvatarListItem]):
 
     @property
     def _key(self) -> str | None:
-        return None if self.avatar_id is None else f"avatar:{self.avatar_id}"
+        return f"session:{self.session_id}" if self.avatar_id is None else f"avatar:{self.avatar_id}"
 
     def _token_fields(self) -> dict[str, Any]:
         known = None if self._known is None else sorted(map(str, self._known))
@@ -83,8 +83,9 @@ class PendingSession(Pending[AvatarListItem]):
         self._request_id = response.headers.get("X-Request-Id")
         items = codec.load(response.body, list[AvatarListItem])
         if self._known is None:
-            self._known = {item.id for item in items}
+            self._known = {item.id for item in items if item.id != self.avatar_id}
         found = [item for item in items if item.id not in self._known]
+        found.sort(key=lambda item: item.id != self.avatar_id)
         if not found or self._outcome is not None:
             return
         item = next((item for item in found if item.status is ScanStatus.READY), found[-1])
@@ -95,11 +96,16 @@ class PendingSession(Pending[AvatarListItem]):
             self._settle_failed(cause)
 
     def _on_event(self, event: Event, *, newer: bool) -> Reaction:
-        if not isinstance(event, AvatarReadyWebhook) or event.avatar_id != self.avatar_id:
+        keys = keys_of(event)
+        if not isinstance(event, AvatarReadyWebhook) or self._key not in keys:
             return None  # from a faulty mailbox
         if event.user_id not in (None, self.user_id):
             return None
-        if event.session_id not in (None, str(self.session_id)):
+        if self.avatar_id is None:
+            self.avatar_id = event.avatar_id
+            if self._known is not None:
+                self._known.discard(event.avatar_id)
+        elif len(keys) > 1 and f"session:{self.session_id}" not in keys:
             self._known = {*(self._known or ()), event.avatar_id}
             self.avatar_id, self._status = None, ScanStatus.PENDING
             return "poll"

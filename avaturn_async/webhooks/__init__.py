@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .events import Event, UnknownEvent, key_of, parse_event
+    from .events import Event, UnknownEvent, key_of, keys_of, parse_event
     from .mailbox import Delivery, Mailbox
     from .memory import MemoryMailbox
     from .receiver import WebhookReceiver
@@ -30,11 +30,12 @@ __all__ = [
     "Verifier",
     "WebhookReceiver",
     "key_of",
+    "keys_of",
     "parse_event",
 ]
 
 _HOMES = {
-    "events": ("Event", "UnknownEvent", "key_of", "parse_event"),
+    "events": ("Event", "UnknownEvent", "key_of", "keys_of", "parse_event"),
     "mailbox": ("Delivery", "Mailbox"),
     "memory": ("MemoryMailbox",),
     "receiver": ("WebhookReceiver",),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import attrs
 
 from ..errors import WebhookError
 from ..http import codec
-from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook
+from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook, as_uuid
 from ..redact import mask_links
 
-__all__ = ["EVENT_TYPES", "Event", "UnknownEvent", "key_of", "parse_event"]
+__all__ = ["EVENT_TYPES", "Event", "UnknownEvent", "key_of", "keys_of", "parse_event"]
 
 Event: TypeAlias = AvatarReadyWebhook | RenderReadyWebhook | ExportReadyWebhook
 
@@ -72,3 +73,12 @@ def key_of(event: Event) -> str:
         return f"render:{event.id}"
     kind = "export" if isinstance(event, ExportReadyWebhook) else "avatar"
     return f"{kind}:{event.avatar_id}"
+
+
+def keys_of(event: Event) -> list[str]:
+    """Return the key of an event and, if it is of an avatar and names a session, ``session:{session_id}``."""
+    keys = [key_of(event)]
+    if isinstance(event, AvatarReadyWebhook) and event.session_id is not None:
+        with suppress(ValueError):
+            keys.append(f"session:{as_uuid(event.session_id, 'session_id')}")
+    return keys

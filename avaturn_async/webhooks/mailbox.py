@@ -37,7 +37,9 @@ class Delivery:
 class Mailbox(Protocol):
     """Stores the last event of each key and wakes the awaiters of the key.
 
-    Keys are ``export:{avatar_id}``, ``avatar:{avatar_id}`` and ``render:{render_id}``. To keep events in a store of
+    Keys are ``export:{avatar_id}``, ``avatar:{avatar_id}`` and ``render:{render_id}``. An avatar's event that names its
+    session is stored under ``session:{session_id}``, too, as the same delivery; a mailbox may leave that out, which
+    makes waits for sessions slower (`keys_of` returns both). To keep events in a store of
     your own, implement these four methods and test them with `avaturn_async.testing.mailbox_contract`. A method whose
     store can't be used raises. If it raises `TransportError`, it is expected to have logged the outage; the receiver
     and the client log any other error.

@@ -17,7 +17,7 @@ import attrs
 
 from ..errors import ClientClosedError
 from ..models import RenderReadyWebhook
-from .events import Event, key_of
+from .events import Event, keys_of
 from .mailbox import Delivery, replaces, strip_untrusted
 
 __all__ = ["MemoryMailbox"]
@@ -97,7 +97,11 @@ class MemoryMailbox:
         Raises:
             ClientClosedError: The mailbox is closed.
         """
-        self._put(event, authenticated, traceparent)
+        if not authenticated:
+            event = strip_untrusted(event)
+        delivery = Delivery(f"{self._id_prefix}-{next(self._serials)}", event, authenticated, traceparent)
+        for key in keys_of(event):
+            self._put(key, delivery)
 
     async def position(self, key: str) -> str:
         """Return the id of the delivery that is stored under `key`, or ``""``.
@@ -154,11 +158,8 @@ class MemoryMailbox:
         while self._rows and next(iter(self._rows.values())).expires <= now:
             self._remove(next(iter(self._rows)))
 
-    def _put(self, event: Event, authenticated: bool, traceparent: str | None) -> None:
-        key, is_render = key_of(event), isinstance(event, RenderReadyWebhook)
-        if not authenticated:
-            event = strip_untrusted(event)
-        delivery = Delivery(f"{self._id_prefix}-{next(self._serials)}", event, authenticated, traceparent)
+    def _put(self, key: str, delivery: Delivery) -> None:
+        authenticated, is_render = delivery.authenticated, isinstance(delivery.event, RenderReadyWebhook)
         with self._lock:
             self._check_open()
             stored = self._rows.get(key)
@@ -171,7 +172,7 @@ class MemoryMailbox:
                     return
                 self._remove(key)
             rank = (_RENDER if is_render else _POLLABLE) if authenticated else _UNAUTHENTICATED
-            row = _Row(delivery, rank, _ROW_OVERHEAD + _size_of(event), self._clock() + self._ttl)
+            row = _Row(delivery, rank, _ROW_OVERHEAD + _size_of(delivery.event), self._clock() + self._ttl)
             waiters = self._waiters.pop(key, ())
             if self._make_room(row) or waiters:
                 self._rows[key] = row

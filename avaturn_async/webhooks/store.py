@@ -27,7 +27,7 @@ from ..observe.dispatch import Observers, tell_once, valid_traceparent
 from ..observe.observer import MailboxInfo
 from ..redact import Secret
 from .callbacks import is_cancelled
-from .events import Event, UnknownEvent, key_of, parse_event
+from .events import Event, UnknownEvent, keys_of, parse_event
 from .mailbox import Delivery, strip_untrusted
 
 __all__ = ["Store", "StoreMailbox", "StoredRow"]
@@ -56,7 +56,7 @@ class StoredRow:
     """A delivery as it is written to a store."""
 
     def __init__(self, event: Event, *, authenticated: bool, ttl: float, traceparent: str | None = None) -> None:
-        self.key: str = key_of(event)
+        self.key: str = keys_of(event)[0]
         self.is_render: bool = isinstance(event, RenderReadyWebhook)
         self.authenticated = authenticated
         self.ttl: float = ttl if authenticated else min(ttl, _UNAUTHENTICATED_TTL)
@@ -74,7 +74,7 @@ def _delivery_in(key: str, text: str | bytes) -> Delivery:
         event = parse_event(fields["event"])
         traceparent = valid_traceparent(fields.get("traceparent"))  # not written by 0.1
         delivery = Delivery(fields["id"], event, fields["authenticated"], traceparent)  # type: ignore[arg-type]
-        known = fields["v"] == _ROW_VERSION and not isinstance(event, UnknownEvent) and key_of(event) == key
+        known = fields["v"] == _ROW_VERSION and not isinstance(event, UnknownEvent) and key in keys_of(event)
         if known and isinstance(delivery.id, str) and isinstance(delivery.authenticated, bool):
             return delivery
     except (AvaturnError, LookupError, TypeError, ValueError):
@@ -149,7 +149,8 @@ class StoreMailbox(ABC):
             WrongLoopError: The connection is borrowed and belongs to another event loop.
         """
         row = StoredRow(event, authenticated=authenticated, ttl=self._ttl, traceparent=traceparent)
-        await self._call("write", lambda store: store.write(row), f"use the row of {row.key}")
+        for row.key in keys_of(event):  # the same delivery under each
+            await self._call("write", lambda store: store.write(row), f"use the row of {row.key}")
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + _SWEEP_EVERY
             with suppress(AvaturnError):  # it is logged, and the event is stored

@@ -127,6 +127,50 @@ def test_a_webhook_counts_once_the_avatar_is_found() -> None:
     run(story())
 
 
+@pytest.mark.parametrize("avatar", [OLD, FIRST], ids=["edited", "new"])
+def test_a_webhook_that_names_the_session_resolves_it(avatar: UUID) -> None:
+    """Long before the next poll of the list, for a new avatar and for one that was edited."""
+
+    async def story() -> None:
+        box = MemoryMailbox()
+        world = World(Editor((0, OLD, "ready"), (5, FIRST, "ready")), mailbox=box, policy=NEVER)
+        session = world.sessions.pending(await world.sessions.create("u"))
+        waiting = asyncio.create_task(session.wait(timeout=None))
+        await after(10, lambda: box.deliver(ready(avatar, session_id=str(SESSION), user_id="u")))
+        assert avatar == (await waiting).id
+        assert 10 == world.times[-1]
+
+    run(story())
+
+
+def test_a_webhook_that_came_before_the_wait() -> None:
+    """The first poll does not take its avatar for one that was there before."""
+
+    async def story() -> None:
+        box = MemoryMailbox()
+        world = World(Editor((0, OLD, "ready")), mailbox=box, policy=NEVER)
+        session = world.sessions.pending(await world.sessions.create("u"))
+        await box.deliver(ready(OLD, session_id=str(SESSION).upper()))
+        assert OLD == (await session.wait(timeout=100)).id
+
+    run(story())
+
+
+def test_a_webhook_for_another_user_resolves_no_session() -> None:
+    """Whoever it is about, it is not ours."""
+
+    async def story() -> None:
+        box = MemoryMailbox()
+        world = World(Editor((0, OLD, "ready")), mailbox=box, policy=NEVER)
+        session = world.sessions.pending(await world.sessions.create("u"))
+        await box.deliver(ready(OLD, session_id=str(SESSION), user_id="another"))
+        with pytest.raises(WaitTimeoutError):
+            await session.wait(timeout=100)
+        assert session.avatar_id is None
+
+    run(story())
+
+
 def test_a_webhook_that_came_before_the_avatar_was_found() -> None:
     """It waits in the mailbox."""
 

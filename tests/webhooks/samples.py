@@ -7,7 +7,7 @@ import json
 from typing import Any
 from uuid import UUID
 
-from avaturn_async import AvatarReadyWebhook, ExportReadyWebhook, MemoryMailbox, RenderReadyWebhook
+from avaturn_async import AvatarReadyWebhook, ExportReadyWebhook, Mailbox, MemoryMailbox, RenderReadyWebhook
 
 SECRET = "s3cretPathSegment_aaaaaaaa"
 OTHER = "another-PathSegment_bbbbbbb"
@@ -61,3 +61,14 @@ class Gated(MemoryMailbox):
         self.asked.set()
         await self.gate.wait()
         await super().deliver(event, authenticated=authenticated)
+
+
+async def check_session_key(mailbox: Mailbox) -> None:
+    """Check that an event which names its session is one delivery under two keys, whatever an odd name of it."""
+    session = UUID(int=5)
+    await mailbox.deliver(AvatarReadyWebhook(avatar_id=AVATAR, session_id=str(session).upper()))
+    delivery = await mailbox.wait(f"session:{session}", "")
+    assert delivery == await mailbox.wait(f"avatar:{AVATAR}", "")
+    assert delivery.id == await mailbox.position(f"session:{session}")
+    await mailbox.deliver(AvatarReadyWebhook(avatar_id=AVATAR, session_id="odd"))
+    assert "odd" == (await mailbox.wait(f"avatar:{AVATAR}", delivery.id)).event.session_id  # type: ignore[union-attr]

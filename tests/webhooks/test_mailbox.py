@@ -18,7 +18,7 @@ from avaturn_async import ClientClosedError, Delivery, Event, ExportReadyWebhook
 from avaturn_async.testing.mailbox_contract import MailboxContract
 from avaturn_async.webhooks import key_of
 
-from .samples import avatar, avatar_event, export_event, render_event
+from .samples import avatar, avatar_event, check_session_key, export_event, render_event
 
 
 class TestContract(MailboxContract):
@@ -537,3 +537,8 @@ async def test_deliveries_are_immutable_values() -> None:
         delivery.id = "another"  # type: ignore[misc]
     assert Delivery("another", export_event()) == attrs.evolve(delivery, id="another")
     assert hash(delivery) == hash(Delivery(delivery.id, export_event()))
+
+
+async def test_an_event_is_found_by_its_session() -> None:
+    """It is the same delivery."""
+    await check_session_key(MemoryMailbox())

@@ -15,7 +15,7 @@ from avaturn_async import PostgresMailbox, TransportError, WrongLoopError
 from avaturn_async.testing.mailbox_contract import SharedMailboxContract
 from avaturn_async.webhooks import key_of
 
-from ..samples import avatar, export_event, render_event
+from ..samples import avatar, check_session_key, export_event, render_event
 from ..stores import EXPORT, KEY, Heard, mailbox_tasks, stored
 from .conftest import MakePostgresMailbox
 from .server import PgBouncer, Server
@@ -387,3 +387,8 @@ def test_mailbox_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     with pytest.raises(ConfigurationError, match=r"pip install \"avaturn-async\[postgres\]\""):
         PostgresMailbox("postgresql://localhost")
+
+
+async def test_an_event_is_found_by_its_session(make_mailbox: MakePostgresMailbox) -> None:
+    """It is the same delivery."""
+    await check_session_key(await make_mailbox())

@@ -16,7 +16,7 @@ from avaturn_async import ConfigurationError, RedisMailbox, WrongLoopError
 from avaturn_async.testing.mailbox_contract import SharedMailboxContract
 from avaturn_async.webhooks import key_of
 
-from ..samples import avatar, export_event, render_event
+from ..samples import avatar, check_session_key, export_event, render_event
 from ..stores import EXPORT, KEY, free_port, mailbox_tasks, shown, stored
 from .conftest import MakeRedisMailbox
 from .server import QUIET, Server
@@ -254,3 +254,8 @@ def test_mailbox_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigurationError, match=r"pip install \"avaturn-async\[redis\]\""):
         RedisMailbox("redis://localhost")
+
+
+async def test_an_event_is_found_by_its_session(make_mailbox: MakeRedisMailbox) -> None:
+    """It is the same delivery."""
+    await check_session_key(await make_mailbox())
