@@ -6,7 +6,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import avatars, batch, demo, emulator, export, inspect, listen, make, render, sessions, shrink, users, view
+from . import (
+    avatars,
+    batch,
+    demo,
+    emulator,
+    export,
+    inspect,
+    listen,
+    make,
+    render,
+    sessions,
+    shrink,
+    trigger,
+    users,
+    view,
+)
 from .command import AVATAR
 from .runner import UsageError, usage
 
@@ -57,5 +72,20 @@ def avaturn(
     """Take the options that stand before any command."""
 
 
-for _module in (demo, make, export, batch, render, users, avatars, sessions, listen, emulator, inspect, shrink, view):
+for _module in (
+    demo,
+    make,
+    export,
+    batch,
+    render,
+    users,
+    avatars,
+    sessions,
+    listen,
+    trigger,
+    emulator,
+    inspect,
+    shrink,
+    view,
+):
     _module.add_to(app)

@@ -1,14 +1,20 @@
 """``avaturn listen``."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import os
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import urlsplit
 
 import typer
 
 from .command import command
 from .output import Output, note
+from .trigger import Anywhere, check_target, new_session, post, told
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from ..webhooks import Reply
 
 __all__ = ["add_to", "refusal"]
@@ -17,7 +23,16 @@ HELP = """Receive webhooks and print them until Ctrl-C.
 
 The first line is the url to enter in the developer portal. Its last part is a secret: that of AVATURN_WEBHOOK_SECRET,
 or a random one for this run.
+
+--save appends each event to a file before the webhook is answered. --forward-to posts them to your app, in order, and
+again until it answers with 2xx; what it refuses as malformed (400, 413, 422) is told and left out. Events that were not
+forwarded when the command ended are forwarded by the next one with the same --save.
 """
+
+#: Answers of a target that another attempt would not change.
+REFUSED = (400, 413, 422)
+#: Seconds between two attempts to forward an event: at first, and at most.
+PAUSES = (0.25, 5.0)
 
 REASONS = {
     400: "it is not an event",
@@ -32,6 +47,7 @@ def add_to(app: typer.Typer) -> None:
     lines = (
         "avaturn listen",
         "avaturn listen --public-url https://hooks.example.com",
+        "avaturn listen --save events.jsonl --forward-to http://127.0.0.1:8000/SECRET",
         "avaturn listen --json | jq 'select(.event == \"export.ready\")'",
     )
     command(app, help=HELP, examples=lines)(listen)
@@ -56,33 +72,208 @@ async def listen(
     urls: Annotated[
         bool, typer.Option("--urls", help="Show urls whole: for a while, anyone who has one can fetch the avatar.")
     ] = False,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append events to a file, as lines of JSON.")
+    ] = None,
+    forward_to: Annotated[
+        str | None, typer.Option("--forward-to", metavar="URL", help="Post events to your app, with its secret.")
+    ] = None,
+    anywhere: Anywhere = False,
 ) -> int:
     """Receive webhooks."""
     import asyncio
     import secrets
 
     from ..webhooks import WebhookReceiver, parse_event
+    from ..webhooks.replies import UNAVAILABLE
 
     parts = urlsplit(public_url or "https://example.com")
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError(f"--public-url must be an http or https url with a host, not {public_url!r}")
 
+    if forward_to is not None:
+        check_target("--forward-to", forward_to, anywhere=anywhere)
+    events: EventFile | None = None
+
     class Printer(WebhookReceiver):
-        """Prints what it accepts, and why it refused the rest."""
+        """Keeps and prints what it accepts, and prints why it refused the rest."""
 
         async def handle(self, body: bytes, **request: Any) -> "Reply":
-            """Take in a webhook and print it."""
+            """Take in a webhook, keep it and print it."""
             reply = await super().handle(body, **request)
             if reply.status < 300:
+                try:
+                    if events is not None:
+                        await events.add(body)
+                except OSError as error:
+                    note(f"avaturn: an event could not be saved and was answered 503: {error.strerror}")
+                    return UNAVAILABLE
                 _show(parse_event(body), output, whole_urls=urls)
             else:
                 note(refusal(reply.status))
             return reply
 
     receiver = Printer(secret or secrets.token_urlsafe(24))
-    async with receiver.serve(host, port, public_url=public_url) as server:
+    async with AsyncExitStack() as stack:
+        if save is not None or forward_to is not None:
+            events = await stack.enter_async_context(EventFile(save, forwarding=forward_to is not None))
+        if forward_to is not None and events is not None:
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            tasks.create_task(events.forward(forward_to))
+        server = await stack.enter_async_context(receiver.serve(host, port, public_url=public_url))
         output.result({"url": server.url}, f"Enter this url in the developer portal: {server.url}")
         return await asyncio.Event().wait()
+
+
+class EventFile:
+    """Events that were received, one a line, and how many bytes of them were forwarded; `async with` it.
+
+    An event is on the disk before `add` returns. The position is kept in a file beside it once events are forwarded,
+    so that another process goes on there.
+
+    Args:
+        path: the file, which is made for this user alone if it does not exist; None for a temporary one, which is kept
+            if events in it were not forwarded.
+        forwarding: whether the events are going to be forwarded.
+    """
+
+    def __init__(self, path: Path | None, *, forwarding: bool) -> None:
+        import asyncio
+
+        self._wanted = path
+        self._lock = asyncio.Lock()
+        self._arrived = asyncio.Event()
+        self._forwarding = forwarding
+
+    async def __aenter__(self) -> Self:
+        import asyncio
+
+        await asyncio.to_thread(self._open)
+        if self._wanted is None:
+            note(f"events are kept in {self._path} until they are forwarded")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        import asyncio
+
+        left = await asyncio.to_thread(self._close)
+        if left:
+            note(f"{left} of the events were not forwarded: listen with --save {self._path} and --forward-to goes on")
+
+    async def add(self, body: bytes) -> None:
+        """Append an event; OSError if it can't be written."""
+        import asyncio
+        import json
+
+        from ..http.codec import parse_json
+
+        line = json.dumps(parse_json(body)).encode() + b"\n"
+        async with self._lock:
+            await asyncio.to_thread(self._append, line)
+        self._arrived.set()
+
+    async def forward(self, url: str) -> None:
+        """Post the events to a url for ever: in order, and each until it is taken or refused for what it is."""
+        import asyncio
+
+        async with new_session() as session:
+            while True:
+                self._arrived.clear()
+                line = await asyncio.to_thread(self._next)
+                if not line:
+                    await self._arrived.wait()
+                    continue
+                if _is_event(line):
+                    await self._deliver(session, url, line)
+                await asyncio.to_thread(self._advance, len(line))
+
+    async def _deliver(self, session: "aiohttp.ClientSession", url: str, line: bytes) -> None:
+        import asyncio
+
+        pause, most = PAUSES
+        first = True
+        while True:
+            answer = await post(session, url, line.rstrip())
+            if answer in REFUSED:
+                note(
+                    f"avaturn: an event {told(answer)} by {urlsplit(url).netloc} and is left out; it is in {self._path}"
+                )
+            if answer in REFUSED or (isinstance(answer, int) and 200 <= answer < 300):
+                return
+            if first:
+                note(f"avaturn: an event {told(answer)} by {urlsplit(url).netloc}; trying again until it is")
+            first = False
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, most)
+
+    # The rest blocks.
+
+    def _open(self) -> None:
+        import tempfile
+
+        if self._wanted is None:
+            number, name = tempfile.mkstemp(prefix="avaturn-events-", suffix=".jsonl")
+            self._path = Path(name)
+            os.close(number)
+        else:
+            self._path = self._wanted
+        self._position_file = self._path.with_name(f"{self._path.name}.forwarded")
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        self._file = open(self._path, "a+b", buffering=0, opener=lambda path, _: os.open(path, flags, 0o600))  # noqa: SIM115
+        self._position = self._file.seek(0, os.SEEK_END)
+        if self._position:
+            self._file.seek(-1, os.SEEK_END)
+            if self._file.read(1) != b"\n":  # of a process that was killed before it answered
+                self._append(b"\n")
+                self._position += 1
+        if self._forwarding:
+            with suppress(OSError, ValueError):  # what is there may have been received without --forward-to
+                self._position = min(int(self._position_file.read_text()), self._position)
+            self._advance(0)
+
+    def _append(self, line: bytes) -> None:
+        before = self._file.seek(0, os.SEEK_END)
+        try:
+            rest = memoryview(line)
+            while rest:  # a disk that fills up takes a part at first
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(before)  # what remained of the line would spoil the next one
+            raise
+
+    def _next(self) -> bytes:
+        """Return the first line that was not forwarded, or nothing if there is none that is complete."""
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            line = file.readline()
+        return line if line.endswith(b"\n") else b""
+
+    def _advance(self, size: int) -> None:
+        self._position += size
+        self._position_file.write_text(str(self._position))
+
+    def _close(self) -> int:
+        """Close the file, and return how many events were not forwarded, if they were to be."""
+        self._file.seek(self._position)
+        left = sum(map(_is_event, self._file)) if self._forwarding else 0
+        self._file.close()
+        if self._wanted is None and not left:
+            self._path.unlink()
+            self._position_file.unlink(missing_ok=True)
+        return left
+
+
+def _is_event(line: bytes) -> bool:
+    """Say whether a line is an event: a process that was killed before it answered may have left a part of one."""
+    from ..errors import WebhookError
+    from ..webhooks import parse_event
+
+    try:
+        parse_event(line)
+    except WebhookError:
+        return False
+    return True
 
 
 def refusal(status: int) -> str:

@@ -1,0 +1,167 @@
+"""``avaturn trigger``, and how events are sent."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .command import AVATAR, command
+from .output import Output, note
+from .runner import DONE, FAILED, failure
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["add_to", "check_target", "new_session", "post", "told"]
+
+HELP = """Send an event to a webhook receiver, as Avaturn would.
+
+Links in it lead nowhere, and the API knows nothing of it: a client that awaits the avatar polls, and waits on. --replay
+sends the events that "avaturn listen --save" kept, in their order.
+
+Events are sent to this machine alone, as they may have links to people's avatars, unless --anywhere is given.
+"""
+
+Anywhere = Annotated[bool, typer.Option("--anywhere", help="Send events to other machines.")]
+
+
+class EventName(StrEnum):
+    """The events of the contract."""
+
+    AVATAR = "avatar.ready"
+    EXPORT = "export.ready"
+    RENDER = "render.ready"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    url = "--to http://127.0.0.1:8000/avaturn/SECRET"
+    lines = (
+        f"avaturn trigger export.ready {url}",
+        f"avaturn trigger export.ready {url} --failed \\\n    --avatar-id {AVATAR}",
+        f"avaturn trigger --replay events.jsonl {url}",
+    )
+    command(app, help=HELP, examples=lines)(trigger)
+
+
+async def trigger(
+    output: Output,
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="The receiver, with its secret.")],
+    event: Annotated[EventName | None, typer.Argument(metavar="EVENT", help="One of those of the API.")] = None,
+    avatar_id: Annotated[
+        str | None, typer.Option("--avatar-id", metavar="ID", show_default="random", help="The avatar.")
+    ] = None,
+    user_id: Annotated[str, typer.Option("--user-id", metavar="USER", help="Its user.")] = "triggered",
+    render_id: Annotated[
+        str | None, typer.Option("--render-id", metavar="ID", show_default="random", help="That of render.ready.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="The job failed.")] = False,
+    unknown: Annotated[bool, typer.Option("--unknown", help="Under a name that the API does not document.")] = False,
+    replay: Annotated[Path | None, typer.Option(metavar="FILE", help="Send the events of a file instead.")] = None,
+    anywhere: Anywhere = False,
+) -> int:
+    """Send events."""
+    import asyncio
+    import json
+
+    check_target("--to", to, anywhere=anywhere)
+    if (event is None) == (replay is None):
+        raise ValueError("give the name of an event, or --replay FILE")
+    bodies = []
+    if replay is not None:
+        bodies = (await asyncio.to_thread(replay.read_bytes)).splitlines()
+    elif event is not None:
+        bodies = [json.dumps(_payload(event, avatar_id, user_id, render_id, failed, unknown)).encode()]
+    sent = taken = 0
+    async with new_session() as session:
+        for line, body in enumerate(bodies, 1):
+            if body.strip():
+                sent += 1
+                taken += await _send(session, to, body, "" if replay is None else f"line {line}: ", output)
+    return DONE if taken == sent else FAILED
+
+
+def _payload(
+    event: EventName, avatar_id: str | None, user_id: str, render_id: str | None, failed: bool, unknown: bool
+) -> dict[str, Any]:
+    """Return an event as the contract has it."""
+    from uuid import uuid4
+
+    from ..models import as_uuid
+
+    avatar = uuid4() if avatar_id is None else as_uuid(avatar_id, "--avatar-id")
+    fields: dict[str, Any] = {"event": str(event), "avatar_id": str(avatar), "user_id": user_id}
+    fields["status"] = "failed" if failed else "ready"
+    link = None if failed else f"https://avaturn.invalid/{avatar}"  # RFC 6761: a host that never exists
+    if event is EventName.AVATAR:
+        fields["session_id"] = None
+    elif event is EventName.EXPORT:
+        fields["export_url"] = link and f"{link}.glb"
+    else:
+        fields["id"] = str(uuid4() if render_id is None else as_uuid(render_id, "--render-id"))
+        fields["render_url"] = link and f"{link}.jpg"
+    return fields | {"event": f"{event}.unknown"} if unknown else fields
+
+
+async def _send(session: "aiohttp.ClientSession", url: str, body: bytes, line: str, output: Output) -> bool:
+    """Send an event, print what was answered, and return whether the receiver took it."""
+    from ..errors import WebhookError
+    from ..http.codec import parse_json
+    from ..webhooks import parse_event
+
+    try:
+        parse_event(body)
+    except WebhookError as error:
+        note(f"avaturn: {line}{failure(error)}")
+        return False
+    event = parse_json(body)
+    answer = await post(session, url, body)
+    record = {"event": event["event"], "avatar_id": event.get("avatar_id"), "answer": answer}
+    output.result(record, f"{line}{event['event']} of avatar {event.get('avatar_id')} {told(answer)}")
+    return isinstance(answer, int) and answer < 300
+
+
+def check_target(option: str, url: str, *, anywhere: bool) -> None:
+    """Refuse a url that is none, and one of another machine unless that is wanted. Its path may have a secret."""
+    from yarl import URL
+
+    from ..http.urls import is_loopback
+
+    try:
+        target = URL(url)
+        valid = target.scheme in ("http", "https") and bool(target.host)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError(f"{option} must be an http or https url with a host")
+    if not anywhere and not is_loopback(target):
+        raise ValueError(f"{option} leads to {target.host}, which is not this machine: --anywhere allows that")
+
+
+def new_session() -> "aiohttp.ClientSession":
+    """Return a session that sends events as Avaturn does: without cookies, and not through a proxy."""
+    import aiohttp
+
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=10),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"Content-Type": "application/json", "User-Agent": "avaturn-trigger"},
+    )
+
+
+async def post(session: "aiohttp.ClientSession", url: str, body: bytes) -> int | str:
+    """Post an event; return the status, or the name of the error that prevented an answer."""
+    import aiohttp
+
+    try:
+        async with session.post(url, data=body, allow_redirects=False) as response:
+            await response.content.read(65_536)
+            return response.status
+    except (aiohttp.ClientError, OSError) as error:
+        return type(error).__name__  # its text quotes the url, and so the secret
+
+
+def told(answer: int | str) -> str:
+    """Return what a receiver answered, for people."""
+    return f"was answered {answer}" if isinstance(answer, int) else f"was not answered ({answer})"
