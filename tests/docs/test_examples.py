@@ -242,6 +242,34 @@ def test_the_logging_example(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         logger.setLevel(before)
 
 
+def test_the_observer_example(run: Run, avatar: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints how the wait ended."""
+    run("observer", avatar)
+    run("observer", avatar)
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"export of avatar {avatar}: resolved by (poll|create) after \d polls", first)
+    assert f"export of avatar {avatar}: resolved by create after 0 polls" == second
+
+
+def test_the_otel_example(run: Run, avaturn: EmulatorThread) -> None:
+    """The client and the receiver are made."""
+    run("otel")
+    assert run("otel")["client"].base_url == avaturn.url
+
+
+def test_the_sentry_example(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It masks the path secret, and nothing else."""
+    options: dict[str, Any] = {}
+    monkeypatch.setattr("sentry_sdk.init", options.update)
+    run("sentry")
+    run("sentry")
+    for edit in (options["before_send"], options["before_send_transaction"]):
+        masked = edit({"request": {"url": "https://a.example/x/avaturn/secret"}}, {})
+        assert {"request": {"url": "https://a.example/x/avaturn/***"}} == masked
+        for other in ({}, {"request": {"url": "https://a.example/other"}}):
+            assert other == edit(other, {})
+
+
 # Test modules.
 
 

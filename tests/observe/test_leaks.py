@@ -18,6 +18,7 @@ from avaturn_async.emulator import Emulator, Timing
 from avaturn_async.http.urls import sent_to
 from avaturn_async.redact import SecretUrl, SignedUrl
 
+from ..docs.kit import PAGES
 from ..webhooks.kit import aiohttp_server
 from .kit import make_avatars
 
@@ -77,6 +78,14 @@ async def test_a_path_secret_has_to_be_excluded(kind: str) -> None:
     assert [secret] == hits(text, known)
     text, known = await exported(kind, secret, EXCLUDED)
     assert [] == hits(text, known)
+
+
+def test_the_documentation_says_what_to_exclude() -> None:
+    """As the test above does."""
+    page = PAGES["observability.md"]
+    assert f'excluded_urls="{EXCLUDED}"' in page
+    assert f'parse_excluded_urls("{EXCLUDED}")' in page
+    assert f"OTEL_PYTHON_AIOHTTP_SERVER_EXCLUDED_URLS={EXCLUDED}" in page
 
 
 @pytest.mark.parametrize(
