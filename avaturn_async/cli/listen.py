@@ -15,7 +15,7 @@ from .trigger import Anywhere, check_target, new_session, post, told
 if TYPE_CHECKING:
     import aiohttp
 
-    from ..webhooks import Reply
+    from ..webhooks import Reply, WebhookReceiver
 
 __all__ = ["add_to", "refusal"]
 
@@ -84,45 +84,48 @@ async def listen(
     import asyncio
     import secrets
 
-    from ..webhooks import WebhookReceiver, parse_event
-    from ..webhooks.replies import UNAVAILABLE
-
     parts = urlsplit(public_url or "https://example.com")
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError(f"--public-url must be an http or https url with a host, not {public_url!r}")
-
     if forward_to is not None:
         check_target("--forward-to", forward_to, anywhere=anywhere)
-    events: EventFile | None = None
-
-    class Printer(WebhookReceiver):
-        """Keeps and prints what it accepts, and prints why it refused the rest."""
-
-        async def handle(self, body: bytes, **request: Any) -> "Reply":
-            """Take in a webhook, keep it and print it."""
-            reply = await super().handle(body, **request)
-            if reply.status < 300:
-                try:
-                    if events is not None:
-                        await events.add(body)
-                except OSError as error:
-                    note(f"avaturn: an event could not be saved and was answered 503: {error.strerror}")
-                    return UNAVAILABLE
-                _show(parse_event(body), output, whole_urls=urls)
-            else:
-                note(refusal(reply.status))
-            return reply
-
-    receiver = Printer(secret or secrets.token_urlsafe(24))
+    events = None
     async with AsyncExitStack() as stack:
         if save is not None or forward_to is not None:
             events = await stack.enter_async_context(EventFile(save, forwarding=forward_to is not None))
         if forward_to is not None and events is not None:
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(events.forward(forward_to))
+        receiver = _printer(secret or secrets.token_urlsafe(24), events, output, whole_urls=urls)
         server = await stack.enter_async_context(receiver.serve(host, port, public_url=public_url))
         output.result({"url": server.url}, f"Enter this url in the developer portal: {server.url}")
         return await asyncio.Event().wait()
+
+
+def _printer(secret: str, events: "EventFile | None", output: Output, *, whole_urls: bool) -> "WebhookReceiver":
+    """Return a receiver that keeps and prints what it accepts, and prints why it refused the rest."""
+    from ..webhooks import WebhookReceiver, parse_event
+    from ..webhooks.replies import UNAVAILABLE
+
+    class Printer(WebhookReceiver):
+        """Adds to the reply of a receiver."""
+
+        async def handle(self, body: bytes, **request: Any) -> "Reply":
+            """Take in a webhook, keep it and print it."""
+            reply = await super().handle(body, **request)
+            if reply.status >= 300:
+                note(refusal(reply.status))
+                return reply
+            try:
+                if events is not None:
+                    await events.add(body)
+            except OSError as error:
+                note(f"avaturn: an event could not be saved and was answered 503: {error.strerror}")
+                return UNAVAILABLE
+            _show(parse_event(body), output, whole_urls=whole_urls)
+            return reply
+
+    return Printer(secret)
 
 
 class EventFile:
