@@ -5,7 +5,7 @@ extra `emulator`.
 """
 
 from .catalogue import Asset, Catalogue
-from .request_log import RequestRecord
+from .middleware import RequestRecord
 from .server import Emulator
 from .settings import Faults, Timing
 from .thread import EmulatorThread

@@ -7,7 +7,7 @@ from uuid import UUID
 import attrs
 from aiohttp import web
 
-from .files import can_draw
+from .downloads import can_draw
 from .jobs import Jobs
 from .links import Links
 from .settings import Settings

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Literal
 
-from .glb.palette import BLACK, WHITE, Color, Palette, choose, mix
+from .glb.tables import BLACK, WHITE, Color, Palette, choose, mix
 
 try:
     from PIL import Image, ImageDraw, ImageOps

@@ -12,13 +12,11 @@ from aiohttp import web
 
 from .api import Api
 from .catalogue import Catalogue
-from .downloads import Downloads
-from .files import Files
+from .downloads import Downloads, Files
 from .jobs import Jobs
 from .links import Links
-from .middleware import Middleware
+from .middleware import Middleware, RequestLog, RequestRecord
 from .pages import Pages
-from .request_log import RequestLog, RequestRecord
 from .scheduler import Scheduler
 from .settings import Body, Faults, Models, Settings, Timing, forwarded
 from .state import State

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from .catalogue import Catalogue
-from .request_log import RequestRecord
+from .middleware import RequestRecord
 from .server import Emulator
 from .settings import Faults, Timing, forwarded
 from .webhooks import Delivery

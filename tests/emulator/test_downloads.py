@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from avaturn_async.emulator import Emulator, Faults, Timing, files
+from avaturn_async.emulator import Emulator, Faults, Timing, downloads
 from avaturn_async.emulator.downloads import UnsatisfiableError, parse_range
 
 from .kit import AT_ONCE, Caller, Receiver
@@ -83,7 +83,7 @@ async def test_idle_clip_is_a_setting(idle_clip: bool) -> None:
 
 async def test_a_model_that_was_dropped_is_created_again(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the same bytes."""
-    monkeypatch.setattr(files, "MAX_KEPT", 1)
+    monkeypatch.setattr(downloads, "MAX_KEPT", 1)
     urls = [await caller.exported(await caller.dressed()) for _ in range(2)]
     first, second, again = [await caller.fetch(url) for url in (*urls, urls[0])]
     assert first[2] == again[2] != second[2]

@@ -1,17 +1,20 @@
-"""The surfaces of the figure, as they are in the vertices of a mesh."""
+"""The surfaces of the figure, and the expressions of its face.
 
-from collections.abc import Iterable, Mapping, Sequence
+An expression displaces fading regions around points of a face with closed eyes and mouth.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .expressions import OPENING, Region, displaced
-from .geometry import Station, Surface, Vec, ball, smooth, tube
+from .geometry import Station, Surface, Vec, add, ball, scale, smooth, tube, unit
 from .skeleton import place, weigh
-from .tables import load, other_side
+from .tables import both_sides, load, other_side
 
-__all__ = ["Shape", "shape"]
+__all__ = ["Shape", "displacements", "shape"]
 
 UPS: dict[str, Vec] = {"y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0), "-z": (0.0, 0.0, -1.0)}
 HAIRLINE = 0.0004
+NOWHERE: Vec = (0.0, 0.0, 0.0)
 
 
 class Shape(NamedTuple):
@@ -25,7 +28,7 @@ class Shape(NamedTuple):
     """Four pairs of joint and weight for each vertex."""
 
 
-def shape(groups: Iterable[str], joints: Sequence[str], detail: int) -> Shape:
+def shape(groups: Sequence[str], joints: Sequence[str], detail: int) -> Shape:
     """Join the surfaces of groups, with `detail` times the rows and columns of small models."""
     joined = Shape([], [], [], [], [])
     for form in (form for group in groups for form in load("figure")[group]):
@@ -33,7 +36,7 @@ def shape(groups: Iterable[str], joints: Sequence[str], detail: int) -> Shape:
         left, top, right, bottom = load("avatar")["areas"][_area(form, groups)]
         for half in (surface, surface.mirrored()) if form.get("mirror") else (surface,):
             start = len(joined.points)
-            points = displaced(half.points, OPENING) if form.get("lidded") else half.points
+            points = _displaced(half.points, OPENING) if form.get("lidded") else half.points
             pulling = [bone if bone in joints else "Head" for bone in bones]
             joined.triangles.extend((start + i, start + j, start + k) for i, j, k in half.triangles)
             joined.points.extend(points)
@@ -48,7 +51,7 @@ def shape(groups: Iterable[str], joints: Sequence[str], detail: int) -> Shape:
     return joined
 
 
-def _area(form: Mapping[str, Any], groups: Iterable[str]) -> str:
+def _area(form: Mapping[str, Any], groups: Sequence[str]) -> str:
     area: str = form.get("area", "whole")
     return "skin" if "arms" in groups and area in ("shirt", "trousers", "shoes") else area
 
@@ -72,7 +75,7 @@ def _surface(form: Mapping[str, Any], detail: int) -> Surface:
         end = len(surface.points) - 1
         return Surface(surface.points[:-1], surface.uvs[:-1], [each for each in surface.triangles if end not in each])
     sculpture = [(Region(place(origin, row[:3]), row[3]), row[4:]) for row in form.get("sculpture", ())]
-    points = displaced(surface.points, sculpture)
+    points = _displaced(surface.points, sculpture)
     for slit in slits:
         _part(points, *slit, width=columns + 1)
     return surface._replace(points=points)
@@ -85,3 +88,80 @@ def _part(points: list[Vec], row: int, middles: Sequence[float], half: float, *,
             x, y, z = points[index]
             inside = max(0.0, *(1.0 - ((x - middle) / half) ** 2 for middle in middles))
             points[index] = (x, y + way * HAIRLINE * inside * (z > 0), z)
+
+
+class Region(NamedTuple):
+    """A ball that fades towards its surface; `half` keeps what is above (1) or below (-1) its centre.
+
+    The boundary between the halves is sharp along an opening of half width `slit`, and softens beyond it.
+    """
+
+    center: Vec
+    radius: float
+    half: int = 0
+    slit: float = 0.0
+
+    def share(self, point: Vec) -> tuple[float, Vec] | None:
+        """Return the share (0 to 1) of a displacement that a point takes, and its gradient; None for no share."""
+        x, y, z = point[0] - self.center[0], point[1] - self.center[1], point[2] - self.center[2]
+        near = 1.0 - (x * x + y * y + z * z) / self.radius**2
+        if near <= 0.0:
+            return None
+        softness = 0.0006 + 0.7 * max(0.0, abs(x) - 0.9 * self.slit)
+        part = min(1.0, max(0.0, 0.5 + 0.5 * self.half * y / softness)) if self.half else 1.0
+        steep = -4.0 * near * part / self.radius**2
+        return near * near * part, (steep * x, steep * y, steep * z)
+
+
+def displacements(
+    names: Iterable[str], points: Sequence[Vec], normals: Sequence[Vec], kind: str
+) -> Iterator[dict[int, tuple[Vec, Vec]]]:
+    """Yield for each expression the points that it moves, by index, with what it adds to position and normal."""
+    reached = {
+        name: {index: share for index, point in enumerate(points) if (share := region.share(point))}
+        for name, region in REGIONS[kind].items()
+    }
+    for name in names:
+        moves: dict[int, tuple[Vec, Vec]] = {}
+        for region, (mx, my, mz) in _moves(name):
+            for index, (part, slope) in reached.get(region, {}).items():
+                nx, ny, nz = normals[index]
+                offset, tilt = moves.get(index, (NOWHERE, NOWHERE))
+                tilted = add(tilt, scale(slope, -(mx * nx + my * ny + mz * nz)))
+                moves[index] = add(offset, (part * mx, part * my, part * mz)), tilted
+        yield {
+            index: (offset, add(unit(add(normals[index], tilt)), scale(normals[index], -1.0)))
+            for index, (offset, tilt) in moves.items()
+        }
+
+
+def _displaced(points: Sequence[Vec], moves: Iterable[tuple[Region, Vec]]) -> list[Vec]:
+    """Apply displacements of regions to points."""
+    result = list(points)
+    for region, move in moves:
+        for index, point in enumerate(points):
+            if share := region.share(point):
+                result[index] = add(result[index], scale(move, share[0]))
+    return result
+
+
+def _moves(name: str, weight: float = 1.0) -> Iterator[tuple[str, Vec]]:
+    """Resolve an expression into displacements of regions."""
+    for part, value in EXPRESSIONS[name].items():
+        if isinstance(value, float):
+            yield from _moves(part, weight * value)
+        else:
+            yield part, scale(value, weight)
+
+
+REGIONS = {
+    kind: {name: Region(place("Head", row[:3]), *row[3:]) for name, row in both_sides(rows).items()}
+    for kind, rows in load("expressions")["regions"].items()
+}
+EXPRESSIONS = both_sides(load("expressions")["expressions"])
+#: The displacements that open closed eyes: the inverse of a blink.
+OPENING = [
+    (REGIONS["face"][region], scale(move, -1.0))
+    for name in ("eyeBlinkLeft", "eyeBlinkRight")
+    for region, move in _moves(name)
+]

@@ -7,14 +7,11 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from . import idle
 from .container import INDICES, VERTICES, Buffer, glb
-from .expressions import displacements
-from .figure import shape
+from .figure import displacements, shape
 from .geometry import Vec, cross, normals, unit
-from .palette import Palette, choose
-from .skeleton import JOINTS, joints_of
-from .tables import Body, Models, load, morph_targets
+from .skeleton import JOINTS, channels, joints_of, times
+from .tables import Body, Models, Palette, choose, load, morph_targets
 from .textures import picture
 
 __all__ = ["assemble"]
@@ -182,10 +179,10 @@ def _clip(buffer: Buffer, body: Body, step: int, nodes: Mapping[str, int]) -> di
     keys, targets = _keys(body, step)
     start = buffer.include(keys)
     samplers = [{"input": start, "output": start + 1 + index} for index in range(len(targets))]
-    channels = [
+    moved = [
         {"sampler": index, "target": {"node": nodes[name], "path": path}} for index, (name, path) in enumerate(targets)
     ]
-    return {"name": CLIP_NAMES[body], "samplers": samplers, "channels": channels}
+    return {"name": CLIP_NAMES[body], "samplers": samplers, "channels": moved}
 
 
 @cache
@@ -193,8 +190,8 @@ def _keys(body: Body, step: int) -> tuple[Buffer, list[tuple[str, str]]]:
     """Write the times and the values of the idle clip, and name the node and the path of each channel."""
     morphs = {mesh["name"]: morph_targets()[mesh["name"]] for mesh in load("avatar")[body] if "moved_by" in mesh}
     buffer, targets = Buffer(), []
-    buffer.add(idle.times(step), 1, bounds=True)
-    for node, path, rows in idle.channels(body, morphs, step):
+    buffer.add(times(step), 1, bounds=True)
+    for node, path, rows in channels(body, morphs, step):
         buffer.add(_floats(rows), {"rotation": 4, "translation": 3, "weights": 1}[path])
         targets.append((node, path))
     return buffer, targets

@@ -1,15 +1,20 @@
-"""The data that models are made of, from the files beside this module."""
+"""The data that models are made of, from the files beside this module, and the colours that a seed chooses."""
 
+import random
 import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-__all__ = ["Body", "Models", "both_sides", "load", "morph_targets", "other_side", "rows"]
+__all__ = ["BLACK", "WHITE", "Body", "Color", "Models", "Palette", "both_sides", "choose", "load", "mix"]
+__all__ += ["morph_targets", "other_side", "rows"]
 
 Body = Literal["T1", "T2"]
 Models = Literal["full", "small"]
+Color = tuple[int, int, int]
+WHITE: Color = (255, 255, 255)
+BLACK: Color = (0, 0, 0)
 
 
 @cache
@@ -44,3 +49,26 @@ def _mirrored(value: Any) -> Any:
     if isinstance(value, dict):
         return {other_side(name): _mirrored(inner) for name, inner in value.items()}
     return [-value[0], *value[1:]] if isinstance(value, list) else value
+
+
+class Palette(NamedTuple):
+    """The colours of one avatar; its model and its renders agree on them."""
+
+    skin: Color
+    hair: Color
+    shirt: Color
+    trousers: Color
+    shoes: Color
+    iris: Color
+
+
+def choose(dice: random.Random) -> Palette:
+    """Draw the colours of an avatar."""
+    choices = load("avatar")["palette"]
+    return Palette(**{name: tuple(colors[int(dice.random() * len(colors))]) for name, colors in choices.items()})
+
+
+def mix(color: Color, other: Color, share: float) -> Color:
+    """Blend a `share` of the other colour into the first."""
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(color, other, strict=True))
+    return red, green, blue

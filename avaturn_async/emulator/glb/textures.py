@@ -7,8 +7,7 @@ from typing import Literal
 
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
-from .palette import BLACK, WHITE, Color, mix
-from .tables import load
+from .tables import BLACK, WHITE, Color, load, mix
 
 __all__ = ["Kind", "picture"]
 
