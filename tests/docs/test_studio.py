@@ -186,6 +186,7 @@ async def test_visit_by_keyboard(context: BrowserContext, tmp_path: Path) -> Non
         await editor.close()
         await expect_model(page)
         await press_tab_until(page, "Download the model")
+        await begin(context, running.url)  # a page that is connected does not trouble the end of the studio
 
 
 async def test_reload_second_visitor_and_killed_workers(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -52,6 +53,14 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",  # the address of a visit is all that it takes to see it
     "Cache-Control": "no-store",
 }
+
+
+def is_worth_logging(record: logging.LogRecord) -> bool:
+    """Leave out tracebacks of streams that are cut off when the server stops: their pages connect again."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+logging.getLogger("uvicorn.error").addFilter(is_worth_logging)
 
 redis = Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
 mailbox = RedisMailbox(os.environ["REDIS_URL"])
