@@ -108,7 +108,8 @@ class PendingAvatar(Pending[AvatarListItem]):
             return "check failure"
         if event.status not in (None, ScanStatus.READY):
             return "poll"
-        if self._context.confirm or not newer or self._customization is not None:
+        odd = {"user_id", "status"} & event.extra.keys()  # of an unexpected type
+        if self._context.confirm or not newer or odd or self._customization is not None:
             return "confirm"
         self._status = ScanStatus.READY
         self._settle(AvatarListItem(id=self.avatar_id, status=ScanStatus.READY), "webhook")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from avaturn_async import (
+    AvatarReadyWebhook,
     ClientClosedError,
     ConflictError,
     ExternalAvatarCustomization,
@@ -22,8 +23,9 @@ from avaturn_async import (
 )
 from avaturn_async.http.endpoints import ApiRequest
 from avaturn_async.http.responses import Response
+from avaturn_async.webhooks import MemoryMailbox, parse_event
 
-from .kit import AVATAR, World, run, saying
+from .kit import AVATAR, NEVER, World, after, run, saying
 
 WANTED = ExternalAvatarCustomization(skin_tone_correction=3)
 UPLOAD = "https://upload.example/photos?signature=sesame"
@@ -127,6 +129,26 @@ def test_entries_that_cannot_be_read_do_not_take_the_scan_with_them() -> None:
         entries = [{"id": 5}, {"id": str(AVATAR), "status": "ready", "name": "Ada"}, {"id": "x", "status": "ready"}]
         item = await World(saying(entries)).avatars.pending("u", AVATAR)
         assert {"name": "Ada"} == item.extra
+
+    run(story())
+
+
+@pytest.mark.parametrize("odd", [{"user_id": 7}, {"status": 5}, {"status": ["ready"]}, {"session_id": {}}], ids=str)
+@pytest.mark.parametrize("confirm", [True, False])
+def test_an_event_with_odd_fields_is_kept_and_confirmed(odd: dict[str, Any], confirm: bool) -> None:
+    """The contract only infers them; what they mean is found out by a poll. Other fields decide as ever."""
+
+    async def story() -> None:
+        box = MemoryMailbox()
+        world = World(saying(*listing("processing", "ready")), mailbox=box, confirm=confirm, policy=NEVER)
+        event = parse_event(json.dumps({"event": "avatar.ready", "avatar_id": str(AVATAR), "status": "ready"} | odd))
+        assert isinstance(event, AvatarReadyWebhook)
+        assert odd == event.extra
+        avatar = PendingAvatar(world.context, AVATAR, "u", position="")
+        waiting = asyncio.create_task(avatar.wait())
+        await after(0, lambda: box.deliver(event))
+        assert "ready" == (await waiting).status
+        assert ("session_id" in odd and not confirm) == (not world.times)
 
     run(story())
 
