@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from io import BytesIO, RawIOBase
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, cast
 
@@ -107,15 +107,10 @@ class Photos:
 async def _open(name: str, photo: Photo, stack: AsyncExitStack) -> FormField:
     """Open a photo, have the stack close it, and check it."""
     label = f"Photos.{name}"
-    file: BinaryIO
+    files = ExitStack()
+    stack.push_async_callback(run_in_thread, files.close)
     try:
-        if isinstance(photo, bytes | bytearray | memoryview):
-            file = cast("BinaryIO", _MemoryFile(photo))
-        elif isinstance(photo, str | os.PathLike):
-            file = await run_in_thread(_open_file, photo)
-        else:
-            file = await run_in_thread(tempfile.TemporaryFile)
-        stack.push_async_callback(run_in_thread, file.close)
+        file = await run_in_thread(_file_of, photo, files)
         if not isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview):
             await _copy(photo, file)
         size = await run_in_thread(file.seek, 0, os.SEEK_END)
@@ -126,6 +121,17 @@ async def _open(name: str, photo: Photo, stack: AsyncExitStack) -> FormField:
         raise ValueError(f"{label} ({_shown(photo)}) {problem}")
     field = f"image-{name.replace('_', '-')}"
     return FormField(field, file, size, filename=f"{field}.jpg", content_type="image/jpeg", label=label)
+
+
+def _file_of(photo: Photo, files: ExitStack) -> BinaryIO:
+    """Open a photo, or a file for a copy of it; `files` closes it even if the caller was cancelled meanwhile."""
+    if isinstance(photo, bytes | bytearray | memoryview):
+        file = cast("BinaryIO", _MemoryFile(photo))
+    elif isinstance(photo, str | os.PathLike):
+        file = _open_file(photo)
+    else:
+        file = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - `files` is one
+    return files.enter_context(file)
 
 
 class _MemoryFile(RawIOBase):
@@ -165,7 +171,9 @@ async def _copy(photo: ReadableFile, target: BinaryIO) -> None:
     """Copy what a file object yields: a retry, and the length in the request's head, need all of it."""
     size = 0
     while size <= MAX_SIZE:
-        piece: Any = await run_in_thread(photo.read, _PIECE)
+        # A coroutine of a thread's would be lost if the caller was cancelled meanwhile.
+        asynchronous = inspect.iscoroutinefunction(photo.read)
+        piece: Any = photo.read(_PIECE) if asynchronous else await run_in_thread(photo.read, _PIECE)
         if inspect.isawaitable(piece):
             piece = await piece
         if not isinstance(piece, bytes | bytearray | memoryview):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import gc
 import io
 import os
 import re
@@ -178,6 +180,25 @@ class Broken:
 async def test_a_file_object_that_can_not_be_read(error: Exception, kind: type[Exception], said: str) -> None:
     """Its error is raised with the name of the photo."""
     assert re.search(rf"Photos\.side_1 can't be read: {said}", await problem(Broken(error), kind))
+
+
+@pytest.mark.parametrize("form", ["path", "file"])
+async def test_a_cancellation_leaves_no_file_open(file: Path, form: str) -> None:
+    """Whenever it comes, while a thread opens a file, too: an unclosed one is a ResourceWarning."""
+
+    async def open_and_close() -> None:
+        photo: Any = file if form == "path" else UploadFile(io.BytesIO(JPEG))
+        async with Photos(JPEG, photo, photo, body_type="male").open():
+            pass
+
+    for turns in range(40):
+        task = asyncio.create_task(open_and_close())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    del task
+    gc.collect()
 
 
 async def test_an_error_of_a_users_own_file_stays_as_it_is() -> None:
