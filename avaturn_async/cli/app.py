@@ -10,6 +10,7 @@ from . import (
     avatars,
     batch,
     demo,
+    doctor,
     emulator,
     export,
     inspect,
@@ -21,6 +22,7 @@ from . import (
     trigger,
     users,
     view,
+    wait,
 )
 from .command import AVATAR
 from .runner import UsageError, usage
@@ -72,20 +74,9 @@ def avaturn(
     """Take the options that stand before any command."""
 
 
-for _module in (
-    demo,
-    make,
-    export,
-    batch,
-    render,
-    users,
-    avatars,
-    sessions,
-    listen,
-    trigger,
-    emulator,
-    inspect,
-    shrink,
-    view,
-):
+_MODULES = (
+    *(demo, make, export, batch, wait, render, users, avatars, sessions),
+    *(listen, trigger, emulator, inspect, shrink, view, doctor),
+)
+for _module in _MODULES:
     _module.add_to(app)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..client import AvaturnClient
     from ..webhooks import WebhookReceiver
 
-__all__ = ["NO_HOOKS", "Access", "Hooks", "connected"]
+__all__ = ["NO_HOOKS", "Access", "Hooks", "connected", "proxy_of_environment"]
 
 
 class Access(NamedTuple):
@@ -69,7 +69,7 @@ async def connected(access: Access, hooks: Hooks = NO_HOOKS) -> AsyncIterator[Av
         base_url=access.base_url,
         webhooks=receiver,
         allow_http=access.allow_http,
-        proxy=access.proxy or _proxy_of_environment(access.base_url),
+        proxy=access.proxy or proxy_of_environment(access.base_url),
     )
     async with AsyncExitStack() as stack:
         if receiver is not None:
@@ -91,7 +91,7 @@ def _check_base_url(access: Access) -> None:
         )
 
 
-def _proxy_of_environment(base_url: str | None) -> str | None:
+def proxy_of_environment(base_url: str | None) -> str | None:
     """Return the proxy that HTTPS_PROXY or HTTP_PROXY name for the API, unless NO_PROXY excludes its host."""
     from urllib.request import getproxies, proxy_bypass
 
