@@ -322,7 +322,18 @@ def test_the_cli_commands_example(avatar: str) -> None:
     for _ in range(2):
         *_, session = run_commands("cli_commands", AVATAR=avatar, USER=user)
         assert "url" in json.loads(session)
+        assert is_model("avatar.glb")
         assert is_model(f"models/{avatar}.glb")
+
+
+def test_the_trigger_command_example(run: Run, avaturn: EmulatorThread) -> None:
+    """The event reaches a callback of an app."""
+    with wsgi_server(run("flask")["app"]) as url:
+        words = EXAMPLES["trigger_command"].split()
+        receiver = {words[-1]: f"{url}/avaturn/{SECRET}"}
+        for _ in range(2):
+            [printed] = run_commands("trigger_command", **receiver)
+            assert "ready: " in printed  # by the callback, as the app runs in this process
 
 
 # Apps.
