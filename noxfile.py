@@ -83,7 +83,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def contract_npm(session: nox.Session) -> None:
-    """Check against independent tools: the glTF validator, three.js and TalkingHead in Chromium, and Prism."""
+    """Check against independent tools: the glTF validator, three.js and TalkingHead in Chromium, and Prism.
+
+    Needs npm, Chromium, and glTF sample files: Debian's assimp-testmodels, or a folder in AVATURN_GLTF_SAMPLES.
+    """
     install(session, "test")
     folder = Path(session.create_tmp())
     # Peers are ignored, as model-viewer and TalkingHead want different versions of three.
