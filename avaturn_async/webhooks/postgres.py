@@ -272,11 +272,14 @@ class _PostgresStore:
     async def _open_pool(self) -> Any:
         import asyncpg
 
+        class Connection(asyncpg.Connection):  # type: ignore[misc]
+            def get_reset_query(self) -> str:
+                return ""  # calls leave nothing to reset: a round trip less for each
+
         async with self._opening:
             if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._dsn, min_size=0, max_size=self._max_connections, **self._options()
-                )
+                options = {"max_size": self._max_connections, "connection_class": Connection, **self._options()}
+                self._pool = await asyncpg.create_pool(self._dsn, min_size=0, **options)
         return self._pool
 
     def _options(self) -> dict[str, Any]:
