@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigurationError
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 #: Connections of one process besides the listening one; further calls queue for them.
 _MAX_CONNECTIONS = 4
+#: Rows that one transaction writes.
+_MAX_ROWS = 500
 #: Seconds that the listening connection may take to close.
 _CLOSE_TIMEOUT = 1.0
 #: Bytes of an identifier; Postgres cuts longer ones.
@@ -47,14 +50,16 @@ _CREATE = "SELECT pg_advisory_xact_lock(7205759403792793); {schema}"
 _DELIVER = """
 WITH written AS (
     INSERT INTO {table} AS stored (key, delivery, authenticated, expires_at)
-    VALUES ($1, $2, $3, now() + make_interval(secs => $4))
+    SELECT key, delivery, authenticated, now() + make_interval(secs => ttl)
+    FROM unnest($1::text[], $2::text[], $3::boolean[], $4::float8[]) AS row (key, delivery, authenticated, ttl)
     ON CONFLICT (key) DO UPDATE SET
         delivery = excluded.delivery, authenticated = excluded.authenticated, expires_at = excluded.expires_at
     WHERE stored.expires_at <= now() OR CASE
-        WHEN excluded.authenticated <> stored.authenticated THEN excluded.authenticated ELSE NOT $5::boolean END
+        WHEN excluded.authenticated <> stored.authenticated THEN excluded.authenticated
+        ELSE NOT starts_with(stored.key, 'render:') END
     RETURNING key
 )
-SELECT pg_notify($6, key) FROM written
+SELECT pg_notify($5, key) FROM written
 """
 
 _READ = "SELECT key, delivery FROM {table} WHERE key = ANY($1::text[]) AND expires_at > now()"
@@ -193,6 +198,8 @@ class _PostgresStore:
         self._pool = pool
         self._owned = pool is None
         self._opening = asyncio.Lock()
+        self._writing = asyncio.Lock()
+        self._unwritten: dict[StoredRow, None] = {}  # an ordered set
         self._max_connections = max_connections
         self._timeout = timeout
         self._ping_every = ping_every
@@ -204,8 +211,26 @@ class _PostgresStore:
         return False
 
     async def write(self, row: StoredRow) -> None:
-        arguments = (row.key, row.text, row.authenticated, row.ttl, row.is_render, self._channel)
+        # Postgres serializes transactions that notify, so rows that come during one share the next.
+        self._unwritten[row] = None
+        try:
+            async with self._writing:
+                while row in self._unwritten:
+                    await self._write_some()
+        finally:
+            self._unwritten.pop(row, None)
+
+    async def _write_some(self) -> None:
+        """Write the first unwritten row of each key, in an order in which processes do not deadlock."""
+        batch: dict[str, StoredRow] = {}
+        for row in islice(self._unwritten, _MAX_ROWS):
+            batch.setdefault(row.key, row)
+        rows = [batch[key] for key in sorted(batch)]
+        columns = zip(*((row.key, row.text, row.authenticated, row.ttl) for row in rows), strict=True)
+        arguments = (*map(list, columns), self._channel)
         await self._run(lambda connection: connection.execute(self._deliver, *arguments))
+        for row in rows:
+            self._unwritten.pop(row, None)
 
     async def read(self, keys: Sequence[str]) -> Mapping[str, str | bytes | Exception]:
         found = await self._run(lambda connection: connection.fetch(self._read, list(keys)))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from asyncio import CancelledError
 from collections.abc import AsyncIterator
+from types import NoneType
 from typing import Any
 
 import asyncpg
@@ -240,6 +242,46 @@ async def test_expired_rows_are_deleted(make_mailbox: MakePostgresMailbox, serve
 
 
 # What it costs.
+
+
+async def test_deliveries_at_once_share_transactions(make_mailbox: MakePostgresMailbox, server: Server) -> None:
+    """Postgres serializes transactions that notify, so a burst takes few of them."""
+    mailbox = await make_mailbox()
+    await asyncio.gather(*(mailbox.deliver(export_event(avatar(number))) for number in range(600)))
+    (found,) = server.sql("SELECT count(*), count(DISTINCT xmin::text) FROM avaturn_events")
+    rows, transactions = map(int, found.split("|"))
+    assert 600 == rows
+    assert transactions <= 10
+
+
+async def test_deliveries_of_one_key_at_once_are_stored_in_order(make_mailbox: MakePostgresMailbox) -> None:
+    """The last one stays."""
+    mailbox = await make_mailbox()
+    events = [export_event(export_url=f"https://assets.example/{number}.glb") for number in range(20)]
+    await asyncio.gather(*map(mailbox.deliver, events))
+    assert events[-1] == (await mailbox.wait(KEY, "")).event
+
+
+async def test_deliveries_of_the_same_keys_do_not_deadlock(make_mailbox: MakePostgresMailbox) -> None:
+    """Two processes receive the same events in opposite orders."""
+    one, other = await make_mailbox(), await make_mailbox()
+    events = [export_event(avatar(number)) for number in range(200)]
+    for _ in range(5):
+        await asyncio.gather(*map(one.deliver, events), *map(other.deliver, reversed(events)))
+
+
+async def test_a_cancelled_delivery_leaves_the_others(make_mailbox: MakePostgresMailbox, server: Server) -> None:
+    """Those that were to share its transaction are written by the next one."""
+    mailbox = await make_mailbox()
+    await mailbox.deliver(EXPORT)
+    tasks = [asyncio.create_task(mailbox.deliver(export_event(avatar(number)))) for number in range(50)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    assert [CancelledError, *[NoneType] * 49] == [
+        type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)
+    ]
+    keys = ", ".join(f"'{key_of(export_event(avatar(number)))}'" for number in range(1, 50))
+    assert ["49"] == server.sql(f"SELECT count(*) FROM avaturn_events WHERE key IN ({keys})")
 
 
 async def test_many_waits_share_one_connection(make_mailbox: MakePostgresMailbox, server: Server) -> None:
