@@ -320,8 +320,9 @@ def test_the_cli_commands_example(avatar: str) -> None:
     """Users and avatars are listed, and a model is exported."""
     user = CliRunner().invoke(command_line, ["users", "create"]).stdout.strip()
     for _ in range(2):
-        *_, session = run_commands("cli_commands", AVATAR=avatar, USER=user)
+        *_, session, checks = run_commands("cli_commands", AVATAR=avatar, USER=user)
         assert "url" in json.loads(session)
+        assert " ok " in checks
         assert is_model("avatar.glb")
         assert is_model(f"models/{avatar}.glb")
 
