@@ -106,7 +106,7 @@ def status_error(response: Response, method: str, path: str, token: Secret) -> A
     message = f"{method} {path} answered {status}: {_printable(detail or _text_of(body) or _phrase(status))}"
     if 300 <= status < 400:
         target = _printable(without_query(response.headers.get("Location", "nowhere")))
-        message += f" (to {target}; redirects are not followed: the token would go with them)"
+        message += f" (to {target}; redirects are not followed)"
     if status == 422:
         return UnprocessableError(message, errors=findings, **facts)
     if status == 429:

@@ -109,7 +109,7 @@ class UploadBody(Payload):
 
     Attributes:
         sent: bytes handed to the connection, which buffers up to some 64 KiB of them.
-        complete: whether that is all.
+        complete: whether all may have been sent.
         error: what reading the form or `on_progress` raised.
     """
 
@@ -140,9 +140,9 @@ class UploadBody(Payload):
         pieces = self._form.pieces()
         try:
             while (piece := await self._next(pieces)) is not None:
+                self.complete = self.sent + len(piece) == self.size  # before it is known that the last one was sent
                 await writer.write(piece)
                 self.sent += len(piece)
-            self.complete = True
         finally:
             await pieces.aclose()
             self._idle.set()
@@ -166,7 +166,7 @@ class UploadBody(Payload):
 
     async def aclose(self) -> None:
         """End the sending if it is not complete, wait until nothing is read any more, and let go of the form."""
-        if not self.complete:
+        if not self.complete or not self._idle.is_set():
             self.abort()
         await self._idle.wait()
         self._form = MultipartForm(())  # aiohttp's own references may keep this object for a while

@@ -28,7 +28,7 @@ from avaturn_async.errors import (
     TransportError,
 )
 from avaturn_async.http.transport import Transport
-from avaturn_async.http.upload import FormField, MultipartForm
+from avaturn_async.http.upload import FormField, MultipartForm, UploadBody
 from avaturn_async.redact import Secret, SecretUrl
 
 from .kit import BASE, TOKEN, Talk, form, heard, opened, reset, serving, talking
@@ -247,6 +247,25 @@ async def test_a_lost_response_to_a_whole_body_is_an_unknown_outcome() -> None:
         with pytest.raises(OutcomeUnknownError, match=r"^POST upload_url was sent, but the connection broke"):
             await upload(transport, url, LARGE)
     assert 1 == store.connections
+
+
+@pytest.mark.parametrize("sent_before", [0, 1, 2, 3, 4])
+async def test_a_body_whose_last_bytes_may_have_been_sent_counts_as_whole(sent_before: int) -> None:
+    """A server may have read them, and answered, before the writing of them returns."""
+
+    class Writer:
+        transport = None
+        pieces = 0
+
+        async def write(self, piece: bytes) -> None:
+            if self.pieces == sent_before:
+                raise ConnectionResetError
+            self.pieces += 1
+
+    body = UploadBody(form(), lambda sent: None)
+    with suppress(ConnectionResetError):
+        await body.write(Writer())  # type: ignore[arg-type]
+    assert (sent_before >= 3) == body.complete
 
 
 async def test_a_refused_connection_was_never_sent() -> None:
