@@ -56,7 +56,10 @@ class Observers:
 
     def traceparent(self) -> str | None:
         """Return the first trace context that an observer names for the event being processed."""
-        return next((found for observer in self.members if (found := self.call(observer, "traceparent"))), None)
+        for observer in self.members:
+            if found := self.call(observer, "traceparent"):
+                return str(found)
+        return None
 
     def scope(self, started: str | None, ended: str, make: Callable[..., Any]) -> Scope:
         """Return a context manager that tells its start, if `started` is set, and its end.

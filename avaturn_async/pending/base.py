@@ -62,6 +62,7 @@ class Pending(ABC, Generic[T]):
         *,
         position: str | None = None,
         created_at: float | None = None,
+        request_id: str | None = None,
     ) -> None:
         """Make the handle of a job that was created just now or, with `created_at`, is to be polled at once.
 
@@ -76,7 +77,7 @@ class Pending(ABC, Generic[T]):
         self._polls = 0
         self._events = 0
         self._resolved_by: ResolvedBy | None = None
-        self._request_id: str | None = None  # of the last poll's response
+        self._request_id = request_id  # of the last response
         self._trouble = ""
         # Seconds since the epoch, and on the loop's clock, which may not be known yet.
         self._created_at = time.time() if created_at is None else created_at

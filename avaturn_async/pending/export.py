@@ -39,11 +39,12 @@ class PendingExport(Pending[Export]):
         *,
         position: str | None = None,
         created_at: float | None = None,
+        request_id: str | None = None,
     ) -> None:
         """Make the handle of an export from the response that created it, or for one created at an earlier time."""
         status = RenderStatus.PENDING if created is None else created.status
         self.avatar_id = avatar_id
-        super().__init__(context, status, position=position, created_at=created_at)
+        super().__init__(context, status, position=position, created_at=created_at, request_id=request_id)
         if created is not None and (created.url or status is not RenderStatus.READY):
             self._update_from(created, "create")
 

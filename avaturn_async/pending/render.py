@@ -43,11 +43,12 @@ class PendingRender(Pending[Render]):
         created: RenderResult | None = None,
         *,
         created_at: float | None = None,
+        request_id: str | None = None,
     ) -> None:
         """Make the handle of a render from the response that created it, or for one created at an earlier time."""
         self.avatar_id = avatar_id
         self.id = render_id
-        super().__init__(context, RenderStatus.PENDING, position="", created_at=created_at)
+        super().__init__(context, RenderStatus.PENDING, position="", created_at=created_at, request_id=request_id)
         if created is not None:
             self._update(created.status, created.render_url, "create")
 

@@ -39,7 +39,8 @@ class Exports:
         avatar, context = as_uuid(avatar_id, "avatar_id"), self._context
         position = await context.position(f"export:{avatar}")  # before the request: an event may beat its response
         response = await context.transport.request(endpoints.create_export(avatar))
-        return PendingExport(context, avatar, codec.load(response.body, NewExportResponse), position=position)
+        created, request_id = codec.load(response.body, NewExportResponse), response.headers.get("X-Request-Id")
+        return PendingExport(context, avatar, created, position=position, request_id=request_id)
 
     async def create_and_wait(
         self, avatar_id: str | UUID, *, timeout: float | ClientDefault | None = CLIENT_DEFAULT

@@ -46,7 +46,8 @@ class Renders:
         request = endpoints.create_render(avatar, _scene(scene), _format(format))
         response = await self._context.transport.request(request)
         created = codec.load(response.body, RenderResult)
-        return PendingRender(self._context, avatar, created.id, created)
+        request_id = response.headers.get("X-Request-Id")
+        return PendingRender(self._context, avatar, created.id, created, request_id=request_id)
 
     async def create_and_wait(
         self,

@@ -6,14 +6,14 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from ..errors import TransportError, WebhookError
 from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook
-from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number, valid_traceparent
+from ..observe.dispatch import Observers, Scope, new_number, valid_traceparent
 from ..observe.observer import MailboxInfo, Observer, WebhookInfo
 from ..redact import MaskedBytes, Secret
 from .access_logs import mask_in_access_logs
@@ -163,26 +163,21 @@ class WebhookReceiver:
             200 accepted, 202 unknown event name, 400 not an event, 401 or 404 not authenticated, 413 too large, 503
             not processed. An event is also stored if it is answered with 503 because callbacks are behind.
         """
-        traceparent = valid_traceparent(headers.get("traceparent") if isinstance(headers, Mapping) else None)
-        make = partial(WebhookInfo, webhook=new_number(), traceparent=traceparent)
-        observers = self._observers
-        scope = observers.scope("webhook_received", "webhook_answered", make) if observers else UNOBSERVED
-        work = self._handle(body, path, headers, traceparent, scope)
+        scope = self._observe(headers) if self._observers else None
+        work = self._handle(body, path, headers, scope)
         del body, path, headers  # a traceback that shows locals must not show them
-        with scope as observed:
+        if scope is None:
+            return await work
+        with scope:
             reply = await work
-            if observed:
-                observed.note({"status": reply.status})
-        return reply
+            scope.note({"status": reply.status})
+            return reply
 
-    async def _handle(
-        self,
-        body: bytes,
-        path: str,
-        headers: Mapping[str, str],
-        traceparent: str | None,
-        scope: Scope | nullcontext[None],
-    ) -> Reply:
+    def _observe(self, headers: Mapping[str, str]) -> Scope:
+        make = partial(WebhookInfo, webhook=new_number(), traceparent=_traceparent(headers))
+        return self._observers.scope("webhook_received", "webhook_answered", make)
+
+    async def _handle(self, body: bytes, path: str, headers: Mapping[str, str], scope: Scope | None) -> Reply:
         content = _as_bytes(body)
         if content is None:
             return UNREADABLE
@@ -190,12 +185,13 @@ class WebhookReceiver:
             return TOO_LARGE
         if not self._is_authentic(content, path, headers):
             return self._refusal()
+        traceparent = _traceparent(headers)
         del body, path, headers  # a traceback that shows locals must not show them
         try:
             event = parse_event(content)
         except WebhookError as error:
             return refusal(400, str(error))
-        if isinstance(scope, Scope):
+        if scope is not None:
             known = None if isinstance(event, UnknownEvent) else event
             scope.note({"event": known.event, "avatar_id": known.avatar_id} if known else {"event": "unknown"})
         if not self._callbacks.admit():
@@ -224,12 +220,11 @@ class WebhookReceiver:
 
     async def _store(self, event: Event, traceparent: str | None) -> bool:
         """Deliver an event to the mailbox; each outage of it is logged once."""
-        options: dict[str, Any] = {"authenticated": self.authenticated}
-        if self._keeps_traces and (trace := self._observers.traceparent() or traceparent):
-            options["traceparent"] = trace
+        traceparent = self._observers.traceparent() or traceparent
+        trace = {"traceparent": traceparent} if self._keeps_traces and traceparent else {}
         failing = self._mailbox_failing
         try:
-            await self.mailbox.deliver(event, **options)
+            await self.mailbox.deliver(event, authenticated=self.authenticated, **trace)
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
@@ -377,6 +372,11 @@ class WebhookReceiver:
     def __repr__(self) -> str:
         verifier = getattr(self, "_verifier", None)  # a traceback may show a receiver whose __init__ failed
         return f"<WebhookReceiver {type(verifier).__name__}>"
+
+
+def _traceparent(headers: Any) -> str | None:
+    """Return the trace context that a request's header names."""
+    return valid_traceparent(headers.get("traceparent")) if isinstance(headers, Mapping) else None
 
 
 def _as_bytes(body: Any) -> MaskedBytes | None:

@@ -292,6 +292,17 @@ def test_a_timeout_has_the_numbers_and_the_last_request_id() -> None:
     assert [None, "ServerError"] == [info.error for info in seen.infos("job_polled")][:2]
 
 
+def test_a_render_that_times_out_names_the_request_that_created_it() -> None:
+    """No endpoint reads a render, so that there is no later one."""
+
+    async def main() -> None:
+        world = World(saying({"id": str(uuid4()), "status": "pending", "render_url": None}), mailbox=MemoryMailbox())
+        with pytest.raises(WaitTimeoutError, match="request id of the last response: request-1"):
+            await world.renders.create_and_wait(uuid4(), timeout=5)
+
+    run(main())
+
+
 async def test_polls_by_refresh_are_told() -> None:
     """With how long each took."""
     seen = Recorder()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from avaturn_async import ConfigurationError, RedisMailbox, WrongLoopError
 from avaturn_async.testing.mailbox_contract import SharedMailboxContract
 from avaturn_async.webhooks import key_of
 
+from ...observe.kit import TRACEPARENT
 from ..samples import avatar, check_session_key, export_event, render_event
 from ..stores import EXPORT, KEY, free_port, mailbox_tasks, shown, stored
 from .conftest import MakeRedisMailbox
@@ -48,6 +50,17 @@ async def test_prefixes_are_separate(make_mailbox: MakeRedisMailbox, server: Ser
     with server.admin() as admin:
         assert [f"ours:{KEY}"] == admin.keys()
     waiting.cancel()
+
+
+async def test_a_trace_context_is_one_more_field(make_mailbox: MakeRedisMailbox, server: Server) -> None:
+    """Earlier releases, which ignore fields that they don't know, read the row; without one it is as they wrote it."""
+    mailbox, fields = await make_mailbox(), {"v", "id", "authenticated", "event"}
+    for options in ({}, {"traceparent": TRACEPARENT}):
+        await mailbox.deliver(EXPORT, **options)
+        with server.admin() as admin:
+            row = json.loads(admin.get(f"avaturn:{KEY}"))
+        assert fields | options.keys() == row.keys()
+        assert 1 == row["v"]
 
 
 async def test_rows_expire(make_mailbox: MakeRedisMailbox, server: Server) -> None:
