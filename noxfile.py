@@ -22,6 +22,8 @@ NPM_PACKAGES = [
 ]
 #: Processes that share the tests: tests that wait leave a core idle, so there are more of them than cores.
 PARALLEL = ["-n", str(min(8, 1 + (os.cpu_count() or 1))), "--dist", "worksteal"]
+#: The tests that run on every Python.
+QUICK = "not slow and not npm and not chaos and not engines"
 GROUPS = nox.project.load_toml("pyproject.toml")
 
 
@@ -44,14 +46,14 @@ def tests(session: nox.Session) -> None:
 def tests_all(session: nox.Session) -> None:
     """Test on every supported Python that is installed, without the slow tests."""
     install(session, "test")
-    session.run("pytest", *PARALLEL, "-m", "not slow and not npm and not chaos", *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", QUICK, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def tests_lowest(session: nox.Session) -> None:
     """Test with the oldest version of each direct dependency that pyproject.toml allows."""
     install(session, "test", "--resolution", "lowest-direct")
-    session.run("pytest", *PARALLEL, "-m", "not slow and not npm and not chaos", *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", QUICK, *session.posargs)
 
 
 @nox.session
