@@ -6,6 +6,7 @@ import asyncio
 import netrc
 import os
 import warnings
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from ssl import SSLContext
@@ -15,7 +16,6 @@ import aiohttp
 
 from ..errors import ClientClosedError, ConfigurationError, WrongLoopError
 from ..redact import SignedUrl
-from .upload import UploadBody
 from .urls import parse_proxy
 
 __all__ = ["ClientSessions", "Ssl"]
@@ -45,7 +45,7 @@ class ClientSessions:
             raise ConfigurationError("the borrowed session has an auth of its own, which excludes the API token")
         self.closed: bool = False
         self.borrowed = borrowed
-        self.uploads: set[UploadBody] = set()
+        self.ends_of_uploads: set[Callable[[], None]] = set()
         self._max_connections = max_connections
         self._proxy = parse_proxy(proxy)
         self._ssl: Ssl = True if ssl is None else ssl
@@ -136,8 +136,8 @@ class ClientSessions:
             self.check_loop()
         self.closed = True
         self._closing.set()
-        for body in self.uploads:
-            body.abort()  # a graceful end would send on what is buffered, to a peer that may not read
+        for end in tuple(self.ends_of_uploads):
+            end()  # a graceful end would send on what is buffered, to a peer that may not read
         async with AsyncExitStack() as stack:
             for session in self._own.values():
                 stack.push_async_callback(session.close)

@@ -10,7 +10,7 @@ import asyncio
 import copy
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, Self
 
@@ -278,14 +278,22 @@ class Transport:
         loop, limits, size, content_type = asyncio.get_running_loop(), self._timeouts, form.size, form.content_type
         deadline = asyncio.timeout(None)
 
+        def expire_in(seconds: float) -> None:
+            with suppress(RuntimeError):  # it has just expired
+                deadline.reschedule(loop.time() + seconds)
+
         def note(sent: int) -> None:
-            deadline.reschedule(loop.time() + limits.upload)
+            expire_in(limits.upload)
             if on_progress is not None:
                 on_progress(sent, size)
 
+        def end() -> None:
+            body.abort()
+            expire_in(0)  # it may have no connection yet
+
         body = UploadBody(form, note)
         del form  # an error's traceback and aiohttp's cycles keep this frame; `body` is emptied
-        self._sessions.uploads.add(body)
+        self._sessions.ends_of_uploads.add(end)
         result: Response | Exception = RuntimeError()
         try:
             async with deadline:
@@ -300,9 +308,9 @@ class Transport:
                     )
                 )
         except TimeoutError as error:
-            result = error
+            result = self._sessions.reason_closed() or error
         finally:
-            self._sessions.uploads.discard(body)
+            self._sessions.ends_of_uploads.discard(end)
             if not isinstance(result, Response):
                 body.abort()
             await body.aclose()

@@ -355,6 +355,21 @@ async def test_an_upload_that_ends_sends_nothing_more(
     assert store.received <= handed < len(LARGE * 4)
 
 
+@pytest.mark.parametrize("end", [cancel, close])
+async def test_an_upload_that_is_connecting_ends_at_once(end: Ending, tls: tuple[ssl.SSLContext, Any]) -> None:
+    """Not only when the limit on connecting has passed: here, a server that never answers the TLS handshake."""
+    arrived = asyncio.Event()
+
+    async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+
+    async with talking(be_silent) as url, opened(timeouts=Timeouts(connect=600), ssl=tls[1]) as transport:
+        task = asyncio.create_task(upload(transport, url.replace("http:", "https:"), LARGE))
+        await arrived.wait()
+        await end(task, transport)
+
+
 async def test_a_kept_error_keeps_no_photo() -> None:
     """Frames on its traceback have let go of the form."""
 
