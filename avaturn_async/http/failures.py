@@ -97,8 +97,10 @@ def exchange_failure(
 
 def _why_not_sent(error: Exception, connect_timeout: float) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error
-        reason = getattr(cause, "verify_message", None) or cause.strerror or type(cause).__name__
+        # Before 3.14 aiohttp's certificate errors have no os_error.
+        untrusted = isinstance(error, aiohttp.ClientConnectorCertificateError)
+        cause = getattr(error, "certificate_error" if untrusted else "os_error")
+        reason = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or type(cause).__name__
         return f"no connection to {error.host}:{error.port} ({reason})"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answered {error.status}"

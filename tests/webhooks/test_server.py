@@ -353,28 +353,28 @@ async def reading_nothing(server: ReceiverServer) -> Streams:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    theirs = writer.get_extra_info("sockname")
-    while not (found := [each.fd for each in psutil.Process().net_connections("tcp") if each.raddr == theirs]):
+    while not (found := accepted_from(writer)):
         await asyncio.sleep(0)
     with socket.fromfd(found[0], socket.AF_INET, socket.SOCK_STREAM) as accepted:
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     return reader, writer
 
 
+def accepted_from(writer: asyncio.StreamWriter) -> list[int]:
+    """Return the file descriptor of the server's end of a connection, until it is closed."""
+    theirs = writer.get_extra_info("sockname")
+    return [each.fd for each in psutil.Process().net_connections("tcp") if each.raddr == theirs]
+
+
 async def test_a_sender_that_reads_no_responses(receiver: WebhookReceiver) -> None:
     """Once unread responses fill the buffers, the connection is dropped."""
     async with receiver.serve(header_timeout=600, shutdown_timeout=0) as server:
         _, writer = await reading_nothing(server)
-        with pytest.raises(ConnectionError):
-            await flood(writer)
-        await closed(writer)
-
-
-async def flood(writer: asyncio.StreamWriter) -> None:
-    """Send requests until that fails."""
-    while True:
-        writer.write(500 * post("/", b""))
-        await writer.drain()
+        writer.write(2000 * post("/", b""))
+        while accepted_from(writer):
+            for _ in range(100):  # aiohttp handles one request in a turn of the loop
+                await asyncio.sleep(0)
+        writer.transport.abort()
 
 
 async def test_responses_that_are_read_late(receiver: WebhookReceiver) -> None:

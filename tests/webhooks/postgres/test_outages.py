@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+from asyncpg import __version__ as asyncpg_version
+
 from ..stores import OutageContract
+
+if tuple(map(int, asyncpg_version.split(".")[:2])) < (0, 32):
+    # It leaves the transport of a connection that failed to the garbage collector.
+    pytestmark = pytest.mark.filterwarnings(r"ignore:(?s:.)*unclosed transport:pytest.PytestUnraisableExceptionWarning")
 
 
 class TestOutages(OutageContract):
