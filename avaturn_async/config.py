@@ -91,8 +91,8 @@ class PollPolicy:
         first: seconds from the job's creation to the first poll.
         factor: each delay is this many times the one before.
         cap: the longest delay in seconds, before its jitter.
-        jitter: the share of each delay over which it is spread at random: 0.1 is 5 % either way.
-        first_with_webhooks: the shortest delay in seconds while this client's jobs are resolved by webhooks.
+        jitter: the most by which a delay is randomly shortened or lengthened, as a share of it: 0.1 is up to 10 %.
+        first_with_webhooks: the shortest delay in seconds, before its jitter, while webhooks resolve the client's jobs.
         wait: a tenacity wait strategy, or another callable from a ``RetryCallState`` to seconds, that replaces all of
             the above. The state has the number of requests so far, the time of the job's creation on the loop's
             clock, and the last outcome, which is a status or an exception.

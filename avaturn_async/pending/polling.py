@@ -104,7 +104,7 @@ class _DefaultWait:
             delay = min(aged, max(policy.cap, _LONGEST_DELAY))
         if self._health.working:
             delay = max(delay, policy.first_with_webhooks)
-        return delay * self._random.uniform(1 - policy.jitter / 2, 1 + policy.jitter / 2)
+        return delay * self._random.uniform(1 - policy.jitter, 1 + policy.jitter)
 
 
 class UnauthenticatedLimiter:

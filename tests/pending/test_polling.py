@@ -67,11 +67,18 @@ def test_large_numbers_of_attempts_do_not_overflow() -> None:
 
 @given(st.integers(1, 100), st.floats(0, 0.99), st.integers())
 def test_jitter_spreads_the_delay(attempt: int, jitter: float, seed: int) -> None:
-    """Over that share of it, and evenly on both sides."""
+    """By no more than that share of it."""
     policy = PollPolicy(first=2, factor=1.5, cap=6, jitter=jitter)
     delay = PollSchedule(policy, WebhookHealth(), random.Random(seed)).delay(attempt, "pending", started=0.0, now=0.0)
     middle = min(6, 2 * 1.5 ** (attempt - 1))
-    assert middle * (1 - jitter / 2) - 1e-9 <= delay <= middle * (1 + jitter / 2) + 1e-9
+    assert middle * (1 - jitter) - 1e-9 <= delay <= middle * (1 + jitter) + 1e-9
+
+
+def test_jitter_of_a_tenth_is_ten_percent_either_way() -> None:
+    """The default spreads the first delay of 2 s from 1.8 to 2.2 s."""
+    schedules = [PollSchedule(PollPolicy(), WebhookHealth(), random.Random(seed)) for seed in range(1000)]
+    delays = [each.delay(1, "pending", started=0.0, now=0.0) for each in schedules]
+    assert (pytest.approx(1.8, abs=0.01), pytest.approx(2.2, abs=0.01)) == (min(delays), max(delays))
 
 
 @pytest.mark.parametrize(("first", "spacing"), [(2, 0.5), (0.5, 0.5), (0.02, 0.02)])
