@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -104,28 +104,30 @@ class AvaturnClient:
         if not secret:
             raise ConfigurationError(MISSING if given in ("str", "NoneType") else NOT_A_STR.format(given))
         limits, told = _timeouts_of(timeouts), Observers(observers)
-        shared: dict[str, Any] = {"max_connections": max_connections, "proxy": proxy_url, "ssl": ssl, "observers": told}
         self._transport = Transport(
             token=secret,
             base_url=url,
             timeouts=limits,
             retry=_checked(retry, RetryPolicy, "retry"),
             rate_limit=None if rate_limit is None else _checked(rate_limit, RateLimit, "rate_limit"),
+            max_connections=max_connections,
             allow_http=allow_http,
             headers=gateway_headers,
             session=session,
-            **shared,
+            proxy=proxy_url,
+            ssl=ssl,
+            observers=told,
         )
         local = is_loopback(URL(self._transport.base_url))
-        self._downloader = Downloader(
-            timeouts=limits,
-            allow_private_hosts=allow_private_hosts or local,
-            allow_http=allow_http or local,
-            **shared,
-        )
         self._context = PendingContext(
             transport=self._transport,
-            downloader=self._downloader,
+            downloader=Downloader(
+                self._transport.sessions,
+                timeouts=limits,
+                allow_private_hosts=allow_private_hosts or local,
+                allow_http=allow_http or local,
+                observers=told,
+            ),
             policy=_checked(polling, PollPolicy, "polling"),
             mailbox=_mailbox_of(webhooks, told),
             authenticated=getattr(webhooks, "authenticated", True),
@@ -205,7 +207,6 @@ class AvaturnClient:
         self._transport.check_loop()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._transport.aclose)
-            stack.push_async_callback(self._downloader.aclose)
             stack.push_async_callback(self._context.aclose)
 
     async def __aenter__(self) -> Self:

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from yarl import URL
 
 from ..config import RetryPolicy, Timeouts
 from ..errors import AvaturnError, DownloadError, IncompleteDownloadError
+from ..http.session import ClientSessions
 from ..http.tasks import run_in_thread
 from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
 from ..observe.observer import DownloadInfo
 from ..redact import without_query
 from .names import check_name
 from .partfile import PartFile, ResumeInfo
-from .session import GuardedSession, Ssl
+from .session import GuardedSession
 from .sinks import Saved, Sink
 from .stream import Link, Progress, ResumableStream
 
@@ -45,40 +45,31 @@ class Download:
 
 
 class Downloader:
-    """Downloads files without the API token, from public addresses, through one session for one event loop.
+    """Downloads files without the API token, from public addresses, through one session of the client's.
 
     Args:
+        sessions: the client's; `aclose` on them ends downloads in progress with `ClientClosedError`.
         timeouts: `connect` limits a connection attempt, `total` the silence of a server; a long file may take its time.
         allow_private_hosts: fetch from any address, also by plain http.
         allow_http: fetch by plain http, from public addresses.
-        max_connections: open at once.
-        proxy: the url of an HTTP proxy; the environment is not read.
-        ssl: as in aiohttp.
         retry: `attempts` counts those in a row that bring nothing.
         observers: told of each download.
     """
 
     def __init__(
         self,
+        sessions: ClientSessions,
         *,
         timeouts: Timeouts,
         allow_private_hosts: bool,
         allow_http: bool,
-        max_connections: int = 100,
-        proxy: str | URL | None = None,
-        ssl: Ssl | None = None,
         retry: RetryPolicy = RetryPolicy(attempts=5),
         observers: Observers | None = None,
     ) -> None:
         self._observers = Observers() if observers is None else observers
         self._retry = retry
         self._session = GuardedSession(
-            timeouts=timeouts,
-            allow_private_hosts=allow_private_hosts,
-            allow_http=allow_http,
-            max_connections=max_connections,
-            proxy=proxy,
-            ssl=True if ssl is None else ssl,
+            sessions, timeouts=timeouts, allow_private_hosts=allow_private_hosts, allow_http=allow_http
         )
 
     async def fetch(
@@ -198,12 +189,8 @@ class Downloader:
         stream = self._stream(link)
         return self._observed_chunks(stream) if self._observers else stream.chunks()
 
-    async def aclose(self) -> None:
-        """Close the connections; downloads in progress end with `ClientClosedError`."""
-        await self._session.aclose()
-
     def _stream(self, link: Link, progress: Progress | None = None, *, checksum: bool = False) -> ResumableStream:
-        self._session.check_open()
+        self._session.sessions.check_open()
         self._session.check_url(link.url)
         return ResumableStream(self._session, link, retry=self._retry, progress=progress, checksum=checksum)
 

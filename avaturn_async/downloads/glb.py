@@ -76,6 +76,7 @@ class GlbCheck:
 
 def _is_json_object(text: bytearray) -> bool:
     try:
+        # Not the parser of the API's answers: models in use hold NaN, lone surrogates and deep extras.
         return isinstance(json.loads(text.rstrip(b"\0 ")), dict)
     except (ValueError, RecursionError):
         return False

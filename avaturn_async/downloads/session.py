@@ -1,23 +1,18 @@
 """GET without the API token, from public addresses only, following redirects that are checked one by one."""
 
-import asyncio
 from collections.abc import Mapping
-from ssl import SSLContext
-from typing import TypeAlias
 
 import aiohttp
 from aiohttp import hdrs
-from yarl import URL
 
 from ..config import Timeouts
-from ..errors import ClientClosedError, DownloadError, UnsafeAddressError, WrongLoopError
+from ..errors import DownloadError, UnsafeAddressError
+from ..http.session import ClientSessions
 from ..http.urls import sent_to
 from ..redact import SignedUrl, without_query
 from .ssrf import BlockedAddressError, check_resolved, check_url, parse_url, public_socket
 
-__all__ = ["TRANSIENT", "FileResponse", "GuardedSession", "Ssl", "describe"]
-
-Ssl: TypeAlias = bool | aiohttp.Fingerprint | SSLContext
+__all__ = ["TRANSIENT", "FileResponse", "GuardedSession", "describe"]
 
 #: What a request or a read may raise that another attempt may not.
 TRANSIENT = (aiohttp.ClientError, TimeoutError, OSError)
@@ -48,40 +43,23 @@ class FileResponse:
 
 
 class GuardedSession:
-    """A session for files: opened at first use, for one event loop, without cookies, .netrc or environment.
+    """The client's session for files: without cookies, .netrc or environment.
 
     With a proxy the sockets lead there, so only urls are guarded: IP literals, names that are private by convention,
     and names that resolve, on this machine, to addresses that are not public.
     """
 
     def __init__(
-        self,
-        *,
-        timeouts: Timeouts,
-        allow_private_hosts: bool,
-        allow_http: bool,
-        max_connections: int,
-        proxy: str | URL | None,
-        ssl: Ssl,
+        self, sessions: ClientSessions, *, timeouts: Timeouts, allow_private_hosts: bool, allow_http: bool
     ) -> None:
+        self.sessions = sessions
         self._timeouts = timeouts
         self._allow_private = allow_private_hosts
         self._allow_http = allow_http
-        self._limit = max_connections
-        self._proxy = proxy
-        self._ssl = ssl
-        self._closed = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._session: aiohttp.ClientSession | None = None
 
     def check_url(self, url: str, base: SignedUrl | None = None) -> SignedUrl:
         """Return `url`, resolved against `base`, or raise `UnsafeAddressError` if its form tells that it is unsafe."""
         return check_url(url, allow_http=self._allow_http, allow_private=self._allow_private, base=base)
-
-    def check_open(self) -> None:
-        """Raise `ClientClosedError` after `aclose`."""
-        if self._closed:
-            raise ClientClosedError("the client is closed")
 
     async def get(self, url: SignedUrl, headers: Mapping[str, str]) -> FileResponse:
         """Return the response after at most five redirects; raise `UnsafeAddressError` or one of `TRANSIENT`."""
@@ -97,55 +75,32 @@ class GuardedSession:
                 raise UnsafeAddressError(f"{without_query(origin)} redirects from https to http")
         raise DownloadError(f"{without_query(url)} redirects more than {_MAX_REDIRECTS} times")
 
-    async def aclose(self) -> None:
-        """Close the connections. Requests in progress fail with `ClientClosedError`."""
-        self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
     async def _send(self, url: SignedUrl, headers: Mapping[str, str]) -> FileResponse:
-        session = self._opened()
+        self.sessions.check_loop()
         host = parse_url(url).raw_host or ""
-        if self._proxy is not None and not self._allow_private:
+        proxied = self.sessions.proxy is not None
+        if proxied and not self._allow_private:
             await check_resolved(host, parse_url(url).port)
-        try:
-            shown, middlewares = parse_url(url).with_query(None), (sent_to(url),)
-            return FileResponse(
-                await session.get(
-                    shown, headers=headers, proxy=self._proxy, allow_redirects=False, middlewares=middlewares
-                )
-            )
-        except aiohttp.ClientConnectorCertificateError:
-            failure: DownloadError = DownloadError(f"the certificate of {host} is not trusted")
-        except aiohttp.ClientConnectorError as error:
-            if not isinstance(error.os_error, BlockedAddressError):
-                raise
-            failure = UnsafeAddressError(f"{host} leads to {error.os_error.address}, which is not a public address")
-        # Raised outside of the except block: as a context, aiohttp's error would show the whole url.
-        raise failure
-
-    def _opened(self) -> aiohttp.ClientSession:
-        self.check_open()
-        loop = asyncio.get_running_loop()
-        if self._session is None:
-            guarded = self._proxy is None and not self._allow_private
-            self._loop = loop
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._limit, ssl=self._ssl, socket_factory=public_socket if guarded else None
-                ),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.total
-                ),
-                read_bufsize=_READ_BUFFER,
-                headers=_HEADERS,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        if self._loop is not loop:
-            raise WrongLoopError("the client belongs to the event loop that it first ran on; make one for each loop")
-        return self._session
+        session = self.sessions.open(
+            "files",
+            socket_factory=None if proxied or self._allow_private else public_socket,
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.total
+            ),
+            read_bufsize=_READ_BUFFER,
+            headers=_HEADERS,
+            auto_decompress=False,
+        )
+        shown = parse_url(url).with_query(None)
+        sending = session.get(shown, headers=headers, allow_redirects=False, middlewares=(sent_to(url),))
+        result = await self.sessions.attempt(sending, borrows=False)
+        if isinstance(result, aiohttp.ClientConnectorCertificateError):
+            result = DownloadError(f"the certificate of {host} is not trusted")
+        elif isinstance(result, aiohttp.ClientConnectorError) and isinstance(result.os_error, BlockedAddressError):
+            result = UnsafeAddressError(f"{host} leads to {result.os_error.address}, which is not a public address")
+        if isinstance(result, Exception):
+            raise result
+        return FileResponse(result)
 
 
 def describe(error: Exception) -> str:

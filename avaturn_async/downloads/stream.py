@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack, aclosing
@@ -283,7 +282,7 @@ class ResumableStream:
 
     async def _recover(self, failure: _Failure) -> None:
         """Return when the next attempt is due, or raise."""
-        self._session.check_open()
+        self._session.sessions.check_open()
         resumable = not self.done or self.etag is not None
         if resumable and self.done - self._furthest >= _MIN_PROGRESS:
             self._furthest = self.done
@@ -297,7 +296,7 @@ class ResumableStream:
             if late or self._failed >= self._retry.attempts:
                 asked = f", and asked to wait for {failure.retry_after:.0f} s" if late else ""
                 raise self._given_up(failure, f"failed in {self._failed} attempts in a row: {failure.reason}{asked}")
-            await asyncio.sleep(self._delay(failure))
+            await self._session.sessions.sleep(self._delay(failure))
         if not resumable:
             raise self._restart_required(failure.reason)
 
@@ -312,7 +311,7 @@ class ResumableStream:
                 f" ready: {failure.reason}",
             )
         self._refused += 1
-        await asyncio.sleep(self._delay(failure))  # before: a fresh link must not age meanwhile
+        await self._session.sessions.sleep(self._delay(failure))  # before: a fresh link must not age meanwhile
         self._url = SignedUrl(await fresh_url())
 
     def _delay(self, failure: _Failure) -> float:

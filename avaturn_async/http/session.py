@@ -6,11 +6,11 @@ import asyncio
 import netrc
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from ssl import SSLContext
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import aiohttp
 
@@ -20,15 +20,17 @@ from .urls import parse_proxy
 
 __all__ = ["ClientSessions", "Ssl"]
 
+T = TypeVar("T")
+
 #: How a session verifies certificates, as in aiohttp.
 Ssl: TypeAlias = SSLContext | aiohttp.Fingerprint | bool
 
 
 class ClientSessions:
-    """A session for the API, which may be borrowed, and one of our own for uploads.
+    """A session for the API, which may be borrowed, and sessions of our own for uploads and files.
 
-    A borrowed session is used with its own settings and never closed. None of them reach an upload url: default
-    headers, cookies and credentials are meant for other hosts.
+    A borrowed session is used with its own settings and never closed. None of them reach the url of an upload or a
+    file: default headers, cookies and credentials are meant for other hosts.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class ClientSessions:
         self.borrowed = borrowed
         self.ends_of_uploads: set[Callable[[], None]] = set()
         self._max_connections = max_connections
-        self._proxy = parse_proxy(proxy)
+        self.proxy: SignedUrl | None = parse_proxy(proxy)
         self._ssl: Ssl = True if ssl is None else ssl
         self._own: dict[str, aiohttp.ClientSession] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -68,8 +70,7 @@ class ClientSessions:
             ClientClosedError: after `aclose`.
             WrongLoopError: they, or the borrowed session, belong to another loop.
         """
-        if self.closed:
-            raise ClientClosedError("the client is closed")
+        self.check_open()
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return loop
@@ -83,24 +84,37 @@ class ClientSessions:
         self._loop = loop
         return loop
 
+    def check_open(self) -> None:
+        """Raise ClientClosedError after `aclose`."""
+        if self.closed:
+            raise ClientClosedError("the client is closed")
+
     def for_api(self) -> aiohttp.ClientSession:
         """Return the session for calls of the API."""
-        return self.borrowed or self._open("api")
+        return self.borrowed or self.open("api")
 
     def for_uploads(self) -> aiohttp.ClientSession:
         """Return the session for uploads, which has connections of its own: a stuck upload holds up no call."""
-        return self._open("uploads")
+        # A kept-alive connection may break just when photos are sent.
+        return self.open("uploads", force_close=True)
 
-    def _open(self, name: str) -> aiohttp.ClientSession:
+    def open(
+        self,
+        name: str,
+        *,
+        force_close: bool = False,
+        socket_factory: aiohttp.SocketFactoryType | None = None,
+        **options: Any,
+    ) -> aiohttp.ClientSession:
+        """Return our own session of this name; the first call opens it, with `options` of aiohttp's session."""
         if name not in self._own:
             self._own[name] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=self._max_connections,
-                    ssl=self._ssl,
-                    force_close=name == "uploads",  # a kept-alive connection may break just when photos are sent
+                    limit=self._max_connections, ssl=self._ssl, force_close=force_close, socket_factory=socket_factory
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                proxy=self._proxy,
+                proxy=self.proxy,
+                **options,
             )
         return self._own[name]
 
@@ -111,11 +125,28 @@ class ClientSessions:
             self._netrc_applies = trusted and await asyncio.to_thread(_netrc_has, host)
         return self._netrc_applies
 
-    def reason_closed(self) -> ClientClosedError | None:
+    async def attempt(self, work: Awaitable[T], *, borrows: bool = True) -> T | Exception:
+        """Await one exchange; return what it raised, or ClientClosedError if a closed session was the reason.
+
+        Args:
+            work: sends a request and may read its response.
+            borrows: whether it may use the borrowed session.
+        """
+        try:
+            return await work
+        except asyncio.CancelledError:
+            closed, task = self.reason_closed(borrows=borrows), asyncio.current_task()
+            if closed is None or (task is not None and task.cancelling()):
+                raise
+            return closed  # aiohttp cancels requests that resolve a name when its session is closed
+        except Exception as error:  # noqa: BLE001 - a borrowed session's middlewares and tracing may raise anything
+            return self.reason_closed(borrows=borrows) or error
+
+    def reason_closed(self, *, borrows: bool = True) -> ClientClosedError | None:
         """Return why nothing can be sent any more, or None."""
         if self.closed:
             return ClientClosedError("the client was closed before the response was received")
-        if self.borrowed is not None and self.borrowed.closed:
+        if borrows and self.borrowed is not None and self.borrowed.closed:
             return ClientClosedError("the borrowed session was closed by its owner")
         return None
 

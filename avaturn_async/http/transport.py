@@ -89,11 +89,11 @@ class Transport:
         self._timeouts = timeouts or Timeouts()
         self._retry = retry or RetryPolicy()
         self._headers = parse_headers(headers or {})
-        self._sessions = ClientSessions(max_connections=max_connections, borrowed=session, proxy=proxy, ssl=ssl)
+        self.sessions = ClientSessions(max_connections=max_connections, borrowed=session, proxy=proxy, ssl=ssl)
         #: One for each upload, to be taken before its photos are opened.
         self.upload_slots: asyncio.Semaphore = asyncio.Semaphore(max_connections)
         self._observers = Observers() if observers is None else observers
-        self._throttle = Throttle(self._sessions.limit, rate_limit, self._sessions.sleep)
+        self._throttle = Throttle(self.sessions.limit, rate_limit, self.sessions.sleep)
 
     def with_options(
         self,
@@ -112,12 +112,12 @@ class Transport:
     @property
     def limit(self) -> int:
         """The most requests to the API that are sent at once."""
-        return self._sessions.limit
+        return self.sessions.limit
 
     @property
     def closed(self) -> bool:
         """Whether `aclose` was called."""
-        return self._sessions.closed
+        return self.sessions.closed
 
     def check_loop(self) -> asyncio.AbstractEventLoop:
         """Return the running loop; the first one is the only one on which the transport can be used.
@@ -126,14 +126,14 @@ class Transport:
             ClientClosedError: after `aclose`.
             WrongLoopError: on another loop than the first one.
         """
-        return self._sessions.check_loop()
+        return self.sessions.check_loop()
 
     async def aclose(self) -> None:
         """Close our own sessions; a borrowed one stays open. Calling it again does nothing.
 
         Calls in progress on our own sessions, or between two attempts, raise `ClientClosedError`.
         """
-        await self._sessions.aclose()
+        await self.sessions.aclose()
 
     async def request(self, request: ApiRequest) -> Response:
         """Send a request to the API and return its response, which is a 2xx.
@@ -144,7 +144,7 @@ class Transport:
             ResponseFormatError: a 2xx of more than 16 MiB.
             ClientClosedError, WrongLoopError: the transport can't be used, or not on this loop.
         """
-        self._sessions.check_loop()
+        self.sessions.check_loop()
         tracker = DeleteTracker() if request.method == "DELETE" else None
         url = self.base_url + request.path
         return await self._send(request, url, lambda: self._attempt(request, tracker), self._throttle)
@@ -166,7 +166,7 @@ class Transport:
             ConfigurationError: the url is malformed, or plain http while base_url is not.
             APIStatusError, TransportError, ClientClosedError, WrongLoopError: as for `request`.
         """
-        self._sessions.check_loop()
+        self.sessions.check_loop()
         check_upload_url(url, allow_http=self._allow_http)
         request = ApiRequest(method="POST", path="upload_url", repeatable=False)
         attempt = partial(self._attempt_upload, url, form, request, on_progress)
@@ -211,7 +211,7 @@ class Transport:
                 if call:
                     call.tell("request_retried", **_facts(outcome), attempt=number + 1, seconds=delay)
                 if not limited:
-                    await self._sessions.sleep(delay)
+                    await self.sessions.sleep(delay)
             try:
                 raise outcome.error
             finally:
@@ -223,7 +223,7 @@ class Transport:
 
     async def _attempt(self, request: ApiRequest, tracker: DeleteTracker | None) -> Response | Failure:
         """Send a request to the API once."""
-        if closed := self._sessions.reason_closed():
+        if closed := self.sessions.reason_closed():
             return Failure(closed)
         url = URL(self.base_url + request.path, encoded=True).update_query(request.query)
         headers = {"Accept": "application/json", "User-Agent": _USER_AGENT, **self._headers}
@@ -232,10 +232,10 @@ class Transport:
             options["skip_auto_headers"] = ("Content-Type",)
         else:
             headers["Content-Type"] = "application/json"
-        borrowed = self._sessions.borrowed
+        borrowed = self.sessions.borrowed
         if borrowed is not None and not borrowed.auto_decompress:
             headers["Accept-Encoding"] = "identity"
-        if await self._sessions.netrc_applies(self._host):
+        if await self.sessions.netrc_applies(self._host):
             options["middlewares"] = (self._authorize,)
         else:
             headers["Authorization"] = self._authorization
@@ -246,7 +246,7 @@ class Transport:
             resends = options["upload_tracker"] = _UploadTracker()
         limits = self._timeouts
         result = await self._exchange(
-            self._sessions.for_api().request(
+            self.sessions.for_api().request(
                 request.method,
                 url,
                 timeout=aiohttp.ClientTimeout(total=limits.total, sock_connect=limits.connect),
@@ -273,7 +273,7 @@ class Transport:
         self, url: SecretUrl, form: MultipartForm, request: ApiRequest, on_progress: Callable[[int, int], object] | None
     ) -> Response | Failure:
         """Send a form once, with a limit on the time without progress."""
-        if closed := self._sessions.reason_closed():
+        if closed := self.sessions.reason_closed():
             return Failure(closed)
         loop, limits, size, content_type = asyncio.get_running_loop(), self._timeouts, form.size, form.content_type
         deadline = asyncio.timeout(None)
@@ -293,12 +293,12 @@ class Transport:
 
         body = UploadBody(form, note)
         del form  # an error's traceback and aiohttp's cycles keep this frame; `body` is emptied
-        self._sessions.ends_of_uploads.add(end)
+        self.sessions.ends_of_uploads.add(end)
         result: Response | Exception = RuntimeError()
         try:
             async with deadline:
                 result = await self._exchange(
-                    self._sessions.for_uploads().post(
+                    self.sessions.for_uploads().post(
                         URL(url, encoded=url.isascii()).origin(),
                         middlewares=(sent_to(url),),
                         data=body,
@@ -308,9 +308,9 @@ class Transport:
                     )
                 )
         except TimeoutError as error:
-            result = self._sessions.reason_closed() or error
+            result = self.sessions.reason_closed() or error
         finally:
-            self._sessions.ends_of_uploads.discard(end)
+            self.sessions.ends_of_uploads.discard(end)
             if not isinstance(result, Response):
                 body.abort()
             await body.aclose()
@@ -321,16 +321,12 @@ class Transport:
 
     async def _exchange(self, sending: Awaitable[aiohttp.ClientResponse]) -> Response | Exception:
         """Await a response with its body; return what aiohttp raised, or ClientClosedError if that was the reason."""
-        try:
+
+        async def read() -> Response:
             response = await sending
             return Response(response.status, await read_body(response), response.headers)
-        except asyncio.CancelledError:
-            closed, task = self._sessions.reason_closed(), asyncio.current_task()
-            if closed is None or (task is not None and task.cancelling()):
-                raise
-            return closed  # aiohttp cancels requests that resolve a name when its session is closed
-        except Exception as error:  # noqa: BLE001 - a borrowed session's middlewares and tracing may raise anything
-            return self._sessions.reason_closed() or error
+
+        return await self.sessions.attempt(read())
 
     def _judge(
         self, result: Response | Exception, request: ApiRequest, *, repeatable: bool, timeout: float

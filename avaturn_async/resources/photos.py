@@ -54,7 +54,7 @@ class Photos:
     """Three photos of a face, JPEGs of up to 64 MiB, and how they are to be interpreted.
 
     Each is a path, bytes, or a binary file object, which may be asynchronous (Starlette's ``UploadFile``). A file
-    object is read from its current position, once for each upload; seek to its beginning before another one.
+    object is read from its current position, once for each upload.
 
     Attributes:
         frontal: looking straight into the camera.
@@ -178,8 +178,6 @@ async def _copy(photo: ReadableFile, target: BinaryIO) -> None:
             piece = await piece
         if not isinstance(piece, bytes | bytearray | memoryview):
             raise TypeError(f"read() returned {type(piece).__name__}; open it in binary mode")
-        if not piece and not size:
-            raise ValueError("nothing is left to read; seek to the beginning to upload it again")
         if not piece:
             return
         size += await run_in_thread(target.write, piece)

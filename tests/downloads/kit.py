@@ -16,6 +16,7 @@ import attrs
 from avaturn_async.config import RetryPolicy, Timeouts
 from avaturn_async.downloads.downloader import Downloader
 from avaturn_async.downloads.stream import Link
+from avaturn_async.http.session import ClientSessions
 
 ETAG = '"3f2a"'
 
@@ -37,6 +38,10 @@ def sha256(body: bytes) -> str:
 class Downloads(Downloader):
     """A downloader whose methods take a url and what else a `Link` holds, and that always computes a checksum."""
 
+    def __init__(self, sessions: ClientSessions, **options: Any) -> None:
+        super().__init__(sessions, **options)
+        self.aclose = sessions.aclose
+
     async def fetch(self, url, path, *, checksum=True, overwrite=False, progress=None, **link):
         return await super().fetch(Link(url, **link), path, overwrite=overwrite, checksum=checksum, progress=progress)
 
@@ -52,9 +57,11 @@ class Downloads(Downloader):
 
 def downloader(*, retry: RetryPolicy | None = None, total: float = 20.0, **options: Any) -> Downloads:
     """Return a downloader that may connect to the loopback, and does not wait between attempts."""
+    shared: dict[str, Any] = {"max_connections": 100, "proxy": None}
+    shared = {name: options.pop(name, value) for name, value in shared.items()}
     settings: dict[str, Any] = {"allow_private_hosts": True, "allow_http": True, **options}
     retry = retry or RetryPolicy(attempts=5, base=0)
-    return Downloads(timeouts=Timeouts(connect=5, total=total), retry=retry, **settings)
+    return Downloads(ClientSessions(**shared), timeouts=Timeouts(connect=5, total=total), retry=retry, **settings)
 
 
 @attrs.frozen

@@ -118,6 +118,20 @@ async def test_aclose_ends_what_is_under_way(server, downloads, tmp_path):
     assert not (tmp_path / "m.glb").exists()
 
 
+async def test_aclose_ends_a_delay_between_attempts(server, downloads, tmp_path):
+    """A download that waits for its next attempt ends when the client is closed, not when its delay does."""
+    server.answers.append(Answer(503, {"Retry-After": "50"}))
+    task = asyncio.create_task(downloads.fetch(server.url, tmp_path / "m.glb"))
+    while not server.requests:
+        await asyncio.sleep(0)
+    for _ in range(300):  # until the response has been read
+        await asyncio.sleep(0)
+    await downloads.aclose()
+    async with asyncio.timeout(20):
+        with pytest.raises(ClientClosedError):
+            await task
+
+
 def test_a_downloader_belongs_to_one_loop(tmp_path):
     """Use from a second event loop is refused with a sentence."""
     made = downloader()

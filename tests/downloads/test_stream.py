@@ -8,6 +8,7 @@ import pytest
 
 from avaturn_async.config import RetryPolicy
 from avaturn_async.errors import DownloadError, IncompleteDownloadError, UnsafeAddressError
+from avaturn_async.http.session import ClientSessions
 
 from .kit import ETAG, Answer, FileServer, downloader, model, sha256
 
@@ -18,13 +19,12 @@ BLOCK = 64 * 1024
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Note the delays between attempts instead of waiting."""
     taken: list[float] = []
-    real = asyncio.sleep
 
-    async def sleep(seconds: float) -> None:
+    async def sleep(_: ClientSessions, seconds: float) -> None:
         taken.append(seconds)
-        await real(0)
+        await asyncio.sleep(0)
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(ClientSessions, "sleep", sleep)
     return taken
 
 

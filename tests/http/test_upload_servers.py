@@ -13,14 +13,7 @@ import pytest
 import uvloop
 
 from avaturn_async.config import RetryPolicy, Timeouts
-from avaturn_async.errors import (
-    APIStatusError,
-    AvaturnError,
-    ClientClosedError,
-    OutcomeUnknownError,
-    RequestTimeoutError,
-    TransportError,
-)
+from avaturn_async.errors import APIStatusError, AvaturnError, OutcomeUnknownError, RequestTimeoutError, TransportError
 from avaturn_async.redact import SecretUrl
 
 from .kit import Talk, form, heard, opened, reset
@@ -204,44 +197,3 @@ def test_the_outcome_of_an_upload(
     server = Server(*talks)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         assert (outcome, connections) == (runner.run(outcome_of(server, tls if secure else None)), server.connections)
-
-
-async def ended(close: bool, contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None) -> int:
-    """Cancel an upload that stands, or close its client; return how many bytes of the form still came then."""
-    arrived, go_on = asyncio.Event(), asyncio.Event()
-
-    async def stand(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await heard(reader)
-        arrived.set()
-        await go_on.wait()
-
-    server = Server(stand)
-    async with server.run(contexts[0] if contexts else None) as url:
-        options = {"ssl": contexts[1]} if contexts else {}
-        async with opened("http://127.0.0.1", **options) as transport:
-            task = asyncio.create_task(transport.upload(SecretUrl(url), form(LARGE)))
-            await arrived.wait()
-            async with asyncio.timeout(1):
-                if close:
-                    await transport.aclose()
-                else:
-                    task.cancel()
-                await asyncio.wait([task])
-            go_on.set()
-    with pytest.raises(ClientClosedError if close else asyncio.CancelledError):
-        task.result()
-    return server.received
-
-
-@pytest.mark.parametrize("close", [False, True], ids=["cancelled", "closed"])
-@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_an_upload_that_ends_closes_its_connection(
-    close: bool,
-    secure: bool,
-    new_loop: Callable[[], asyncio.AbstractEventLoop],
-    tls: tuple[ssl.SSLContext, ssl.SSLContext],
-) -> None:
-    """At once, although the server does not read, and without the rest of the form."""
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        assert len(LARGE) > runner.run(ended(close, tls if secure else None))

@@ -12,6 +12,7 @@ from avaturn_async import AvaturnClient, Download, Export, ObjectStoreSink, Rend
 from avaturn_async.downloads.downloader import Downloader
 from avaturn_async.emulator import Emulator
 from avaturn_async.errors import DownloadError, NotAModelError
+from avaturn_async.http.session import ClientSessions
 from tests.downloads.kit import Answer, FileServer, Shelf, model, sha256
 
 AVATAR = UUID("0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f0a")
@@ -27,8 +28,9 @@ async def server() -> AsyncIterator[FileServer]:
 @pytest.fixture
 async def export(server: FileServer) -> AsyncIterator[Export]:
     """Return an export whose model the server has."""
-    downloader = Downloader(timeouts=Timeouts(), allow_private_hosts=True, allow_http=True)
-    async with aclosing(downloader):
+    sessions = ClientSessions(max_connections=10)
+    downloader = Downloader(sessions, timeouts=Timeouts(), allow_private_hosts=True, allow_http=True)
+    async with aclosing(sessions):
         yield Export(avatar_id=AVATAR, url=server.url, resolved_by="poll", waited=1.0, polls=1, downloader=downloader)
 
 
@@ -36,8 +38,9 @@ async def export(server: FileServer) -> AsyncIterator[Export]:
 async def render(server: FileServer) -> AsyncIterator[Render]:
     """Return a render whose image the server has."""
     server.body = b"\x89PNG" + bytes(1000)
-    downloader = Downloader(timeouts=Timeouts(), allow_private_hosts=True, allow_http=True)
-    async with aclosing(downloader):
+    sessions = ClientSessions(max_connections=10)
+    downloader = Downloader(sessions, timeouts=Timeouts(), allow_private_hosts=True, allow_http=True)
+    async with aclosing(sessions):
         url = f"{server.base}/renders/r.png?signature=SECRET"
         yield Render(id=AVATAR, avatar_id=AVATAR, url=url, resolved_by="webhook", waited=1.0, downloader=downloader)
 

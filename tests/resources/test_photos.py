@@ -88,17 +88,6 @@ async def test_a_file_object_is_read_from_where_it_stands(file: Path) -> None:
     assert JPEG == (await contents(Photos(JPEG, opened, JPEG, body_type="male")))[1]
 
 
-async def test_a_file_object_that_was_read_says_so() -> None:
-    """An upload is repeated with the same file after a seek."""
-    opened = UploadFile(io.BytesIO(JPEG))
-    photos = Photos(JPEG, opened, JPEG, body_type="male")
-    await contents(photos)
-    with pytest.raises(ValueError, match=r"Photos\.side_1 can't be read: nothing is left to read; seek"):
-        await contents(photos)
-    await opened.seek(0)
-    assert JPEG == (await contents(photos))[1]
-
-
 @pytest.mark.parametrize("name", ["frontal", "side_1", "side_2"])
 async def test_an_error_names_the_photo(tmp_path: Path, name: str) -> None:
     """And the file, and how it begins."""
