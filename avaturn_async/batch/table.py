@@ -224,7 +224,9 @@ class FileNames:
             if column is not None:
                 cell = row.cell(column)
                 if "/" in cell:
-                    raise ValueError(f"line {row.line}: its {column} {cell[:200]!r} has a slash, and is part of a name")
+                    raise ValueError(
+                        f"line {row.line}: its {column} {cell[:200]!r} has a slash, which no name may contain"
+                    )
                 name += cell
         try:
             (check_path if self._folder else check_name)(name)

@@ -143,7 +143,7 @@ async def run_plan(
     writer: ReportWriter,
     *,
     under_way: "dict[UUID, Planned] | None" = None,
-    describe: "Callable[[Planned, BatchOutcome], Awaitable[tuple[Row, BatchOutcome]]] | None" = None,
+    describe: "Callable[[Any, BatchOutcome], Awaitable[tuple[dict[str, str], BatchOutcome]]] | None" = None,
 ) -> None:
     """Run a batch of the rows that can be used; the others fail before it.
 
@@ -153,7 +153,7 @@ async def run_plan(
         tally: counts and prints the outcomes.
         writer: writes them to files.
         under_way: holds the rows under way by their keys.
-        describe: completes what is told and written of an outcome.
+        describe: completes an outcome, and returns what was made of its row.
     """
     from ..batch.report import BatchOutcome
 
@@ -175,12 +175,11 @@ async def run_plan(
     with tracker(tally.output, count) as on_progress:
         async with start(keys(), name=lambda key: rows[key].name, on_progress=on_progress) as running:
             async for outcome in running:
-                planned = rows.pop(outcome.avatar_id)
-                row = planned.row
+                row, made = rows.pop(outcome.avatar_id).row, None
                 if describe is not None:
-                    row, outcome = await describe(planned, outcome)
-                tally.add(outcome, None if describe is None else row)
-                await writer.add(row, outcome)
+                    made, outcome = await describe(outcome.avatar_id, outcome)
+                tally.add(outcome, made and {"line": row.line, **made})
+                await writer.add(row, outcome, made or {})
     await tally.end(writer)
 
 
@@ -297,9 +296,9 @@ class Tally:
         """How many ended with an error."""
         return self._reasons.total()
 
-    def add(self, outcome: "BatchOutcome", row: "Row | None" = None) -> None:
-        """Count an outcome and print its record, that of a row with its line and user; people see failures alone."""
-        told = {} if row is None else {"line": row.line, "user_id": row.cells.get("user_id")}
+    def add(self, outcome: "BatchOutcome", row: dict[str, Any] | None = None) -> None:
+        """Count an outcome and print its record, with the line and more of its row; people see failures alone."""
+        told = row or {}
         if outcome.error is not None:
             self._add_failure(outcome, outcome.error, told)
             return

@@ -47,7 +47,7 @@ def add_to(app: typer.Typer) -> None:
     lines = (
         "avaturn listen",
         "avaturn listen --public-url https://hooks.example.com",
-        "avaturn listen --save events.jsonl --forward-to http://127.0.0.1:8000/SECRET",
+        "avaturn listen --save e.jsonl --forward-to http://127.0.0.1:8000/SECRET",
         "avaturn listen --json | jq 'select(.event == \"export.ready\")'",
     )
     command(app, help=HELP, examples=lines)(listen)
@@ -161,7 +161,7 @@ class EventFile:
 
         left = await asyncio.to_thread(self._close)
         if left:
-            note(f"{left} of the events were not forwarded: listen with --save {self._path} and --forward-to goes on")
+            note(f"not forwarded yet: {left}. To go on: avaturn listen --save {self._path} --forward-to URL")
 
     async def add(self, body: bytes) -> None:
         """Append an event; OSError if it can't be written."""
@@ -204,7 +204,7 @@ class EventFile:
             if answer in REFUSED or (isinstance(answer, int) and 200 <= answer < 300):
                 return
             if first:
-                note(f"avaturn: an event {told(answer)} by {urlsplit(url).netloc}; trying again until it is")
+                note(f"avaturn: an event {told(answer)} by {urlsplit(url).netloc}; trying again until it is taken")
             first = False
             await asyncio.sleep(pause)
             pause = min(2 * pause, most)

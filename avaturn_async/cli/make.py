@@ -207,12 +207,10 @@ async def _make_all(
 
     from ..batch.export_batch import ExportBatch
     from ..batch.journal import Journal
-    from ..batch.table import Row
 
-    async def describe(planned: Planned, outcome: "BatchOutcome") -> "tuple[Row, BatchOutcome]":
-        made = await maker.read(planned.key)
-        row = Row(planned.row.line, {**planned.row.cells, "user_id": made.get("user_id", "")})
-        return row, attrs.evolve(outcome, avatar_id=made.get("avatar_id", ""))
+    async def describe(key: UUID, outcome: "BatchOutcome") -> "tuple[dict[str, str], BatchOutcome]":
+        made = await maker.read(key)
+        return {"user_id": made.get("user_id", "")}, attrs.evolve(outcome, avatar_id=made.get("avatar_id", ""))
 
     maker.journal = Journal(path, maker.client.base_url, kind="people")
     start = partial(ExportBatch, maker, journal=maker.journal, **options)

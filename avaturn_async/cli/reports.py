@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class ReportWriter:
 
     def __init__(self, reports: Reports, columns: Sequence[str]) -> None:
         self._stack = ExitStack()
-        self._rows: list[tuple[Row, BatchOutcome]] = []
+        self._rows: list[tuple[Row, BatchOutcome, Mapping[str, str]]] = []
         self._done: list[Callable[[], object]] = []
         own = [column for column in columns if column not in (*OUTCOME, "line")]
         again = [column for column in columns if column not in ("error", "message")] + ["error", "message"]
@@ -89,9 +90,12 @@ class ReportWriter:
 
         await asyncio.to_thread(self._stack.close)
 
-    async def add(self, row: Row, outcome: BatchOutcome) -> None:
-        """Write the outcome of a row."""
-        self._rows.append((row, outcome))
+    async def add(self, row: Row, outcome: BatchOutcome, made: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Write the outcome of a row and, in the report, what was made of it.
+
+        A row that failed is written as it was read: with a user that was made for it, it would be another person's.
+        """
+        self._rows.append((row, outcome, made))
         if len(self._rows) >= PIECE:
             await self._flush()
 
@@ -136,9 +140,9 @@ class ReportWriter:
         rows, self._rows = self._rows, []
         await asyncio.to_thread(self._write, rows)
 
-    def _write(self, rows: list[tuple[Row, BatchOutcome]]) -> None:
-        for row, outcome in rows:
-            found = {"line": row.line, **row.cells, **outcome.row()}
+    def _write(self, rows: list[tuple[Row, BatchOutcome, Mapping[str, str]]]) -> None:
+        for row, outcome, made in rows:
+            found = {"line": row.line, **row.cells, **made, **outcome.row()}
             if self._report is not None:
                 self._report(found)
             if self._failed is not None and not outcome.ok:
@@ -209,8 +213,8 @@ def _bars(waited: Sequence[float]) -> str:
 
 def histogram(waited: Sequence[float]) -> tuple[float, list[int]]:
     """Return the width of a bar in seconds, a round number, and the number of values in each of up to 20 bars."""
-    longest = max(waited)
-    scale = 10.0 ** math.floor(math.log10(longest / BARS)) if longest > 0 else 1.0
+    longest = max(1.0, max(waited))
+    scale = 10.0 ** math.floor(math.log10(longest / BARS))
     width = next(step * scale for step in (1, 2, 5, 10) if step * scale * BARS >= longest)
     counts = Counter(min(int(seconds / width), BARS - 1) for seconds in waited)
     return width, [counts[number] for number in range(max(counts) + 1)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import AVATAR, command
+from .command import command
 from .output import Output, note
 from .runner import DONE, FAILED, failure
 
@@ -36,11 +36,10 @@ class EventName(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    url = "--to http://127.0.0.1:8000/avaturn/SECRET"
     lines = (
-        f"avaturn trigger export.ready {url}",
-        f"avaturn trigger export.ready {url} --failed \\\n    --avatar-id {AVATAR}",
-        f"avaturn trigger --replay events.jsonl {url}",
+        "avaturn trigger export.ready --to http://127.0.0.1:8000/SECRET",
+        "avaturn trigger export.ready --failed --to http://127.0.0.1:8000/SECRET",
+        "avaturn trigger --replay events.jsonl --to http://127.0.0.1:8000/SECRET",
     )
     command(app, help=HELP, examples=lines)(trigger)
 

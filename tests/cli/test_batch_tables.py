@@ -211,7 +211,7 @@ def test_refusals(
 
 def test_histogram() -> None:
     """Bars have a round width, and every value is in one."""
-    assert (1.0, [2]) == histogram([0.0, 0.0])
+    assert (0.05, [2]) == histogram([0.0, 0.0])
     width, bars = histogram([0.0, 0.05, 3.9, 40.0])
     assert (2.0, 4, 20) == (width, sum(bars), len(bars))
 

@@ -165,7 +165,7 @@ def test_forwarded_although_the_target_is_down_for_a_while(tmp_path: Path) -> No
             assert 200 == post(url, numbered(1)[0])
             assert numbered(1) == target.wait_for(1)
         assert [200, 200] == [post(url, event) for event in numbered(2, 3)]
-        said = read_until(listening.stderr, "trying again until it is")
+        said = read_until(listening.stderr, "trying again until it is taken")
         assert f"was not answered (ClientConnectorError) by 127.0.0.1:{target.port}" in said
         assert SECRET not in said
         target.answers = [503, 404, 422]
@@ -211,7 +211,9 @@ def test_without_a_file_of_ones_own(tmp_path: Path) -> None:
                 read_until(one.stderr, "trying again")
             code, _, err = interrupt(one)
         assert (130, bool(count)) == (code, kept.exists())
-        assert count == sum(f"1 of the events were not forwarded: listen with --save {kept}" in told for told in err)
+        assert count == sum(
+            f"not forwarded yet: 1. To go on: avaturn listen --save {kept} --forward-to" in told for told in err
+        )
 
 
 def test_saved_without_forwarding_is_not_forwarded_later(tmp_path: Path) -> None:

@@ -260,6 +260,22 @@ def test_a_scan_that_failed_is_tried_with_another_avatar(
     assert ["failed", "ready"] == [status for _, status in avatars_of(emulated, [user])[user]]
 
 
+def test_rows_that_failed_are_the_same_people_again(
+    emulated: EmulatorThread, photos: list[Path], tmp_path: Path
+) -> None:
+    """--failed-to has them as they were, without the users that were made for them, so that no one is made twice."""
+    emulated.timing = Timing(scan=0, export=3600)
+    table, failed = people(tmp_path, photos, [""], note="x"), tmp_path / "failed.csv"
+    line = ["make", "--journal", tmp_path / "people.db", "--out", tmp_path, "--failed-to", failed]
+    assert 1 == avaturn(*line, "--from", table, "--timeout", "0", env=against(emulated)).exit_code
+    emulated.timing = Timing(export=0)
+    with failed.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert ("", "x", "WaitTimeoutError") == (row["user_id"], row["note"], row["error"])
+    avaturn(*line, "--from", failed, "--timeout", "0", env=against(emulated))
+    assert 1 == emulated.counts["create_avatar"] == emulated.counts["create_user"]
+
+
 def test_ctrl_c(emulated: EmulatorThread, photos: list[Path], tmp_path: Path) -> None:
     """It says how to go on, and the next run awaits the scan that was begun."""
     emulated.timing = Timing(scan=3600)
