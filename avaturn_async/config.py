@@ -54,7 +54,8 @@ class Timeouts:
         total: for the whole attempt. Waiting for a connection slot, the rate limit or the end of a hold-back after a
             429 does not count.
         upload: for a photo upload, the longest time without progress: no bytes accepted by the network or, once all
-            are sent, no response.
+            are sent, no response. The operating system accepts up to some 4 MB ahead of the line, which takes 80
+            seconds at 50 kB/s.
     """
 
     connect: float = attrs.field(default=5.0, validator=_SECONDS)
