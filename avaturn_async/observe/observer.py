@@ -229,7 +229,7 @@ class Observer:
         """A call of ``wait()`` ended, in the awaiter's task: `JobInfo.outcome` says how."""
 
     def webhook_received(self, info: WebhookInfo) -> None:
-        """A receiver begins to process a request whose body it has read."""
+        """A receiver begins to process a request whose body it has read, or to refuse another one."""
 
     def webhook_answered(self, info: WebhookInfo) -> None:
         """A receiver answers that request."""

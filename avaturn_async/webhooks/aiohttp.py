@@ -54,7 +54,7 @@ async def answer(receiver: Receiver, request: web.BaseRequest) -> web.Response:
     """Read a request, bounded in size and time, and answer it; the connection closes unless its body was read."""
     body = await _read(receiver, request)
     if isinstance(body, Reply):
-        reply = body
+        reply = receiver.refuse(body)
     else:
         handling = receiver.handle(body, path=Secret(request.path), headers=request.headers)
         reply = await handling

@@ -43,6 +43,18 @@ class AsgiApp:
 
     async def _answer(self, scope: Message, receive: Receive) -> Reply | None:
         """Return the reply, or None if the client is gone."""
+        body = await self._body(scope, receive)
+        if body is None or isinstance(body, Reply):
+            return None if body is None else self._receiver.refuse(body)
+        if self._receiver.reads_headers:
+            headers: Mapping[str, str] = _decoded(scope["headers"])
+        else:
+            trace = dict(scope["headers"]).get(b"traceparent")
+            headers = {"traceparent": trace.decode("latin-1")} if trace else NO_HEADERS
+        return await self._receiver.handle(body, path=Secret(scope["path"]), headers=headers)
+
+    async def _body(self, scope: Message, receive: Receive) -> bytes | Reply | None:
+        """Return the body, the reply that refuses the request, or None if the client is gone."""
         if scope["method"] != "POST":
             return NOT_ALLOWED
         fields = dict(scope["headers"])  # their names are in lower case (ASGI HTTP)
@@ -53,17 +65,9 @@ class AsgiApp:
             return TOO_LARGE
         try:
             async with asyncio.timeout(self._receiver.body_timeout):
-                body = await self._read(receive)
+                return await self._read(receive)
         except TimeoutError:
             return TOO_SLOW
-        if not isinstance(body, bytes):
-            return body
-        if self._receiver.reads_headers:
-            headers: Mapping[str, str] = _decoded(scope["headers"])
-        else:
-            trace = fields.get(b"traceparent")
-            headers = {"traceparent": trace.decode("latin-1")} if trace else NO_HEADERS
-        return await self._receiver.handle(body, path=Secret(scope["path"]), headers=headers)
 
     async def _read(self, receive: Receive) -> bytes | Reply | None:
         """Return the body, the reply that refuses it, or None if the client is gone."""

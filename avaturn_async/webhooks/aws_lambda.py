@@ -31,16 +31,16 @@ def respond(receiver: Receiver, event: Mapping[str, Any]) -> dict[str, Any]:
 def _answer(receiver: Receiver, event: Mapping[str, Any]) -> Reply:
     http = (event.get("requestContext") or {}).get("http", {})  # format 2.0 and function urls
     if event.get("httpMethod", http.get("method")) != "POST":
-        return NOT_ALLOWED
+        return receiver.refuse(NOT_ALLOWED)
     headers = {str(name).lower(): value for name, value in (event.get("headers") or {}).items()}
     for name, values in (event.get("multiValueHeaders") or {}).items():  # the only ones of some load balancers
         headers.setdefault(str(name).lower(), values[-1])
     if is_encoded(headers.get("content-encoding")):
-        return COMPRESSED
+        return receiver.refuse(COMPRESSED)
     body = event.get("body") or ""
     try:
         content = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
     except ValueError:
-        return UNREADABLE
+        return receiver.refuse(UNREADABLE)
     path = Secret(event.get("rawPath") or event.get("path") or "")
     return asyncio.run(receiver.handle(content, path=path, headers=headers))

@@ -173,6 +173,14 @@ class WebhookReceiver:
             scope.note({"status": reply.status})
             return reply
 
+    def refuse(self, reply: Reply) -> Reply:
+        """Tell observers of the reply to a request that is not processed, and return it; for the ways to mount it."""
+        if self._observers:
+            info = WebhookInfo(webhook=new_number(), status=reply.status)
+            self._observers.tell("webhook_received", info)
+            self._observers.tell("webhook_answered", info)
+        return reply
+
     def _observe(self, headers: Mapping[str, str]) -> Scope:
         make = partial(WebhookInfo, webhook=new_number(), traceparent=_traceparent(headers))
         return self._observers.scope("webhook_received", "webhook_answered", make)

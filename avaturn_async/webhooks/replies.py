@@ -86,5 +86,8 @@ class Receiver(Protocol):
     async def handle(self, body: bytes, *, path: str = "", headers: Mapping[str, str] = NO_HEADERS) -> Reply:
         """Process one webhook."""
 
+    def refuse(self, reply: Reply) -> Reply:
+        """Tell observers of the reply to a request that is not processed, and return it."""
+
     async def aclose(self, drain: float = 10) -> None:
         """Refuse further webhooks and wait for those in flight."""

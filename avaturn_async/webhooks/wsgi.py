@@ -33,13 +33,9 @@ class WsgiApp:
         return [reply.body]
 
     def _answer(self, environ: Mapping[str, Any]) -> Reply:
-        if environ["REQUEST_METHOD"] != "POST":
-            return NOT_ALLOWED
-        if is_encoded(environ.get("HTTP_CONTENT_ENCODING")):
-            return COMPRESSED
         body = self._read(environ)
         if isinstance(body, Reply):
-            return body
+            return self._receiver.refuse(body)
         names = {
             name: name.removeprefix("HTTP_").replace("_", "-").lower() for name in environ if name.startswith("HTTP_")
         }
@@ -49,6 +45,10 @@ class WsgiApp:
 
     def _read(self, environ: Mapping[str, Any]) -> bytes | Reply:
         """Return the body, or the reply that refuses the request."""
+        if environ["REQUEST_METHOD"] != "POST":
+            return NOT_ALLOWED
+        if is_encoded(environ.get("HTTP_CONTENT_ENCODING")):
+            return COMPRESSED
         announced, limit = environ.get("CONTENT_LENGTH") or "", self._receiver.max_body
         try:
             length = max(0, int(announced or 0))

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from avaturn_async import (
     AvaturnClient,
@@ -29,6 +31,7 @@ from avaturn_async.emulator import Emulator, Faults, Timing
 from avaturn_async.observe.dispatch import Observers
 
 from ..pending.kit import FAILED, NEVER as NO_POLLS, PENDING, READY, World, after, export_event, run, saying
+from ..webhooks.kit import aiohttp_server, uvicorn_server
 from ..webhooks.samples import SECRET, export_body
 from .kit import METHODS, NEVER, QUICK, TRACEPARENT, Recorder, make_avatars
 
@@ -324,6 +327,29 @@ async def test_webhooks_that_are_refused_or_unknown() -> None:
     assert [(None, 404), (None, 400), ("unknown", 202)] == answers
     numbers = [info.webhook for info in seen.infos("webhook_received")]
     assert numbers == [info.webhook for info in seen.infos("webhook_answered")]
+
+
+async def test_requests_that_are_refused_unread_are_told() -> None:
+    """However the receiver is mounted: here by a method that is not allowed, and by a compressed body."""
+    seen = Recorder()
+    receiver = WebhookReceiver(SECRET, observers=[seen])
+    app = web.Application()
+    receiver.setup(app)
+    servers = [aiohttp_server(app), uvicorn_server(receiver.asgi)]
+    compressed = {"Content-Encoding": "gzip"}
+    async with aiohttp.ClientSession() as session:
+        for server in servers:
+            async with server as port:
+                url = f"http://127.0.0.1:{port}/avaturn/{SECRET}"
+                assert 405 == (await session.get(url)).status
+                assert 415 == (await session.post(url, data=b"", headers=compressed)).status
+    for method in ("GET", "POST"):
+        environ = {"REQUEST_METHOD": method, "HTTP_CONTENT_ENCODING": "gzip"}
+        await asyncio.to_thread(receiver.wsgi, environ, lambda *_: None)
+        await asyncio.to_thread(receiver.aws_lambda, {"httpMethod": method, "headers": compressed})
+    statuses = [info.status for info in seen.infos("webhook_answered")]
+    assert ([405, 415] * 2, [405, 405, 415, 415]) == (statuses[:4], statuses[4:])
+    assert len(seen.infos("webhook_received")) == len(statuses)
 
 
 class Plain(MemoryMailbox):
