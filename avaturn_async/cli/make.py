@@ -247,13 +247,17 @@ class Maker:
         return {} if entry is None or entry.resume_token is None else json.loads(entry.resume_token)
 
     async def record(self, key: UUID, **stage: str) -> dict[str, str]:
-        """Replace what is recorded of a row."""
+        """Replace what is recorded of a row. What can't be recorded is not done: a later run would do it again."""
         import json
+
+        from ..errors import ConfigurationError
 
         if self.journal is None:
             self._stages[key] = stage
         else:
             await self.journal.write(uuid5(key, "stage"), "pending", 1, resume_token=json.dumps(stage))
+        if await self.read(key) != stage:
+            raise ConfigurationError("the journal could not be written, so this person is left as it is")
         return stage
 
     def resume(self, token: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from avaturn_async import AvaturnClient
+from avaturn_async.batch.journal import Journal
 from avaturn_async.cli import make as command
 from avaturn_async.emulator import EmulatorThread, Faults, Timing
 from avaturn_async.errors import ConnectError, OutcomeUnknownError, ServerError, UnprocessableError
@@ -274,6 +275,22 @@ def test_rows_that_failed_are_the_same_people_again(
     assert ("", "x", "WaitTimeoutError") == (row["user_id"], row["note"], row["error"])
     avaturn(*line, "--from", failed, "--timeout", "0", env=against(emulated))
     assert 1 == emulated.counts["create_avatar"] == emulated.counts["create_user"]
+
+
+def test_a_journal_that_can_not_be_written(
+    emulated: EmulatorThread, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No avatar is created of which a later run would not know."""
+
+    async def fail(*_: object, **__: object) -> None:
+        """Log and go on, as a journal does on a full disk."""
+
+    monkeypatch.setattr(Journal, "write", fail)
+    (user,) = users(emulated, 1)
+    line = ["make", "--from", people(tmp_path, photos, [user]), "--journal", tmp_path / "people.db", "--out", tmp_path]
+    done = avaturn(*line, env=against(emulated))
+    assert (1, 0) == (done.exit_code, emulated.counts["create_avatar"])
+    assert "line 2: the journal could not be written" in done.stderr
 
 
 def test_ctrl_c(emulated: EmulatorThread, photos: list[Path], tmp_path: Path) -> None:
