@@ -35,13 +35,13 @@ from avaturn_async import (
     Photos,
     PollPolicy,
     RetryPolicy,
-    Timeouts,
     WebhookReceiver,
 )
 from avaturn_async.downloads.downloader import Downloader
 from avaturn_async.downloads.stream import Link
 
 from ..docs.kit import EXAMPLES
+from ..downloads.kit import downloader
 from ..webhooks.kit import aiohttp_server, uvicorn_server
 
 PHOTO = b"\xff\xd8\xff\xda a face \xff\xd9"
@@ -146,14 +146,13 @@ async def main(kind: str, auth: str, base_url: str, token: str, avatar_id: str, 
             await export.read()
             new = await client.users.create()
             await client.avatars.create_from_photos(new.id, Photos(*[PHOTO] * 3, body_type="male"))
-            once = RetryPolicy(attempts=1)
-            files = Downloader(timeouts=Timeouts(), allow_private_hosts=True, allow_http=True, retry=once)
+            files = downloader(retry=RetryPolicy(attempts=1))
             missing, closed = export.url.replace("/files/", "/missing/"), f"http://127.0.0.1:9/m.glb?{SIGNATURE}"
             links = [Link(missing), Link(closed)]  # whose repr, in a traceback with locals, has no query
             del missing, closed
             for link in links:
                 try:
-                    await files.read(link)
+                    await Downloader.read(files, link)
                 except Exception:
                     logging.exception("a download failed")
                     sentry_sdk.capture_exception()
