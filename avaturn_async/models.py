@@ -16,7 +16,7 @@ from uuid import UUID
 
 import attrs
 
-from .redact import SecretUrl, SignedUrl, mask_links
+from .redact import SecretUrl, SignedUrl, mask_links, without_query
 
 __all__ = [
     "AssetSlot",
@@ -82,6 +82,9 @@ class OpenEnum(StrEnum):
         member._name_ = value
         member._value_ = value
         return member
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}.{without_query(self._name_)}: {mask_links(self._value_)!r}>"
 
     @property
     def known(self) -> bool:
@@ -226,7 +229,9 @@ class _Schema:
 
     def __repr__(self) -> str:
         fields = [field for field in attrs.fields(type(self)) if field.repr]  # type: ignore[arg-type]  # a subclass has them
-        return f"{type(self).__name__}({', '.join(f'{field.name}={getattr(self, field.name)!r}' for field in fields)})"
+        # A link may come in any field.
+        shown = (f"{field.name}={mask_links(getattr(self, field.name))!r}" for field in fields)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 # What an avatar looks like.

@@ -77,7 +77,7 @@ class MaskedBytes(bytes):
 
 def mask_links(value: Any) -> Any:
     """Return JSON values with each string that has a query or userinfo turned into a `SignedUrl`."""
-    if isinstance(value, str):
+    if isinstance(value, str) and not isinstance(value, Secret | SecretUrl):
         return SignedUrl(value) if "?" in value or "@" in value else value
     if isinstance(value, dict):
         return {mask_links(key): mask_links(item) for key, item in value.items()}

@@ -16,6 +16,7 @@ from ..errors import APIStatusError, AvaturnError, JobFailedError, NotReadyError
 from ..models import RenderStatus, ScanStatus
 from ..observe.dispatch import UNOBSERVED, new_number
 from ..observe.observer import JobInfo
+from ..redact import without_query
 from ..webhooks.events import Event
 from .context import PendingContext, as_timeout
 from .race import Race, Reaction
@@ -174,7 +175,11 @@ class Pending(ABC, Generic[T]):
         outcome = self._outcome
         if outcome is not None and not isinstance(outcome, AvaturnError):
             return outcome
-        error = NotReadyError(f"{self} has not ended: last seen {self._status}") if outcome is None else outcome.copy()
+        error = (
+            NotReadyError(f"{self} has not ended: last seen {without_query(self._status)}")
+            if outcome is None
+            else outcome.copy()
+        )
         self._identify(error)
         raise error
 
@@ -191,14 +196,14 @@ class Pending(ABC, Generic[T]):
         return f"the {self._noun} of avatar {self.avatar_id}"
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} avatar_id={self.avatar_id} status={self._status.value}>"
+        return f"<{type(self).__name__} avatar_id={self.avatar_id} status={without_query(self._status)}>"
 
     def _timed_out(self, timeout: float) -> WaitTimeoutError:
         details = self._hints()
         details += [f"request id of the last response: {self._request_id}"] if self._request_id else []
         details += [f"last failure: {self._trouble}"] if self._trouble else []
         text = (
-            f"{self} did not end within {timeout:g} s; last seen {self._status} after "
+            f"{self} did not end within {timeout:g} s; last seen {without_query(self._status)} after "
             f"{self._events} webhooks and {self._polls} polls" + "".join(f"; {detail}" for detail in details)
         )
         return WaitTimeoutError(

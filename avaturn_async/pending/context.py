@@ -15,6 +15,7 @@ from ..http import codec, endpoints
 from ..models import NewExportResponse, RenderStatus
 from ..observe.dispatch import Observers
 from ..observe.observer import MailboxInfo
+from ..redact import without_query
 from .polling import PollSchedule, UnauthenticatedLimiter, WebhookHealth
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ class PendingContext:
         state = codec.load(response.body, NewExportResponse)
         if state.status is RenderStatus.READY and state.url:
             return state.url
-        raise WaitError(f"the export of avatar {avatar_id} has no url any more: it is {state.status}; export it again")
+        status = without_query(state.status)
+        raise WaitError(f"the export of avatar {avatar_id} has no url any more: it is {status}; export it again")
 
     async def aclose(self) -> None:
         """End every wait with ClientClosedError, and every poll."""
