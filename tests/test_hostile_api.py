@@ -26,7 +26,7 @@ CALLS: dict[str, Call] = {
     "customization": lambda client: client.avatars.get_customization(AVATAR),
     "export": lambda client: client.exports.create(AVATAR),
     "render": lambda client: client.renders.create(AVATAR),
-    "wait": lambda client: client.exports.resume(resume_token(client)).wait(timeout=0.2),
+    "wait": lambda client: client.exports.resume(resume_token(client)).wait(timeout=0.05),
     "delete": lambda client: client.users.delete("ann"),
 }
 #: One for each way in which a response is read.
@@ -235,7 +235,7 @@ async def test_a_slow_drip() -> None:
             await asyncio.sleep(0.01)
 
     async with talking(talk) as url:
-        limits = {"timeouts": Timeouts(connect=5, total=0.2), "retry": RetryPolicy(attempts=1)}
+        limits = {"timeouts": Timeouts(connect=5, total=0.1), "retry": RetryPolicy(attempts=1)}
         async with AvaturnClient(TOKEN, base_url=url, **limits) as client:  # type: ignore[arg-type]
             for name in ("users", "list", "export"):
                 with pytest.raises(AvaturnError):
