@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -297,13 +299,18 @@ def test_clients_in_two_threads_do_not_block_each_other() -> None:
         await box.deliver(RENDERED)
         resolved.append((await waiting).resolved_by)
 
+    def work(end: socket.socket) -> None:
+        with end:
+            asyncio.run(other())
+
     class Meanwhile(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if not resolved:
-                thread = threading.Thread(target=lambda: asyncio.run(other()))
-                thread.start()
-                while thread.is_alive():  # join() would count as a blocking call in a coroutine
-                    pass
+            if resolved:
+                return
+            ended, end = socket.socketpair()
+            with ended:
+                threading.Thread(target=work, args=[end]).start()
+                select.select([ended], [], [], 30)  # join() would count as a blocking call in a coroutine
 
     async def one() -> None:
         box = MemoryMailbox()

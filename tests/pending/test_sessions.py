@@ -117,7 +117,7 @@ def test_a_webhook_counts_once_the_avatar_is_found() -> None:
 
     async def story() -> None:
         box = MemoryMailbox()
-        world = World(Editor((5, FIRST, "processing"), (1500, FIRST, "ready")), mailbox=box, policy=NEVER)
+        world = World(Editor((5, FIRST, "processing"), (1499, FIRST, "ready")), mailbox=box, policy=NEVER)
         session = world.sessions.pending(await world.sessions.create("u"))
         waiting = asyncio.create_task(session.wait(timeout=None))
         await after(1500, lambda: box.deliver(ready(FIRST, session_id=str(SESSION), user_id="u")))
