@@ -129,6 +129,14 @@ def _http_url(instance: Any, attribute: "attrs.Attribute[str | None]", value: An
         raise ValueError(f"{attribute.name} must be an absolute http or https url")
 
 
+def _one_of(names: Any) -> Any:
+    def check(instance: Any, attribute: "attrs.Attribute[str]", value: Any) -> None:
+        if value not in get_args(names):
+            raise ValueError(f"{attribute.name} must be {' or '.join(map(repr, get_args(names)))}, not {value!r:.80}")
+
+    return check
+
+
 @attrs.define(kw_only=True)
 class Settings:
     """The settings that all parts of an emulator share and read when they need them. Assignments are validated."""
@@ -136,8 +144,8 @@ class Settings:
     host: str = attrs.field(validator=v.instance_of(str))
     port: int = attrs.field(validator=[v.instance_of(int), v.ge(0), v.le(65_535)])
     seed: int = attrs.field(validator=v.instance_of(int))
-    body: Body = attrs.field(validator=v.in_(get_args(Body)))
-    models: Models = attrs.field(validator=v.in_(get_args(Models)))
+    body: Body = attrs.field(validator=_one_of(Body))
+    models: Models = attrs.field(validator=_one_of(Models))
     idle_clip: bool = attrs.field(validator=v.instance_of(bool))
     model_size: int | None = attrs.field(validator=v.optional([v.instance_of(int), v.ge(1), v.le(MAX_SIZE)]))
     model_variety: int | None = attrs.field(validator=v.optional([v.instance_of(int), v.ge(1)]))

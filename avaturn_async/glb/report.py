@@ -26,6 +26,9 @@ T2_MESHES = frozenset(f"{name}_Mesh" for name in ("Body", "Head", "Eye", "EyeAO"
 #: What Blender appends to a name that is taken.
 COPY = re.compile(r"\.\d{3}$", re.ASCII)
 
+#: What a budget can require of a model.
+REQUIREMENTS = ("T1", "T2", "arkit", "visemes")
+
 BodyType = Literal["T1", "T2"]
 
 
@@ -73,7 +76,11 @@ def _limit(least: int) -> Any:
 def _names(given: Iterable[str]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise TypeError(f"require must be names, not the str {given!r:.80}")
-    return tuple(given)
+    names = tuple(given)
+    for name in names:
+        if name not in REQUIREMENTS:
+            raise ValueError(f"each of require must be one of {', '.join(REQUIREMENTS)}, not {name!r:.80}")
+    return names
 
 
 @attrs.frozen(kw_only=True)
@@ -93,9 +100,7 @@ class Budget:
     max_texture: int | None = _limit(1)
     max_bytes: int | None = _limit(1)
     max_morph_targets: int | None = _limit(0)
-    require: tuple[str, ...] = attrs.field(
-        default=(), converter=_names, validator=v.deep_iterable(v.in_(("T1", "T2", "arkit", "visemes")))
-    )
+    require: tuple[str, ...] = attrs.field(default=(), converter=_names)
 
 
 @attrs.frozen

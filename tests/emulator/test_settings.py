@@ -76,3 +76,10 @@ def test_the_draws_of_one_kind_do_not_depend_on_others() -> None:
     draws = [[each.happens("webhook_loss") for _ in range(50)] for each in (first, second)]
     assert draws[0] == draws[1]
     assert {True, False} == {*draws[0]}
+
+
+@pytest.mark.parametrize(("name", "message"), [("body", "'T1' or 'T2'"), ("models", "")], ids=str)
+def test_a_name_that_does_not_exist_is_quoted(name: str, message: str) -> None:
+    """The message says what was given and what can be given."""
+    with pytest.raises(ValueError, match=f"^{name} must be .*{message}.*, not 'T3'$"):
+        Emulator(**{name: "T3"})

@@ -75,3 +75,9 @@ def test_nonsense_is_refused(options: dict[str, Any], error: type[Exception]) ->
     """A limit is a number, and only known things can be required."""
     with pytest.raises(error, match=next(iter(options))):
         Budget(**options)
+
+
+def test_an_unknown_requirement_is_named() -> None:
+    """The message quotes the name and lists those that exist."""
+    with pytest.raises(ValueError, match=r"^each of require must be one of T1, T2, arkit, visemes, not 'ARKit'$"):
+        Budget(require=("T2", "ARKit"))
