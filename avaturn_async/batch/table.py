@@ -206,7 +206,7 @@ class FileNames:
             if form or conversion:
                 raise ValueError(f"the template {template!r} may have names of columns in its braces, and no formats")
             if column is not None and column not in columns:
-                known = ", ".join(map(repr, columns))
+                known = ", ".join(map(repr, dict.fromkeys(columns)))
                 raise ValueError(f"the template {template!r} names {column!r}, but the columns are {known}")
         self._folder = folder
         self._lines: dict[str, int] = {}

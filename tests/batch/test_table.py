@@ -187,6 +187,12 @@ def test_templates_that_are_refused(template: str, problem: str) -> None:
     assert problem in str(caught.value)
 
 
+def test_a_column_with_two_roles_is_listed_once() -> None:
+    """The column of the ids is among the columns of the table."""
+    with pytest.raises(ValueError, match="the columns are 'user', 'id'$"):
+        FileNames("{name}.glb", ("user", "id", "id"), folder=True)
+
+
 def test_json_of_another_shape_names_no_columns() -> None:
     """A file whose first record can't be read takes its columns from the first that can."""
     assert ("b",) == Table(f"{{\n{json.dumps({'b': 1})}".encode(), "b").columns
