@@ -15,7 +15,7 @@ from .runner import DONE, FAILED, failure
 
 __all__ = ["add_to"]
 
-HELP = """Check what the SDK finds on this machine: versions, extras, variables, clock and proxy.
+HELP = """Check versions, extras, variables, clock and proxy.
 
 Nothing is sent, and no value of a variable is shown. --check-api reads the avatars of a user that does not exist, and
 says what the answer means.

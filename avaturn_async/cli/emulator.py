@@ -21,16 +21,17 @@ It prints the environment for clients that use it instead of the real one, and h
 """
 
 BANNER = """\
-The Avaturn emulator is running at {url} until Ctrl-C. In another terminal:
+The Avaturn emulator is running at {url} until Ctrl-C.
+In another terminal:
 
 export AVATURN_BASE_URL={url}
 export AVATURN_API_TOKEN={token}
 
 To get an avatar and its model:
 
-avaturn users create            # prints the id of a USER
-avaturn sessions create USER    # prints a link: open it and finish the session; the page shows the id of an AVATAR
-avaturn export AVATAR
+avaturn users create          # prints the id of a USER
+avaturn sessions create USER  # prints a link: open it and finish the session
+avaturn export AVATAR         # AVATAR is the id that the page shows
 
 Or from photos, any three JPEGs:
 

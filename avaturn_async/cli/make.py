@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Maker", "add_to"]
 
-HELP = """Make an avatar from three photos, export it, and download the model.
+HELP = """Make an avatar from three photos and download its model.
 
 With --from, make one for each row of a table: CSV, or JSON lines, with the columns frontal, side_1, side_2 and
 body_type (male or female), and perhaps user_id and telephoto (true). Paths are relative to the table's folder. Users

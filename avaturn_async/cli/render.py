@@ -14,7 +14,9 @@ from .runner import DONE
 
 __all__ = ["add_to"]
 
-HELP = """Render an avatar in a scene and download the image, as DIR/ID-SCENE.FORMAT.
+HELP = """Render an avatar in a scene and download the image.
+
+The image is saved as DIR/ID-SCENE.FORMAT.
 
 The API reports the end of a render by webhook alone. So --webhook-port and AVATURN_WEBHOOK_SECRET are needed, and the
 url in the developer portal must lead to that port.

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
-HELP = """Wait for a job that was started elsewhere, and print how it ended.
+HELP = """Wait for a job by its resume token, and print how it ended.
 
-TOKEN is the resume token of an export, render, avatar or session, as your app stored it or an error carried it; - reads
+TOKEN is that of an export, render, avatar or session, as your app stored it or an error carried it; - reads
 it from stdin. It is JSON, so put it in quotes. --out downloads the model or image.
 """
 
