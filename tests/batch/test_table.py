@@ -189,7 +189,7 @@ def test_templates_that_are_refused(template: str, problem: str) -> None:
 
 def test_a_column_with_two_roles_is_listed_once() -> None:
     """The column of the ids is among the columns of the table."""
-    with pytest.raises(ValueError, match="the columns are 'user', 'id'$"):
+    with pytest.raises(ValueError, match=r"the columns are 'user', 'id'$"):
         FileNames("{name}.glb", ("user", "id", "id"), folder=True)
 
 
