@@ -585,3 +585,17 @@ async def test_the_upload_page_example(run: Run, avaturn: EmulatorThread) -> Non
     assert all(re.fullmatch(r"\d+ of \d+ bytes", line) for line in progress)
     assert "processing" == uploaded
     assert re.fullmatch(r"avatar [0-9a-f-]{36}", made)
+
+
+async def test_the_upload_page_says_what_failed(run: Run, avaturn: EmulatorThread) -> None:
+    """A file that is no photo ends the answer with the reason."""
+    form = aiohttp.FormData()
+    for field in ("frontal", "left", "right"):
+        form.add_field(field, b"no photo", filename="notes.txt")
+    async with AvaturnClient() as client:
+        user = await client.users.create()
+    async with uvicorn_server(run("upload_page")["app"]) as url, aiohttp.ClientSession() as session:
+        async with session.post(f"{url}/users/{user.id}/avatars", data=form) as response:
+            last = (await response.text()).splitlines()[-1]
+    assert last.startswith("failed: Photos.frontal ")
+    assert "is not a JPEG" in last
