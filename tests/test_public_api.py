@@ -6,10 +6,11 @@ import ast
 import importlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points, version
+from importlib.metadata import entry_points, metadata, version
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -257,3 +258,12 @@ def test_tools_for_attrs_classes_work_on_ours() -> None:
     assert 200 == cattrs.unstructure(avaturn_async.Reply(200))["status"]
     for kind in (avaturn_async.Export, avaturn_async.Render, avaturn_async.Delivery, avaturn_async.PollPolicy):
         attrs.resolve_types(kind)
+
+
+def test_the_package_index_links_to_pages() -> None:
+    """A link of the project, and every link of its description, works outside of a clone."""
+    found = metadata("avaturn-async")
+    links = [link.partition(", ")[2] for link in found.get_all("Project-URL") or []]
+    links += re.findall(r"\]\(([^)]*)\)", found.get_payload())
+    assert links
+    assert [] == [link for link in links if not link.startswith("https://")]

@@ -440,3 +440,13 @@ def test_a_loop_that_is_gone_before_a_callback_began() -> None:
     loop.close()
     asyncio.run(end())
     assert [] == called
+
+
+def test_on_without_parentheses() -> None:
+    """The message shows how to write it."""
+
+    async def callback(event: object) -> None:
+        """Never called."""
+
+    with pytest.raises(TypeError, match=r'as in @receiver\.on\("export\.ready"\), not <function'):
+        WebhookReceiver("x" * 22).on(callback)  # type: ignore[call-overload]
