@@ -65,7 +65,7 @@ async def test_every_version_sends_an_event_of_the_avatar(
 
 async def test_a_deleted_avatar_sends_no_events(emulator: Emulator, caller: Caller, receiver: Receiver) -> None:
     """Its jobs end without one."""
-    emulator.timing = Timing(scan=0.05)
+    emulator.timing = Timing(scan=1)  # the deletion comes first, also on a busy machine
     user = await caller.new_user()
     avatar = await caller.new_avatar(user)
     await caller.upload(avatar["upload_url"])

@@ -23,7 +23,7 @@ class TestOutages(OutageContract):
 
 async def test_silent_connection_lives_by_its_pings(server: Server, make_mailbox: MakeRedisMailbox) -> None:
     """Where nothing happens the subscriber stays the same."""
-    mailbox = await make_mailbox(ping_every=0.02)
+    mailbox = await make_mailbox(ping_every=0.25)
     waiting = mailbox.wait(KEY, "")
     while not server.subscribers():
         await asyncio.sleep(0)
