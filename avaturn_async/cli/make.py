@@ -232,7 +232,7 @@ class Maker:
         from ..models import ExternalAvatarCustomization
 
         self.client = client
-        self.customization = customization or ExternalAvatarCustomization()
+        self.customization: ExternalAvatarCustomization = customization or ExternalAvatarCustomization()
         self.journal: Journal | None = None
         self.people: dict[UUID, Planned] = {}
         self._stages: dict[UUID, dict[str, str]] = {}

@@ -103,5 +103,5 @@ def log_to_stderr(level: str) -> None:
     package.setLevel(number)
 
 
-if setting := os.environ.get("AVATURN_LOG"):
-    log_to_stderr(setting)
+if os.environ.get("AVATURN_LOG"):
+    log_to_stderr(os.environ["AVATURN_LOG"])

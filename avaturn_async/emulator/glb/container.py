@@ -18,7 +18,7 @@ class Buffer:
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
-        self.length = 0
+        self.length: int = 0
         self.views: list[dict[str, int]] = []
         self.accessors: list[dict[str, Any]] = []
 

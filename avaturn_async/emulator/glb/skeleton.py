@@ -131,7 +131,7 @@ def _phase(key: float) -> float:
 JOINTS = _joints()
 INDEX = {name: index for index, name in enumerate(JOINTS)}
 GIVEN = load("avatar")["idle"]
-MOTION = {
+MOTION: dict[str, list[tuple[float, float, float]]] = {
     **GIVEN,
     **{other_side(name): [(x, -y, -z) for x, y, z in pair] for name, pair in GIVEN.items() if "Left" in name},
 }
