@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -52,6 +53,15 @@ def nothing_blocks() -> Iterator[None]:
         for each in blocks.functions.values():  # asyncpg looks for certificates in the home folder
             each.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
         yield
+
+
+@pytest.fixture(autouse=True)
+def root_level_stays() -> Iterator[None]:
+    """Undo what frameworks that an example uses set for the whole process."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
 
 
 @pytest.fixture

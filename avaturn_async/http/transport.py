@@ -89,7 +89,9 @@ class Transport:
         self._timeouts = timeouts or Timeouts()
         self._retry = retry or RetryPolicy()
         self._headers = parse_headers(headers or {})
-        self.sessions: ClientSessions = ClientSessions(max_connections=max_connections, borrowed=session, proxy=proxy, ssl=ssl)
+        self.sessions: ClientSessions = ClientSessions(
+            max_connections=max_connections, borrowed=session, proxy=proxy, ssl=ssl
+        )
         #: One for each upload, to be taken before its photos are opened.
         self.upload_slots: asyncio.Semaphore = asyncio.Semaphore(max_connections)
         self._observers = Observers() if observers is None else observers

@@ -16,6 +16,8 @@ from avaturn_async.emulator import Emulator
 
 from .kit import AVATAR, SECRET, avaturn, interrupt, process, read_until, records
 
+pytestmark = pytest.mark.slow  # each test starts processes of the command
+
 READY = {"event": "export.ready", "avatar_id": AVATAR, "user_id": "me", "status": "ready"}
 LINK = "https://files.example/model.glb"
 
@@ -38,7 +40,6 @@ def first_record(running: subprocess.Popen[str]) -> dict[str, Any]:
     return records(running.stdout.readline())[0]
 
 
-@pytest.mark.slow
 def test_the_banner_of_the_emulator_leads_to_a_model(tmp_path: Path) -> None:
     """Its environment and commands, and a finished session, are all it takes."""
     with process("emulator", "--port", 0, "--scan-seconds", 0, cwd=tmp_path) as emulator:
@@ -112,7 +113,6 @@ def test_listen_refuses(tmp_path: Path) -> None:
         assert (130, "", ["avaturn: interrupted"]) == interrupt(listening)
 
 
-@pytest.mark.slow
 def test_listen_whole_urls(tmp_path: Path) -> None:
     """Whoever asks for urls gets them whole, and the portal's url begins as the world sees it."""
     options = ["--json", "--urls", "--public-url", "https://hooks.example.com", "--secret", SECRET]

@@ -23,6 +23,8 @@ from tests.npm import chromium, node, node_modules
 
 from .kit import avaturn, interrupt, model, process, read_until
 
+pytestmark = pytest.mark.slow  # each test starts processes of the command
+
 
 @contextmanager
 def viewing(*args: object, cwd: Path) -> Iterator[str]:

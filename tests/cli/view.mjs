@@ -15,6 +15,7 @@ async function open(args, look) {
   const browser = await chromium.launch({ executablePath: process.env.AVATURN_CHROMIUM, args: [...common, ...args] });
   try {
     const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+    page.setDefaultTimeout(100_000); // without a GPU, and perhaps on a busy machine
     const trouble = [];
     page.on("pageerror", (error) => trouble.push(String(error)));
     page.on("console", (message) => {
@@ -29,7 +30,7 @@ async function open(args, look) {
 
 const turned = await open(["--use-angle=swiftshader", "--enable-unsafe-swiftshader"], async (page) => {
   const orbit = () => page.evaluate(() => document.querySelector("model-viewer").getCameraOrbit().theta);
-  await page.waitForFunction(() => document.querySelector("model-viewer").loaded, null, { timeout: 100_000 });
+  await page.waitForFunction(() => document.querySelector("model-viewer").loaded);
   const stops = [];
   for (let presses = 0; presses < 6; presses++) {
     await page.keyboard.press("Tab");

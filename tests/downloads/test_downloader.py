@@ -123,7 +123,7 @@ async def test_aclose_ends_a_delay_between_attempts(server, downloads, tmp_path)
     server.answers.append(Answer(503, {"Retry-After": "50"}))
     task = asyncio.create_task(downloads.fetch(server.url, tmp_path / "m.glb"))
     while not server.requests:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
     for _ in range(300):  # until the response has been read
         await asyncio.sleep(0)
     await downloads.aclose()

@@ -39,7 +39,7 @@ async def test_of_two_uploads_at_once_one_wins(emulator: Emulator, caller: Calle
     gate, url = asyncio.Event(), (await caller.new_avatar())["upload_url"]
     answers = asyncio.gather(*(caller.upload_behind(gate, url) for _ in range(2)))
     while emulator.counts["upload_photos"] < 2:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
     gate.set()
     assert sorted(await answers) == [200, 409]
 
@@ -50,7 +50,7 @@ async def test_an_upload_for_an_avatar_that_is_deleted_meanwhile_is_404(emulator
     avatar = await caller.new_avatar(user)
     upload = asyncio.create_task(caller.upload_behind(gate, avatar["upload_url"]))
     while not emulator.counts["upload_photos"]:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
     await caller.call("DELETE", f"users/{user}")
     gate.set()
     assert await upload == 404
@@ -176,10 +176,10 @@ async def test_a_lost_connection_leaves_the_avatar_pending(emulator: Emulator, c
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n"
     writer.write(head.encode() + b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n")
     while not emulator.counts["upload_photos"]:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
     writer.transport.abort()
     while emulator.requests[-1].operation != "upload_photos":
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
     assert emulator.requests[-1].status is None
     form = photos()
     async with aiohttp.request("POST", avatar["upload_url"], data=form) as response:

@@ -55,6 +55,7 @@ def encoded(picture: Image.Image, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_textures_are_scaled_and_all_else_survives(source: Path) -> None:
     """Names, skins, morph targets and clips are as before, and all accessors have the same values."""
     target = source.with_name("target.glb")

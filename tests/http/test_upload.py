@@ -347,7 +347,7 @@ async def test_an_upload_that_ends_sends_nothing_more(
         task = asyncio.create_task(upload(transport, url, LARGE * 4, on_progress=lambda sent, _: told.append(sent)))
         await store.arrived.wait()
         while len(told) < 5:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.002)
         await end(task, transport)
         handed = told[-1]
         store.go_on.set()

@@ -26,8 +26,8 @@ def render_world(box: Any) -> World:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was logged."""
-    return [record.getMessage() for record in caplog.records]
+    """Return the warnings that were logged."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def cancelled() -> asyncio.Future[Any]:

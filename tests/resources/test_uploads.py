@@ -272,7 +272,7 @@ async def test_an_upload_that_ended_can_be_made_again(emulator: Emulator, way: s
         )
         if way == "cancelled":
             while not emulator.counts["upload_photos"]:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.002)
             task.cancel()
         with suppress(asyncio.CancelledError, LookupError):
             await task

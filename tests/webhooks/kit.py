@@ -136,7 +136,7 @@ async def uvicorn_server(app: Any, **options: Any) -> AsyncIterator[int]:
         task = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             while not server.started and not task.done():
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.002)
             yield listening.getsockname()[1]
         finally:
             server.should_exit = True

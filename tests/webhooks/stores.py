@@ -360,7 +360,7 @@ class OutageContract:
             await heard.outage()
             waiting.cancel()
             while mailbox_tasks():
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.002)
             with pytest.raises(TransportError):
                 await mailbox.position(KEY)
             assert heard.lines.empty()
@@ -380,7 +380,7 @@ class OutageContract:
         await asyncio.gather(*(asyncio.to_thread(deliver, event) for event in events[3:]))
         gc.collect()
         while server.connections():  # servers notice the end of a connection a little later
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.002)
         assert events == [(await stored(mailbox, event)).event for event in events]
 
     async def test_closed_mailbox_leaves_nothing(self, server: Server, make_mailbox: MakeMailbox) -> None:
@@ -544,7 +544,7 @@ class OutageContract:
             await mailbox.deliver(EXPORT)
             assert position != (await waiting).id
         while mailbox_tasks():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.002)
 
     @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
     async def test_eager_tasks(self, server: Server, make_mailbox: MakeMailbox, heard: Heard) -> None:

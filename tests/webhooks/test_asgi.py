@@ -55,7 +55,7 @@ def in_fastapi(receiver: WebhookReceiver) -> Any:
 def in_litestar(receiver: WebhookReceiver) -> Any:
     """Mount the receiver in Litestar, which appends a slash to the path of a mounted application."""
     mounted = litestar_asgi("/avaturn", is_mount=True, copy_scope=True)(receiver.asgi)
-    return litestar.Litestar([mounted], lifespan=[entering(receiver)], openapi_config=None)
+    return litestar.Litestar([mounted], lifespan=[entering(receiver)], openapi_config=None, logging_config=None)
 
 
 def alone(receiver: WebhookReceiver) -> Any:

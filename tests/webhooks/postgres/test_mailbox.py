@@ -295,10 +295,10 @@ async def test_many_waits_share_one_connection(make_mailbox: MakePostgresMailbox
     for wait in waits:
         wait.cancel()
     while mailbox_tasks():
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
     await mailbox.aclose()
     while server.connections():  # Postgres ends a backend after the client is gone
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
 
 
 # Event loops and pools.

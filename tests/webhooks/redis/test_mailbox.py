@@ -118,7 +118,7 @@ async def test_many_waits_share_one_subscription(make_mailbox: MakeRedisMailbox,
     for wait in waits:
         wait.cancel()
     while asyncio.all_tasks() - tasks:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
     while server.subscribers():
         await asyncio.sleep(0)
 

@@ -26,11 +26,11 @@ async def test_silent_connection_lives_by_its_pings(server: Server, make_mailbox
     mailbox = await make_mailbox(ping_every=0.25)
     waiting = mailbox.wait(KEY, "")
     while not server.subscribers():
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
     before = server.subscribers()
     pings = server.calls("ping")
     while server.calls("ping") < pings + 5:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
     assert before == server.subscribers()
     waiting.cancel()
 
@@ -98,7 +98,7 @@ async def test_channel_that_may_not_be_used(server: Server, make_mailbox: MakeRe
         delivery = await waiting
         assert EXPORT == delivery.event
         while mailbox_tasks():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.002)
         waiting = mailbox.wait(KEY, delivery.id)
     assert heard.lines.empty()
     waiting.cancel()
@@ -136,7 +136,7 @@ async def test_messages_that_are_no_keys(
     with server.admin() as admin:
         for message in (b"\xff\xfe", b"", b"render:", "é".encode(), b"x" * 100_000):
             while not admin.publish("avaturn:wake:0", message):  # a client that decodes subscribes again each time
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.002)
     await mailbox.deliver(EXPORT)
     assert EXPORT == (await waiting).event
     assert heard.lines.empty()
