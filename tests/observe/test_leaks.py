@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
 import re
 import secrets
 import sys
@@ -25,16 +27,18 @@ from .kit import make_avatars
 KINDS = ["aiohttp", "asgi", "fastapi", "sentry"]
 #: What the documentation says to exclude, where the receiver has a path secret.
 EXCLUDED = "/avaturn"
+CAPTURE = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS"
 
 
-async def exported(kind: str, auth: str, excluded: str | None = None) -> tuple[str, list[str]]:
+async def exported(kind: str, auth: str, excluded: str | None = None, **variables: str) -> tuple[str, list[str]]:
     """Run an instrumented app against an emulator; return all that it exported, and all secrets in one list."""
     async with Emulator(timing=Timing(export=0.05, scan=0.05), models="small") as avaturn:
         (avatar_id,) = await make_avatars(avaturn, 1)
         pipe = asyncio.subprocess.PIPE
         options = {"kind": kind, "auth": auth, "base_url": avaturn.url, "token": avaturn.token, "excluded": excluded}
         command = [sys.executable, "-m", f"{__package__}.traced"]
-        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+        environment = {**os.environ, **variables}
+        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=environment)
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps({**options, "avatar_id": str(avatar_id)}).encode() + b"\n")
@@ -67,6 +71,18 @@ async def test_with_basic_auth_nothing_leaks(kind: str) -> None:
     assert "/files/" in text
     assert "/avaturn" in text
     assert "a callback failed" in text
+
+
+@pytest.mark.slow
+async def test_captured_headers_have_to_be_sanitized() -> None:
+    """Instrumentation that is told to export all headers exports the token; the documentation names the variable."""
+    captured = {f"{CAPTURE}_CLIENT_REQUEST": ".*", f"{CAPTURE}_SERVER_REQUEST": ".*"}
+    auth = f"avaturn:{secrets.token_urlsafe(24)}"
+    text, known = await exported("aiohttp", auth, **captured)
+    assert [] != hits(text, known)
+    text, known = await exported("aiohttp", auth, **captured, **{f"{CAPTURE}_SANITIZE_FIELDS": "authorization"})
+    assert [] == hits(text, [*known, base64.b64encode(auth.encode()).decode()])
+    assert f"{CAPTURE}_SANITIZE_FIELDS=authorization" in PAGES["observability.md"]
 
 
 @pytest.mark.slow
