@@ -1,6 +1,7 @@
 """The results of jobs, `Export` and `Render`, and the ways to their bytes."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from functools import partial
 from pathlib import PurePosixPath
@@ -27,17 +28,17 @@ class UrlSource(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class _Result:
+class _Result(ABC):
     url: str = attrs.field(repr=lambda url: repr(without_query(url)))
     resolved_by: ResolvedBy
     waited: float
     _downloader: Downloader = attrs.field(repr=False, eq=False)
 
-    def _link(self, max_bytes: int | None) -> Link:
-        raise NotImplementedError
+    @abstractmethod
+    def _link(self, max_bytes: int | None) -> Link: ...
 
-    def _default_name(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _default_name(self) -> str: ...
 
     async def download(
         self,

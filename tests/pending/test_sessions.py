@@ -157,7 +157,7 @@ def test_a_webhook_that_came_before_the_wait() -> None:
 
 
 def test_a_webhook_for_another_user_resolves_no_session() -> None:
-    """Whoever it is about, it is not ours."""
+    """An event with our session id but another user id is ignored."""
 
     async def story() -> None:
         box = MemoryMailbox()
