@@ -148,8 +148,7 @@ class Transport:
         """
         self.sessions.check_loop()
         tracker = DeleteTracker() if request.method == "DELETE" else None
-        url = self.base_url + request.path
-        return await self._send(request, url, lambda: self._attempt(request, tracker), self._throttle)
+        return await self._send(request, lambda: self._attempt(request, tracker), self._throttle)
 
     async def upload(
         self, url: SecretUrl, form: MultipartForm, *, on_progress: Callable[[int, int], object] | None = None
@@ -173,29 +172,28 @@ class Transport:
         request = ApiRequest(method="POST", path="upload_url", repeatable=False)
         attempt = partial(self._attempt_upload, url, form, request, on_progress)
         try:
-            return await self._send(request, origin_of(url), attempt)
+            return await self._send(request, attempt, shown_url=origin_of(url))
         finally:
             del form, attempt  # a kept exception must not keep the photos alive
 
     async def _send(
         self,
         request: ApiRequest,
-        shown_url: str,
         attempt: Callable[[], Awaitable[Response | Failure]],
         throttle: Throttle | None = None,
+        shown_url: str | None = None,
     ) -> Response:
-        """Make attempts until one succeeds, a further one is unsafe or useless, or they are used up."""
+        """Make attempts until one succeeds, a further one is unsafe or useless, or they are used up.
+
+        Observers are shown `shown_url`; by default, the url of the call.
+        """
         policy = self._retry
         number = 0
         with self._observe(request, shown_url) if self._observers else UNOBSERVED as call:
             while True:
                 number += 1
                 async with throttle or nullcontext():
-                    with call.within(*_ATTEMPT, attempt=number) if call else UNOBSERVED as observed:
-                        outcome = await attempt()
-                        if observed and call:
-                            observed.note(facts := _facts(outcome))
-                            call.note({**facts, "attempt": number})
+                    outcome = await (_observed(attempt, call, number) if call else attempt())
                 if isinstance(outcome, Response):
                     return outcome
                 last = number >= (request.attempts or policy.attempts) or not outcome.retryable
@@ -219,7 +217,8 @@ class Transport:
             finally:
                 del outcome, attempt  # the error's traceback refers to this frame: a cycle, and a reference to photos
 
-    def _observe(self, request: ApiRequest, url: str) -> Scope:
+    def _observe(self, request: ApiRequest, shown_url: str | None) -> Scope:
+        url = shown_url or self.base_url + request.path
         make = partial(CallInfo, call=new_number(), method=request.method, path=request.template, url=url)
         return self._observers.scope("call_started", "call_ended", make)
 
@@ -343,6 +342,18 @@ class Transport:
             return result
         cap, token = self._retry.retry_after_cap, self._token
         return response_failure(result, method, path, repeatable=repeatable, retry_after_cap=cap, token=token)
+
+
+async def _observed(
+    attempt: Callable[[], Awaitable[Response | Failure]], call: Scope, number: int
+) -> Response | Failure:
+    """Make an attempt, and tell observers of it."""
+    with call.within(*_ATTEMPT, attempt=number) as scope:
+        outcome = await attempt()
+        facts = _facts(outcome)
+        scope.note(facts)
+        call.note({**facts, "attempt": number})
+        return outcome
 
 
 def _facts(outcome: Response | Failure) -> dict[str, Any]:
