@@ -115,7 +115,8 @@ class SentinelServer(Server):
         super().__init__(folder)
         lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {folder}"]
         lines += [f"sentinel monitor {self.NAME} 127.0.0.1 {master.port} 1"]
-        lines += [f"sentinel down-after-milliseconds {self.NAME} 200", f"sentinel failover-timeout {self.NAME} 5000"]
+        # A Sentinel pings and reconnects once a second: with less, it takes a new master for dead before it asked it.
+        lines += [f"sentinel down-after-milliseconds {self.NAME} 1500", f"sentinel failover-timeout {self.NAME} 5000"]
         config = folder / "sentinel.conf"
         config.write_text("\n".join(lines))
         self._command = [need_redis("redis-server"), str(config), "--sentinel"]
