@@ -19,7 +19,6 @@ from ..stores import Heard
 from .conftest import MakeRedisMailbox
 from .server import QUIET, SentinelServer, Server
 
-
 T = TypeVar("T")
 
 
