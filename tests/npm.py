@@ -45,7 +45,7 @@ def node(script: Path, *arguments: object, modules: Path, browser: str = "") -> 
     """Run a script with node, and return the JSON that it prints."""
     environment = {**os.environ, "AVATURN_NODE_MODULES": str(modules), "AVATURN_CHROMIUM": browser}
     command = ["node", str(script), *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -9,20 +9,31 @@ const { chromium } = createRequire(import.meta.url)(join(process.env.AVATURN_NOD
 const common = [
   "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
   "--disable-sync",
+  "--disable-gpu-watchdog", // which would end the WebGL context of a busy machine without a GPU
 ];
 
 async function open(args, look) {
   const browser = await chromium.launch({ executablePath: process.env.AVATURN_CHROMIUM, args: [...common, ...args] });
   try {
     const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
-    page.setDefaultTimeout(100_000); // without a GPU, and perhaps on a busy machine
+    page.setDefaultTimeout(240_000); // without a GPU, and perhaps on a busy machine
     const trouble = [];
     page.on("pageerror", (error) => trouble.push(String(error)));
     page.on("console", (message) => {
       if (message.type() === "error") trouble.push(message.text());
     });
-    await page.goto(url);
-    return { ...(await look(page)), trouble };
+    try {
+      await page.goto(url);
+      return { ...(await look(page)), trouble };
+    } catch (error) {
+      const state = await page.evaluate(() => {
+        const viewer = document.querySelector("model-viewer");
+        const { loaded, modelIsVisible } = viewer ?? {};
+        const theta = viewer?.getCameraOrbit?.().theta;
+        return { page: location.href, focus: document.activeElement?.tagName, loaded, modelIsVisible, theta };
+      });
+      throw new Error(`${error.message}\n${JSON.stringify({ ...state, trouble })}`);
+    }
   } finally {
     await browser.close();
   }
@@ -30,7 +41,8 @@ async function open(args, look) {
 
 const turned = await open(["--use-angle=swiftshader", "--enable-unsafe-swiftshader"], async (page) => {
   const orbit = () => page.evaluate(() => document.querySelector("model-viewer").getCameraOrbit().theta);
-  await page.waitForFunction(() => document.querySelector("model-viewer").loaded);
+  // A loaded model is covered by a poster, which takes the keys, until its first frames are drawn.
+  await page.waitForFunction(() => document.querySelector("model-viewer").modelIsVisible);
   const stops = [];
   for (let presses = 0; presses < 6; presses++) {
     await page.keyboard.press("Tab");

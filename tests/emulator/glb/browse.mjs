@@ -29,19 +29,23 @@ const browser = await chromium.launch({
   args: [
     "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--autoplay-policy=no-user-gesture-required",
+    "--disable-gpu-watchdog", // which would end the WebGL context of a busy machine without a GPU
   ],
 });
 const results = [];
 try {
   for (const name of pages) {
     const page = await browser.newPage({ viewport: { width: 400, height: 400 } });
+    page.setDefaultTimeout(400_000); // without a GPU, and perhaps on a busy machine
     const trouble = [];
     page.on("pageerror", (error) => trouble.push(String(error)));
     page.on("console", (message) => {
       if (["error", "warning"].includes(message.type()) && !message.text().includes("GPU stall")) trouble.push(message.text());
     });
     await page.goto(`http://127.0.0.1:${server.address().port}/pages/${name}`);
-    await page.waitForFunction("window.result", null, { timeout: 240_000 });
+    await page.waitForFunction("window.result").catch(async (error) => {
+      throw new Error(`${name}: ${error.message}\n${JSON.stringify([await page.evaluate("window.seen"), trouble])}`);
+    });
     await page.screenshot({ path: join(folder, `${basename(name, ".html")}.png`) });
     results.push({ ...(await page.evaluate("window.result")), trouble });
     await page.close();

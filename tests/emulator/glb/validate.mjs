@@ -1,4 +1,4 @@
-// Validate GLB files with the Khronos glTF validator: `node validate_glb.mjs FILE...` prints a JSON list of its reports.
+// Validate GLB files with the Khronos glTF validator: `node validate.mjs FILE...` prints a JSON list of its reports.
 // The npm package gltf-validator is taken from the folder AVATURN_NODE_MODULES.
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
