@@ -26,6 +26,9 @@ PARALLEL = ["-n", str(min(8, 1 + (os.cpu_count() or 1))), "--dist", "worksteal"]
 QUICK = "not slow and not npm and not chaos and not engines"
 GROUPS = nox.project.load_toml("pyproject.toml")
 
+# The tests start hundreds of processes: what each of them imports is compiled once, also where containers forbid that.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def install(session: nox.Session, group: str, *options: str) -> None:
     """Install the package for editing, and a dependency group; this also works where pip has no --group."""

@@ -40,6 +40,7 @@ def test_all_by_webhook(tmp_path: Path) -> None:
     assert ["models go to avatars/demo-1", *stages] == err
 
 
+@pytest.mark.slow
 def test_some_by_poll(tmp_path: Path) -> None:
     """What loses its webhook is resolved by poll, and the models of an earlier demo stay."""
     (tmp_path / "avatars/demo-1").mkdir(parents=True)

@@ -17,6 +17,7 @@ from avaturn_async.batch.journal import Journal
 from avaturn_async.cli import make as command
 from avaturn_async.emulator import EmulatorThread, Faults, Timing
 from avaturn_async.errors import ConnectError, OutcomeUnknownError, ServerError, UnprocessableError
+from tests.chaos.kit import scaled
 
 from .kit import against, avaturn, interrupt, process, records
 
@@ -349,14 +350,17 @@ def killed_and_resumed(
     assert all(found[one["user_id"]][0][0] in err for one in outcomes if one["line"] in unknown)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(emulated: EmulatorThread, photos: list[Path], tmp_path: Path) -> None:
     """Each person has exactly one avatar and one model, or is told."""
     killed_and_resumed(emulated, photos, tmp_path, 12, with_users=True)
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("with_users", [True, False], ids=["users", "new-users"])
-def test_200_killed_and_resumed(with_users: bool, emulated: EmulatorThread, photos: list[Path], tmp_path: Path) -> None:
-    """The same with a table of 200, with users and without."""
-    killed_and_resumed(emulated, photos, tmp_path, 200, with_users=with_users)
+def test_many_killed_and_resumed(
+    with_users: bool, emulated: EmulatorThread, photos: list[Path], tmp_path: Path
+) -> None:
+    """The same with a table of 200, or in short 40, with users and without."""
+    killed_and_resumed(emulated, photos, tmp_path, scaled(200, 40), with_users=with_users)
