@@ -60,11 +60,23 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
+def merged(text: str, rows: list[Row]) -> str:
+    """Return the text of the results with `rows` in place of those that answer the same questions."""
+    before, _, after = text.partition("## Results")
+    new = table(rows).splitlines()
+    old = [line for line in after.splitlines() if line.startswith("| ") and line not in new[:2]]
+    asked = {row.what for row in rows}
+    replaced = [number for number, line in enumerate(old) if line[2:].partition(" | ")[0] in asked]
+    place = min(replaced, default=len(old))
+    kept = (line for number, line in enumerate(old) if number > place and number not in replaced)
+    return "\n".join([f"{before}## Results\n\n{header()}\n", *new[:2], *old[:place], *new[2:], *kept, ""])
+
+
 def main() -> None:
     """Run what the command line names, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"which: {', '.join(PROGRAMS)}; all if left out")
-    parser.add_argument("--write", action="store_true", help=f"write the table to {RESULTS.name} as well")
+    parser.add_argument("--write", action="store_true", help=f"put the rows into {RESULTS.name} as well")
     options = parser.parse_args()
     if unknown := set(options.names) - set(PROGRAMS):
         parser.error(f"no such program: {', '.join(sorted(unknown))}")
@@ -76,8 +88,7 @@ def main() -> None:
             rows += pool.submit(run_program, name).result()
     print(f"{header()}\n\n{table(rows)}")
     if options.write:
-        told = RESULTS.read_text().partition("## Results")[0]
-        RESULTS.write_text(f"{told}## Results\n\n{header()}\n\n{table(rows)}\n")
+        RESULTS.write_text(merged(RESULTS.read_text(), rows))
 
 
 if __name__ == "__main__":

@@ -40,12 +40,13 @@ import aiohttp
 from avaturn_async.config import Timeouts
 from avaturn_async.downloads.downloader import Downloader
 from avaturn_async.downloads.stream import Link
+from avaturn_async.http.session import ClientSessions
 
 from .kit import LOOPS, Child, Gaps, Loop, Row, alternate, at_least, at_most, on, ratio, show, spending
 
 SIZE = 14_000_000
 FILES = 8
-ROUNDS = 9
+ROUNDS = 7
 AT_ONCE = (1, 8)
 LINK = 2.5e9 / 8
 """Bytes a second."""
@@ -62,7 +63,7 @@ NAMES = {
     "plain": "by hand, iter_any and a plain write",
     "checked": "SDK with checksum=True",
     "hashed": "by hand, iter_any, a plain write and SHA-256",
-    "idle": "an idle loop for 3 s",
+    "idle": "an idle loop for 1 s",
 }
 
 
@@ -189,9 +190,10 @@ class _Round:
 
 @contextlib.asynccontextmanager
 async def _ways(url: str) -> AsyncIterator[dict[str, Fetch]]:
-    downloader = Downloader(timeouts=Timeouts(), allow_private_hosts=True, allow_http=True)
+    sessions = ClientSessions(max_connections=100)
+    downloader = Downloader(sessions, timeouts=Timeouts(), allow_private_hosts=True, allow_http=True)
     link = Link(url, kind="glb")
-    async with aiohttp.ClientSession() as session, contextlib.aclosing(downloader):
+    async with aiohttp.ClientSession() as session, contextlib.aclosing(sessions):
 
         async def sdk(path: Path) -> None:
             done = await downloader.fetch(link, path)
@@ -221,7 +223,7 @@ async def _ways(url: str) -> AsyncIterator[dict[str, Fetch]]:
             _check(path.stat().st_size)
 
         async def idle(_: Path) -> None:
-            await asyncio.sleep(3)
+            await asyncio.sleep(1)
 
         yield {"sdk": sdk, "checked": checked, "plain": plain, "hashed": hashed, "idle": idle}
 

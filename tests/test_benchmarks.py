@@ -8,7 +8,7 @@ import importlib
 import pytest
 
 from benchmarks import kit
-from benchmarks.__main__ import PROGRAMS, header
+from benchmarks.__main__ import PROGRAMS, header, merged
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -64,3 +64,18 @@ def test_the_header_names_versions() -> None:
     pytest.importorskip("uvloop")
     assert "CPython" in header()
     assert "aiohttp 3." in header()
+
+
+def test_rows_are_merged_into_the_results() -> None:
+    """Rows that answer the same question are replaced where they stand, new ones follow, and all others stay."""
+    pytest.importorskip("uvloop")
+
+    def row(what: str, ours: str) -> kit.Row:
+        return kit.Row(what, "s", ours, "", "1")
+
+    results = merged("# Results\n\n## Results\n", [row("a", "1"), row("b", "2"), row("b", "3"), row("c", "4")])
+    results = merged(results, [row("b", "5"), row("d", "6")])
+    assert results.startswith("# Results\n\n## Results\n\nMeasured on ")
+    assert [("a", "1"), ("b", "5"), ("d", "6"), ("c", "4")] == [
+        (cells[1].strip(), cells[3].strip()) for cells in (line.split("|") for line in results.splitlines()[8:])
+    ]
