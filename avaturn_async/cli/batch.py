@@ -338,11 +338,16 @@ class Tally:
             self.output.line(f"from the start of an export to its end, by percentile: {shown}")
 
     def _add_failure(self, outcome: "BatchOutcome", error: Exception, told: dict[str, Any]) -> None:
+        from ..errors import AuthenticationError, PaymentRequiredError
+
         kind = type(error).__name__
         self._reasons[kind] += 1
         record = {"avatar_id": str(outcome.avatar_id), "error": kind, "message": failure(error)}
         self.output.emit(told | record | {"attempts": outcome.attempts})
-        if self._reasons[kind] <= PRINTED:
+        if isinstance(error, AuthenticationError | PaymentRequiredError):
+            if self._reasons[kind] == 1:
+                note(f"avaturn: {failure(error)}; nothing more is sent")
+        elif self._reasons[kind] <= PRINTED:
             tell_of(f"line {told['line']}" if told else outcome.avatar_id, error)
         elif self._reasons[kind] == PRINTED + 1:
             note(f"avaturn: further {kind} failures are only counted")

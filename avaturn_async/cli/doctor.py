@@ -145,6 +145,8 @@ async def _skew(access: Access) -> Check:
 
     import aiohttp
 
+    from ..http.failures import exchange_problem
+
     url = access.base_url or "https://api.avaturn.me"
     proxy = access.proxy or proxy_of_environment(access.base_url)
     try:
@@ -153,6 +155,8 @@ async def _skew(access: Access) -> Check:
             session.head(url, proxy=proxy, allow_redirects=False) as response,
         ):
             seconds = time.time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
-    except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
-        return Check("clock of the API", None, f"unknown ({type(error).__name__})")
+    except (aiohttp.ClientError, OSError) as error:
+        return Check("clock of the API", None, f"unknown: {exchange_problem(error, timeout=10, connect_timeout=10)}")
+    except (ValueError, KeyError):
+        return Check("clock of the API", None, "unknown: the answer has no valid Date header")
     return Check("clock of the API", abs(seconds) < SKEW, f"differs by {abs(seconds):.0f} s")

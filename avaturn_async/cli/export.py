@@ -93,7 +93,7 @@ async def export(
     """Export avatars."""
     import asyncio
 
-    from ..errors import AuthenticationError, AvaturnError
+    from ..errors import AuthenticationError, AvaturnError, PaymentRequiredError
     from ..models import as_uuid
 
     files = {avatar: out / f"{avatar}.glb" for avatar in (as_uuid(each, "the avatar's id") for each in ids)}
@@ -105,8 +105,8 @@ async def export(
             model = Model(made, await made.download(files[avatar], overwrite=overwrite, checksum=True))
             models.append(model)
             output.emit(model.record())
-        except AuthenticationError:
-            raise  # all of them would fail
+        except (AuthenticationError, PaymentRequiredError):
+            raise  # each of the others would fail too
         except AvaturnError as error:
             tell_of(avatar, error)
             output.emit({"avatar_id": str(avatar), "error": type(error).__name__, "message": failure(error)})

@@ -23,6 +23,9 @@ sends the events that "avaturn listen --save" kept, in their order.
 Events are sent to this machine alone, as they may have links to people's avatars, unless --anywhere is given.
 """
 
+#: Seconds in which a receiver must answer.
+TIMEOUT = 10
+
 Anywhere = Annotated[bool, typer.Option("--anywhere", help="Send events to other machines.")]
 
 
@@ -143,24 +146,26 @@ def new_session() -> "aiohttp.ClientSession":
     import aiohttp
 
     return aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=10),
+        timeout=aiohttp.ClientTimeout(total=TIMEOUT),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Content-Type": "application/json", "User-Agent": "avaturn-trigger"},
     )
 
 
 async def post(session: "aiohttp.ClientSession", url: str, body: bytes) -> int | str:
-    """Post an event; return the status, or the name of the error that prevented an answer."""
+    """Post an event; return the status, or why there was no answer."""
     import aiohttp
+
+    from ..http.failures import exchange_problem
 
     try:
         async with session.post(url, data=body, allow_redirects=False) as response:
             await response.content.read(65_536)
             return response.status
     except (aiohttp.ClientError, OSError) as error:
-        return type(error).__name__  # its text quotes the url, and so the secret
+        return exchange_problem(error, timeout=TIMEOUT, connect_timeout=TIMEOUT)
 
 
 def told(answer: int | str) -> str:
     """Return what a receiver answered, for people."""
-    return f"was answered {answer}" if isinstance(answer, int) else f"was not answered ({answer})"
+    return f"was answered {answer}" if isinstance(answer, int) else f"was not answered: {answer}"

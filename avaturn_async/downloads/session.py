@@ -7,6 +7,7 @@ from aiohttp import hdrs
 
 from ..config import Timeouts
 from ..errors import DownloadError, UnsafeAddressError
+from ..http.failures import connect_problem
 from ..http.session import ClientSessions
 from ..http.urls import sent_to
 from ..redact import SignedUrl, without_query
@@ -106,7 +107,7 @@ class GuardedSession:
 def describe(error: Exception) -> str:
     """Say what happened, without the url that the texts of aiohttp's errors may contain."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"it could not be reached ({error.os_error.strerror or type(error.os_error).__name__})"
+        return f"it could not be reached ({connect_problem(error)})"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "no connection was made in time"
     if isinstance(error, TimeoutError):

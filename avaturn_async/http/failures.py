@@ -21,7 +21,8 @@ from ..redact import Secret
 from .dates import retry_after
 from .responses import MAX_BODY, Response, status_error
 
-__all__ = ["NEVER_SENT", "DeleteTracker", "Failure", "exchange_failure", "response_failure"]
+__all__ = ["NEVER_SENT", "DeleteTracker", "Failure", "connect_problem", "exchange_failure", "exchange_problem"]
+__all__ += ["response_failure"]
 
 #: Exceptions of aiohttp that are raised before any byte of the request is sent.
 NEVER_SENT: tuple[type[Exception], ...] = (
@@ -76,13 +77,13 @@ def exchange_failure(
 ) -> Failure:
     """Classify what aiohttp raised. Nothing of the exception is kept: its parts may show the token."""
     facts = {"method": method, "path": path}
+    what = exchange_problem(error, timeout, connect_timeout)
     if isinstance(error, NEVER_SENT):
-        unsent = ConnectError(f"{method} {path} was not sent: {_why_not_sent(error, connect_timeout)}", **facts)
+        unsent = ConnectError(f"{method} {path} was not sent: {what}", **facts)
         unsent.retryable = not isinstance(error, _UNTRUSTED)
         return Failure(unsent, retryable=unsent.retryable)
     if isinstance(error, _BAD_URL):
         return Failure(ConfigurationError(f"{method} {path} was not sent: aiohttp does not accept its url"))
-    what = _what_was_lost(error, timeout)
     expected = isinstance(error, aiohttp.ClientError | OSError)
     lost: TransportError
     if not repeatable:
@@ -95,21 +96,28 @@ def exchange_failure(
     return Failure(lost, retryable=lost.retryable, may_have_executed=True)
 
 
-def _why_not_sent(error: Exception, connect_timeout: float) -> str:
+def connect_problem(error: aiohttp.ClientConnectorError) -> str:
+    """Return why a connection was not made."""
+    # Before 3.14 aiohttp's certificate errors have no os_error.
+    untrusted = isinstance(error, aiohttp.ClientConnectorCertificateError)
+    cause = getattr(error, "certificate_error" if untrusted else "os_error")
+    if isinstance(cause, ConnectionRefusedError):
+        return "nothing listens there"
+    return getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or type(cause).__name__
+
+
+def exchange_problem(error: Exception, timeout: float, connect_timeout: float) -> str:
+    """Return what went wrong in an exchange, without the texts of aiohttp's errors, which may show secrets."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        # Before 3.14 aiohttp's certificate errors have no os_error.
-        untrusted = isinstance(error, aiohttp.ClientConnectorCertificateError)
-        cause = getattr(error, "certificate_error" if untrusted else "os_error")
-        reason = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or type(cause).__name__
-        return f"no connection to {error.host}:{error.port} ({reason})"
+        through = isinstance(error, aiohttp.ClientProxyConnectionError)
+        target = "the proxy" if through else f"{error.host}:{error.port}"
+        return f"no connection to {target} ({connect_problem(error)})"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answered {error.status}"
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         return f"the certificate of {error.host}:{error.port} is not the pinned one"
-    return f"no connection within {connect_timeout:g} s"
-
-
-def _what_was_lost(error: Exception, timeout: float) -> str:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no connection within {connect_timeout:g} s"
     if isinstance(error, TimeoutError):
         return f"no complete response was received within {timeout:g} s"
     if isinstance(error, aiohttp.ClientPayloadError):

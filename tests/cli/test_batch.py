@@ -135,6 +135,19 @@ def test_many_failures_of_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"\n{PRINTED + 9} x JobFailedError\n" in capsys.readouterr().out
 
 
+def test_a_refused_token_is_told_once(emulated: EmulatorThread, tmp_path: Path) -> None:
+    """A 401 concerns every avatar; each still has its record, and the batch stops sending."""
+    ids = "\n".join(str(UUID(int=number)) for number in range(60)).encode()
+    env = against(emulated) | {"AVATURN_API_TOKEN": "wrong"}
+    line = ["batch", "--out", tmp_path, "--max-pending", 2]
+    done = avaturn(*line, env=env, stdin=ids)
+    told = [said for said in done.stderr.splitlines() if said.startswith("avaturn: ")]
+    assert (1, 1) == (done.exit_code, len(told))
+    assert "answered 401: Invalid or missing token; nothing more is sent" in told[0]
+    assert {"AuthenticationError": 60} == records(avaturn(*line, "--json", env=env, stdin=ids).stdout)[-1]["reasons"]
+    assert emulated.counts["create_export"] <= 4
+
+
 def test_done_before(capsys: pytest.CaptureFixture[str]) -> None:
     """An outcome of an earlier run has no wait of its own."""
     earlier = BatchOutcome(avatar_id=UUID(AVATAR), attempts=2)

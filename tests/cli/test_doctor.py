@@ -86,6 +86,7 @@ def test_an_api_that_can_not_be_asked(emulated: EmulatorThread) -> None:
     assert (False, True) == (ok, "no API token" in said)
     nowhere = checks("--check-api", AVATURN_API_TOKEN="t", AVATURN_BASE_URL=f"http://127.0.0.1:{free_port()}")
     assert (False, None) == (nowhere["API"][0], nowhere["clock of the API"][0])
+    assert all("(nothing listens there)" in nowhere[name][1] for name in ("API", "clock of the API"))
 
 
 def test_for_people() -> None:

@@ -325,7 +325,10 @@ async def test_a_refused_connection_was_never_sent() -> None:
         pass
     error = await raised(POST, url)
     assert ConnectError is type(error)
-    assert f"POST /api/v1/thing was not sent: no connection to {url.removeprefix('http://')} (" in str(error)
+    assert (
+        f"POST /api/v1/thing was not sent: no connection to {url.removeprefix('http://')} (nothing listens there)"
+        in str(error)
+    )
 
 
 async def test_a_server_without_tls_was_never_sent() -> None:
