@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 from avaturn_async.config import PollPolicy
-from avaturn_async.pending.polling import PollSchedule, WebhookHealth
+from avaturn_async.pending.context import PollSchedule, WebhookHealth
 
 from .kit import Row, at_most, show
 

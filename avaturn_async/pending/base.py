@@ -1,8 +1,9 @@
-"""The public surface of a pending object."""
+"""The public surface of a pending object, and resume tokens."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from abc import ABC, abstractmethod
@@ -12,7 +13,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from ..config import CLIENT_DEFAULT, ClientDefault
-from ..errors import APIStatusError, AvaturnError, JobFailedError, NotReadyError, WaitTimeoutError
+from ..errors import (
+    APIStatusError,
+    AvaturnError,
+    ConfigurationError,
+    JobFailedError,
+    NotReadyError,
+    WaitTimeoutError,
+)
 from ..models import RenderStatus, ScanStatus
 from ..observe.dispatch import UNOBSERVED, new_number
 from ..observe.observer import JobInfo
@@ -21,12 +29,19 @@ from ..webhooks.events import Event
 from .context import PendingContext, as_timeout
 from .race import Race, Reaction
 from .results import ResolvedBy
-from .resume_token import write_token
 
-__all__ = ["Pending"]
+__all__ = ["Pending", "read_token", "write_token"]
 
 T = TypeVar("T")
 
+#: Resume tokens are stored for long, so each release reads the versions of all earlier ones.
+_TOKEN_VERSION = 1
+#: The year 9999, in seconds since the epoch.
+_LATEST = 253_402_300_800
+#: Fields of a resume token that are strings if present.
+_TOKEN_STRINGS = ("avatar_id", "id", "position", "session_id", "user_id")
+#: One object for all: each pending would create another one.
+_NEVER = -math.inf
 _WAIT = ("wait_started", "wait_ended")
 
 
@@ -74,7 +89,7 @@ class Pending(ABC, Generic[T]):
         self._outcome: T | AvaturnError | None = None
         self._race: Race | None = None
         self._position = position
-        self._last_poll = -math.inf
+        self._last_poll = _NEVER
         self._polls = 0
         self._events = 0
         self._resolved_by: ResolvedBy | None = None
@@ -83,7 +98,7 @@ class Pending(ABC, Generic[T]):
         # Seconds since the epoch, and on the loop's clock, which may not be known yet.
         self._created_at = time.time() if created_at is None else created_at
         self._created = asyncio.get_running_loop().time() if created_at is None else None
-        self._next_poll = None if created_at is None else -math.inf
+        self._next_poll = None if created_at is None else _NEVER
         if context.observers:
             context.observers.tell("job_created", self._info())
 
@@ -151,11 +166,12 @@ class Pending(ABC, Generic[T]):
             AvaturnError: the poll failed; it is not retried.
         """
         try:
-            loop = self._context.check_open()
-            if self._outcome is None:
-                self._polls += 1
-                self._last_poll = loop.time()
-                await self._poll_once("poll")
+            self._context.check_open()
+            if self._outcome is None and (failure := await self._poll_once("poll")) is not None:
+                try:
+                    raise failure
+                finally:
+                    del failure  # its traceback refers to this frame: a cycle
         except AvaturnError as error:
             self._identify(error)
             raise
@@ -244,14 +260,21 @@ class Pending(ABC, Generic[T]):
             self._created = now - max(0.0, time.time() - self._created_at)
         return now - self._created
 
-    async def _poll_once(self, cause: ResolvedBy) -> None:
+    async def _poll_once(self, cause: ResolvedBy) -> Exception | None:
+        """Poll the job and return the failure of the poll, if it failed; `cause` is what triggered it."""
+        self._polls += 1
+        self._last_poll = asyncio.get_running_loop().time()
         observers = self._context.observers
-        with observers.scope(None, "job_polled", self._info) if observers else UNOBSERVED:
-            try:
-                await self._poll(cause)
-            except APIStatusError as error:
-                self._request_id = error.request_id or self._request_id
-                raise
+        try:
+            with observers.scope(None, "job_polled", self._info) if observers else UNOBSERVED:
+                try:
+                    await self._poll(cause)
+                except APIStatusError as error:
+                    self._request_id = error.request_id or self._request_id
+                    raise
+        except Exception as error:  # noqa: BLE001 - awaiters must get unexpected exceptions instead of hanging
+            return error
+        return None
 
     def _info(self, **facts: Any) -> JobInfo:
         """Return what observers learn of this job."""
@@ -295,3 +318,42 @@ class Pending(ABC, Generic[T]):
 
         `newer` is whether the event is known to have come after the job's creation.
         """
+
+
+def write_token(kind: str, base_url: str, created_at: float, fields: dict[str, Any]) -> str:
+    """Return the token of a job; `created_at` is the time of its creation in seconds since the epoch."""
+    present = {name: value for name, value in fields.items() if value is not None}
+    token = {"v": _TOKEN_VERSION, "kind": kind, "base_url": base_url, "created": round(created_at, 3), **present}
+    return json.dumps(token, separators=(",", ":"))
+
+
+def read_token(token: str, *, kind: str, base_url: str) -> dict[str, Any]:
+    """Return the fields of a token for a job of that `kind` at `base_url`.
+
+    Raises:
+        ValueError: it is not a resume token, or one of another kind or of a later release.
+        ConfigurationError: it was made by a client with another base_url.
+    """
+    try:
+        fields = json.loads(token)
+    except (ValueError, TypeError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise ValueError("a resume token is the JSON text that .resume_token returned, unchanged")
+    created = fields.get("created")
+    if isinstance(created, bool) or not isinstance(created, int | float) or not 0 <= created < _LATEST:
+        raise ValueError("this resume token does not say when its job was created")
+    for name in _TOKEN_STRINGS:
+        if not isinstance(fields.get(name, ""), str):
+            raise ValueError(f"the {name} in this resume token is not a string")
+    if fields.get("v") != _TOKEN_VERSION:
+        raise ValueError(
+            f"this resume token has version {fields.get('v')!r:.20}, but this release reads up to {_TOKEN_VERSION}"
+        )
+    if fields.get("kind") != kind:
+        raise ValueError(f"this resume token is for the kind {fields.get('kind')!r:.20}, not {kind!r}")
+    if fields.get("base_url") != base_url:
+        raise ConfigurationError(
+            f"this resume token belongs to {fields.get('base_url')!r:.200}, but the client's base_url is {base_url!r}"
+        )
+    return fields

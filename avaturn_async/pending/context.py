@@ -1,10 +1,12 @@
-"""State shared by all pending objects of a client."""
+"""State shared by all pending objects of a client: its settings, when jobs are polled, and the waits in progress."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+import random
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakValueDictionary
 
 import attrs
@@ -16,26 +18,38 @@ from ..models import NewExportResponse, RenderStatus
 from ..observe.dispatch import Observers
 from ..observe.observer import MailboxInfo
 from ..redact import without_query
-from .polling import PollSchedule, UnauthenticatedLimiter, WebhookHealth
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from tenacity import RetryCallState
 
     from ..downloads.downloader import Downloader
     from ..http.transport import Transport
     from ..webhooks.mailbox import Mailbox
 
-__all__ = ["PendingContext", "as_timeout"]
+__all__ = ["PendingContext", "PollSchedule", "UnauthenticatedLimiter", "WebhookHealth", "as_timeout"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-
 #: A year: the largest timeout in seconds; some event loops overflow on larger ones.
-_LONGEST_TIMEOUT = 366 * 86_400.0
+_LONGEST_TIMEOUT: Final = 366 * 86_400.0
+#: Seconds between the starts of two polls of one job.
+_SPACING: Final = 0.5
+#: A job older than `cap / _AGE_SHARE` seconds is polled every `_AGE_SHARE` of its age ...
+_AGE_SHARE: Final = 0.15
+#: ... but at least this often, in seconds.
+_LONGEST_DELAY: Final = 15.0
+#: Bound in seconds for the delays of a user's strategy: event loops overflow on larger ones.
+_LONGEST_CUSTOM_DELAY: Final = 86_400.0
 
 
 def as_timeout(timeout: object) -> float | None:
-    """Return a timeout in seconds, or None for none; a ValueError or TypeError says what is wrong with it."""
+    """Return a timeout in seconds, or None for none.
+
+    Raises:
+        TypeError, ValueError: it is not a number of seconds of at most a year.
+    """
     if timeout is None:
         return None
     if isinstance(timeout, str | bytes | bool) or not hasattr(timeout, "__float__"):
@@ -46,6 +60,110 @@ def as_timeout(timeout: object) -> float | None:
     return seconds
 
 
+class WebhookHealth:
+    """Whether webhooks resolve this client's jobs: a moving average over the results.
+
+    Attributes:
+        working: whether they resolved more than half of the recent jobs.
+    """
+
+    __slots__ = ("_share", "working")
+
+    WEIGHT: Final = 0.2
+
+    def __init__(self) -> None:
+        self._share = 0.0
+        self.working: bool = False
+
+    def record(self, *, by_webhook: bool) -> None:
+        """Count one more resolved job."""
+        self._share += self.WEIGHT * (by_webhook - self._share)
+        self.working = self._share > 0.5
+
+
+class PollSchedule:
+    """The delays between polls, from the tenacity strategy of a `PollPolicy`.
+
+    The default strategy is exponential at first, then follows the job's age, and is slow while webhooks work.
+
+    Attributes:
+        spacing: seconds that two polls of one job are always apart.
+    """
+
+    def __init__(self, policy: PollPolicy, health: WebhookHealth, rng: random.Random | None = None) -> None:
+        from tenacity import AsyncRetrying, RetryCallState, wait_exponential  # here, to keep `import` fast
+
+        self._policy = policy
+        self._health = health
+        self._random = rng or random.Random()
+        self._exponential = wait_exponential(multiplier=policy.first, exp_base=policy.factor, max=policy.cap)
+        self._retrying = AsyncRetrying()
+        self._make_state = RetryCallState
+        self.spacing: float = min(_SPACING, policy.first)
+
+    def delay(self, attempt: int, outcome: object, *, started: float, now: float) -> float:
+        """Return the seconds until the next poll.
+
+        Args:
+            attempt: number of requests so far, counting the one that created the job.
+            outcome: the outcome of the last of them: the job's status, or an exception.
+            started: time of the job's creation on the loop's clock.
+            now: time of the last outcome on the loop's clock.
+
+        Raises:
+            ValueError: the user's strategy did not return a number of seconds.
+        """
+        state = self._make_state(self._retrying, None, (), {})
+        state.attempt_number, state.start_time = attempt, started
+        if isinstance(outcome, BaseException):
+            state.set_exception((type(outcome), outcome, outcome.__traceback__))
+        else:
+            state.set_result(outcome)
+        state.outcome_timestamp = now
+        if self._policy.wait is None:
+            return self._default_delay(state)
+        delay: Any = self._policy.wait(state)
+        if not isinstance(delay, int | float) or not delay >= 0:
+            raise ValueError(f"PollPolicy.wait must return a number of seconds from 0, not {delay!r:.80}")
+        return min(delay, _LONGEST_CUSTOM_DELAY)
+
+    def _default_delay(self, state: RetryCallState) -> float:
+        policy = self._policy
+        delay = self._exponential(state)
+        aged = _AGE_SHARE * (state.seconds_since_start or 0.0)
+        if aged > policy.cap:
+            delay = min(aged, max(policy.cap, _LONGEST_DELAY))
+        if self._health.working:
+            delay = max(delay, policy.first_with_webhooks)
+        return delay * self._random.uniform(1 - policy.jitter, 1 + policy.jitter)
+
+
+class UnauthenticatedLimiter:
+    """Limits the polls that unauthenticated events trigger: anyone can send any number of them."""
+
+    __slots__ = ("_last", "_recent")
+
+    #: Seconds between two such polls of one key.
+    PER_KEY: Final = 5.0
+    #: Such polls a second, of all keys.
+    PER_SECOND: Final = 10
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[str, float] = OrderedDict()
+        self._recent: list[float] = []
+
+    def allow(self, key: str, now: float) -> bool:
+        """Return whether an event of `key` may trigger a poll `now`, in seconds; count it if so."""
+        while self._last and next(iter(self._last.values())) <= now - self.PER_KEY:
+            self._last.popitem(last=False)
+        self._recent = [moment for moment in self._recent if moment > now - 1]
+        if key in self._last or len(self._recent) >= self.PER_SECOND:
+            return False
+        self._last[key] = now
+        self._recent.append(now)
+        return True
+
+
 class _Wait(Protocol):
     def finish(self, error: Exception) -> None: ...
 
@@ -54,8 +172,8 @@ class _Wait(Protocol):
 class PendingContext:
     """The transport, mailbox, settings and running waits that a client's pending objects share.
 
-    At most `most_polls` scheduled polls run at once, so that the user's own calls, and polls that an event triggered,
-    find a free connection however many jobs are awaited.
+    At most `most_polls` scheduled polls run at once, which leaves connections for the user's own calls and for polls
+    that an event triggered, however many jobs are awaited.
     """
 
     transport: Transport
@@ -134,7 +252,7 @@ class PendingContext:
         return self._customizing.setdefault(avatar_id, asyncio.Lock())
 
     async def fresh_url(self, avatar_id: UUID) -> str:
-        """Request a new link of a finished export; here, so that results do not keep their pending objects alive."""
+        """Request a new link of a finished export. A result refers to this context, and not to its pending object."""
         response = await self.transport.request(endpoints.create_export(avatar_id))
         state = codec.load(response.body, NewExportResponse)
         if state.status is RenderStatus.READY and state.url:

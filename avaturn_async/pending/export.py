@@ -46,7 +46,7 @@ class PendingExport(Pending[Export]):
         self.avatar_id = avatar_id
         super().__init__(context, status, position=position, created_at=created_at, request_id=request_id)
         if created is not None and (created.url or status is not RenderStatus.READY):
-            self._update_from(created, "create")
+            self._update(status, created.url, "create")
 
     @property
     def status(self) -> RenderStatus:
@@ -56,18 +56,9 @@ class PendingExport(Pending[Export]):
     async def _poll(self, cause: ResolvedBy) -> None:
         response = await self._context.transport.request(endpoints.create_export(self.avatar_id, attempts=1))
         self._request_id = response.headers.get("X-Request-Id")
-        self._update_from(codec.load(response.body, NewExportResponse), cause)
-
-    def _update_from(self, state: NewExportResponse, by: ResolvedBy) -> None:
-        if self._outcome is not None:  # by an event, while this response was on its way
-            return
-        self._status = state.status
-        if state.status is RenderStatus.FAILED:
-            self._settle_failed(by)
-        elif state.status is RenderStatus.READY:
-            if not state.url:
-                raise WaitError(f"{self} is reported ready without a url")
-            self._settle(self._export(state.url, by), by)
+        state = codec.load(response.body, NewExportResponse)
+        if self._outcome is None:  # unless an event resolved it during the request
+            self._update(state.status, state.url, cause)
 
     def _on_event(self, event: Event, *, newer: bool) -> Reaction:
         if not isinstance(event, ExportReadyWebhook) or event.avatar_id != self.avatar_id:
@@ -78,17 +69,23 @@ class PendingExport(Pending[Export]):
             return "poll"
         if self._context.confirm or not newer or not event.export_url:
             return "confirm"
-        self._status = event.status
-        self._settle(self._export(event.export_url, "webhook"), "webhook")
+        self._update(event.status, event.export_url, "webhook")
         return None
 
-    def _export(self, url: str, by: ResolvedBy) -> Export:
-        return Export(
-            avatar_id=self.avatar_id,
-            url=url,
-            resolved_by=by,
-            waited=self._age(),
-            polls=self._polls,
-            downloader=self._context.downloader,
-            source=self._context,
-        )
+    def _update(self, status: RenderStatus, url: str | None, by: ResolvedBy) -> None:
+        self._status = status
+        if status is RenderStatus.FAILED:
+            self._settle_failed(by)
+        elif status is RenderStatus.READY:
+            if not url:
+                raise WaitError(f"{self} is reported ready without a url")
+            export = Export(
+                avatar_id=self.avatar_id,
+                url=url,
+                resolved_by=by,
+                waited=self._age(),
+                polls=self._polls,
+                downloader=self._context.downloader,
+                source=self._context,
+            )
+            self._settle(export, by)

@@ -20,8 +20,8 @@ from ..models import (
     as_uuid,
 )
 from ..pending.avatar import PendingAvatar
+from ..pending.base import read_token
 from ..pending.context import PendingContext
-from ..pending.resume_token import read_token
 from ..redact import SecretUrl
 from .photos import Photos
 

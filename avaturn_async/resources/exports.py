@@ -11,10 +11,10 @@ from ..config import CLIENT_DEFAULT, ClientDefault
 from ..downloads.sinks import Sink
 from ..http import codec, endpoints
 from ..models import NewExportResponse, as_uuid
+from ..pending.base import read_token
 from ..pending.context import PendingContext
 from ..pending.export import PendingExport
 from ..pending.results import Export
-from ..pending.resume_token import read_token
 
 __all__ = ["Exports"]
 

@@ -10,10 +10,10 @@ from uuid import UUID
 from ..config import CLIENT_DEFAULT, ClientDefault
 from ..http import codec, endpoints
 from ..models import RenderResult, as_uuid
+from ..pending.base import read_token
 from ..pending.context import PendingContext
 from ..pending.render import PendingRender
 from ..pending.results import Render
-from ..pending.resume_token import read_token
 
 __all__ = ["ImageFormat", "Renders"]
 

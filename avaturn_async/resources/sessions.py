@@ -6,8 +6,8 @@ import time
 
 from ..http import codec, endpoints
 from ..models import NewSessionRequest, NewSessionResponse, SessionConfig, as_uuid
+from ..pending.base import read_token
 from ..pending.context import PendingContext
-from ..pending.resume_token import read_token
 from ..pending.session import PendingSession
 
 __all__ = ["Sessions"]

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from tenacity import RetryCallState, wait_chain, wait_fixed, wait_none
 
 from avaturn_async import PollPolicy, ServerError
-from avaturn_async.pending.polling import PollSchedule, UnauthenticatedLimiter, WebhookHealth
+from avaturn_async.pending.context import PollSchedule, UnauthenticatedLimiter, WebhookHealth
 
 STEADY = PollPolicy(first=1, factor=2, cap=8, jitter=0, first_with_webhooks=15)
 

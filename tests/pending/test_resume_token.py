@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from avaturn_async import ConfigurationError, ExternalAvatarCustomization
-from avaturn_async.pending.resume_token import read_token, write_token
+from avaturn_async.pending.base import read_token, write_token
 from avaturn_async.webhooks import MemoryMailbox
 
 from .kit import AVATAR, NEVER, PENDING, READY, URL, World, export_event, run, saying
