@@ -1,4 +1,4 @@
-"""Mask path secrets in the access logs of web servers that run in this process."""
+"""Mask path secrets in the logs of web servers and frameworks that run in this process."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ __all__ = ["mask_in_access_logs"]
 LOGGERS = (
     *("aiohttp.access", "uvicorn.access", "hypercorn.access", "granian.access", "gunicorn.access"),
     *("werkzeug", "django.server"),  # the development servers of Flask and Django
+    # What else names paths: refusals, failures, and requests at the level of debugging.
+    *("django.request", "django.security.csrf", "litestar", "gunicorn.error", "uvicorn.asgi"),
 )
 
 _lock = threading.Lock()
@@ -25,7 +27,7 @@ _secrets: WeakKeyDictionary[object, tuple[Secret, ...]] = WeakKeyDictionary()
 
 
 def mask_in_access_logs(owner: object, secrets: Iterable[Secret]) -> None:
-    """Mask `secrets` in what the access loggers of this process write, for as long as `owner` lives.
+    """Mask `secrets` in what the loggers of web servers in this process write, for as long as `owner` lives.
 
     The filter survives a later configuration by `logging.config`, which replaces handlers only.
     """
@@ -46,11 +48,14 @@ def _mask_record(record: logging.LogRecord) -> bool:
 
 
 def _masked(value: Any, secrets: set[Secret]) -> Any:
-    """Return `value`, or a copy with masked strings; its type stays, since formatters rely on it."""
+    """Return `value`, or a copy with masked text; its type stays, since formatters rely on it."""
     if isinstance(value, str):
         for secret in secrets:
             if secret in value:
                 value = value.replace(secret, "***")
+    elif isinstance(value, bytes):
+        for secret in secrets:
+            value = value.replace(secret.encode(), b"***")
     elif isinstance(value, tuple):
         return tuple(_masked(item, secrets) for item in value)
     elif isinstance(value, dict):

@@ -112,6 +112,8 @@ class WebhookReceiver:
         self._keeps_traces = "traceparent" in inspect.signature(self.mailbox.deliver).parameters
         self._observers = Observers(observers)
         observe(self.mailbox, self._observers)
+        if isinstance(auth, PathSecret):
+            mask_in_access_logs(self, auth.secrets)
         if not self.authenticated:
             logger.warning("webhooks are not authenticated: events only trigger polls, and renders can't be awaited")
 
@@ -262,14 +264,12 @@ class WebhookReceiver:
         """Return aiohttp routes for the webhook's url; `setup` also drains callbacks when the app shuts down."""
         from .aiohttp import routes
 
-        self._mask_access_logs()
         return routes(self, prefix)
 
     def setup(self, app: Application, prefix: str = "/avaturn") -> None:
         """Mount the receiver in an aiohttp app, and drain its callbacks when the app shuts down."""
         from .aiohttp import setup
 
-        self._mask_access_logs()
         setup(self, app, prefix)
 
     @property
@@ -281,7 +281,6 @@ class WebhookReceiver:
         """
         from .asgi import AsgiApp
 
-        self._mask_access_logs()
         return AsgiApp(self)
 
     @property
@@ -293,7 +292,6 @@ class WebhookReceiver:
         """
         from .wsgi import WsgiApp
 
-        self._mask_access_logs()
         return WsgiApp(self)
 
     def aws_lambda(self, event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
@@ -336,7 +334,6 @@ class WebhookReceiver:
         """
         from .server import ReceiverServer
 
-        self._mask_access_logs()
         return ReceiverServer(
             self,
             host,
@@ -347,10 +344,6 @@ class WebhookReceiver:
             header_timeout=header_timeout,
             shutdown_timeout=shutdown_timeout,
         )
-
-    def _mask_access_logs(self) -> None:
-        if isinstance(self._verifier, PathSecret):
-            mask_in_access_logs(self, self._verifier.secrets)
 
     # Its life.
 
@@ -384,7 +377,9 @@ class WebhookReceiver:
 
 def _traceparent(headers: Any) -> str | None:
     """Return the trace context that a request's header names."""
-    return valid_traceparent(headers.get("traceparent")) if isinstance(headers, Mapping) else None
+    if not isinstance(headers, Mapping):
+        return None
+    return valid_traceparent(headers.get("traceparent") or headers.get("Traceparent"))
 
 
 def _as_bytes(body: Any) -> MaskedBytes | None:

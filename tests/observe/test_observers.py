@@ -371,10 +371,13 @@ class Plain(MemoryMailbox):
     ],
     ids=["valid", "too-long", "malformed", "missing", "not-kept"],
 )
-async def test_the_trace_context_of_a_webhook_is_kept(header: str | None, mailbox: Any, expected: str | None) -> None:
+@pytest.mark.parametrize("name", ["traceparent", "Traceparent"])
+async def test_the_trace_context_of_a_webhook_is_kept(
+    name: str, header: str | None, mailbox: Any, expected: str | None
+) -> None:
     """Of its header, if it is valid and the mailbox takes it; without any observer."""
     receiver = WebhookReceiver(SECRET, mailbox=mailbox)
-    headers = {} if header is None else {"traceparent": header}
+    headers = {} if header is None else {name: header}
     assert 200 == (await receiver.handle(export_body(), path=SECRET, headers=headers)).status
     event = export_event()
     assert expected == (await mailbox.wait(f"export:{event.avatar_id}", "")).traceparent

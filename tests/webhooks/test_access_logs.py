@@ -71,9 +71,11 @@ async def test_uvicorn(capfd: pytest.CaptureFixture[str]) -> None:
     app = mounted()
     async with uvicorn_server(app, log_level="info"):  # with log_config, its own
         pass
-    async with uvicorn_server(app, log_level="info") as port:
+    async with uvicorn_server(app, log_level="trace") as port:
         await send_one(port)
-    check(capfd.readouterr().out)
+    logged = capfd.readouterr()
+    check(logged.out)
+    check(logged.err)  # the scopes that it logs while debugging
 
 
 async def test_hypercorn(capfd: pytest.CaptureFixture[str]) -> None:
@@ -115,6 +117,8 @@ async def test_gunicorn(tmp_path: Path) -> None:
         "-",
         "--workers",
         "1",
+        "--log-level",
+        "debug",
         "--worker-tmp-dir",
         str(tmp_path),
     ]
@@ -126,7 +130,7 @@ async def test_gunicorn(tmp_path: Path) -> None:
         *options,
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.STDOUT,
     )
     try:
         await listening(port)
@@ -145,6 +149,23 @@ async def test_the_embedded_server(caplog: pytest.LogCaptureFixture) -> None:
     check(caplog.text)
 
 
+async def test_a_handler_of_your_own(caplog: pytest.LogCaptureFixture) -> None:
+    """A receiver that is not mounted, but called by `handle`, is masked too."""
+    caplog.set_level(logging.INFO, "aiohttp.access")
+    secret, app = secrets.token_urlsafe(24), web.Application()
+    kept = WebhookReceiver(secret)
+
+    async def handler(request: web.Request) -> web.Response:
+        reply = await kept.handle(await request.read(), path=request.path, headers=request.headers)
+        return web.Response(status=reply.status)
+
+    app.router.add_post("/avaturn/{tail:.*}", handler)
+    async with aiohttp_server(app, access_log_format="%r %s") as port:
+        assert 200 == (await ask(port, post(f"/avaturn/{secret}", export_body())))[0]
+    assert "POST /avaturn/*** HTTP/1.1 200" in caplog.text
+    assert secret not in caplog.text
+
+
 # Whichever way the loggers are configured.
 
 
@@ -161,11 +182,16 @@ def logged_by(name: str, message: str, *arguments: Any) -> str:
     return seen[0].getMessage()
 
 
-@pytest.mark.parametrize("name", ["uvicorn.access", "gunicorn.access", "werkzeug", "django.server"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("uvicorn.access", "gunicorn.access", "werkzeug", "django.server", "django.request"),
+        *("django.security.csrf", "litestar"),
+    ],
+)
 def test_loggers_that_are_configured_later(name: str) -> None:
     """A configuration by dictConfig that comes later replaces handlers, and the secret stays masked."""
     kept = receiver()
-    kept.wsgi  # noqa: B018
     handlers = {"null": {"class": "logging.NullHandler"}}
     loggers = {name: {"handlers": ["null"], "level": "INFO", "propagate": False}}
     logging.config.dictConfig(
@@ -180,7 +206,6 @@ def test_loggers_that_are_configured_later(name: str) -> None:
 def test_arguments_keep_their_types() -> None:
     """What holds no secret is left as it is; numbers stay numbers, mappings stay of their type."""
     kept = receiver()
-    kept.wsgi  # noqa: B018
 
     class Atoms(dict[str, Any]):
         def __missing__(self, key: str) -> str:
@@ -199,7 +224,7 @@ def test_receivers_that_are_gone_cost_nothing() -> None:
     found = []
     for _ in range(3):
         secret = secrets.token_urlsafe(24)
-        WebhookReceiver(secret).wsgi  # noqa: B018
+        WebhookReceiver(secret)
         gc.collect()
         found.append((len(logging.getLogger("uvicorn.access").filters), secret in logged_by("uvicorn.access", secret)))
     assert [(1, True)] * 3 == found
@@ -209,5 +234,5 @@ def test_other_verifiers_install_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     """Only path secrets are in a path."""
     logger = logging.getLogger("uvicorn.access")
     monkeypatch.setattr(logger, "filters", [])
-    WebhookReceiver(BasicAuth("a", "b")).asgi  # noqa: B018
+    WebhookReceiver(BasicAuth("a", "b"))
     assert [] == logger.filters
