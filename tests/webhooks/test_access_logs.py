@@ -42,6 +42,12 @@ def receiver() -> WebhookReceiver:
     return WebhookReceiver(PathSecret(SECRET, OTHER))
 
 
+@pytest.fixture
+def kept() -> WebhookReceiver:
+    """Keep a receiver for as long as a test runs."""
+    return receiver()
+
+
 FORMATS = ['%a "%r" %s "%{Referer}i"', "%r %s %b"]
 
 
@@ -182,6 +188,7 @@ def logged_by(name: str, message: str, *arguments: Any) -> str:
     return seen[0].getMessage()
 
 
+@pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize(
     "name",
     [
@@ -191,7 +198,6 @@ def logged_by(name: str, message: str, *arguments: Any) -> str:
 )
 def test_loggers_that_are_configured_later(name: str) -> None:
     """A configuration by dictConfig that comes later replaces handlers, and the secret stays masked."""
-    kept = receiver()
     handlers = {"null": {"class": "logging.NullHandler"}}
     loggers = {name: {"handlers": ["null"], "level": "INFO", "propagate": False}}
     logging.config.dictConfig(
@@ -203,9 +209,9 @@ def test_loggers_that_are_configured_later(name: str) -> None:
         logging.getLogger(name).propagate = True
 
 
+@pytest.mark.usefixtures("kept")
 def test_arguments_keep_their_types() -> None:
     """What holds no secret is left as it is; numbers stay numbers, mappings stay of their type."""
-    kept = receiver()
 
     class Atoms(dict[str, Any]):
         def __missing__(self, key: str) -> str:
