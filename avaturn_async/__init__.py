@@ -89,8 +89,7 @@ if TYPE_CHECKING:
     from .pending.session import PendingSession
     from .resources.photos import Photos
     from .webhooks.events import Event, UnknownEvent, parse_event
-    from .webhooks.mailbox import Delivery, Mailbox
-    from .webhooks.memory import MemoryMailbox
+    from .webhooks.mailbox import Delivery, Mailbox, MemoryMailbox
     from .webhooks.postgres import PostgresMailbox
     from .webhooks.receiver import WebhookReceiver
     from .webhooks.redis import RedisMailbox
@@ -149,8 +148,7 @@ _HOMES = {
     "pending.results": "Export Render",
     "resources.photos": "Photos",
     "webhooks.events": "Event UnknownEvent parse_event",
-    "webhooks.mailbox": "Delivery Mailbox",
-    "webhooks.memory": "MemoryMailbox",
+    "webhooks.mailbox": "Delivery Mailbox MemoryMailbox",
     "webhooks.postgres": "PostgresMailbox",
     "webhooks.receiver": "WebhookReceiver",
     "webhooks.redis": "RedisMailbox",

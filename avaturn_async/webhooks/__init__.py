@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .events import Event, UnknownEvent, key_of, keys_of, parse_event
-    from .mailbox import Delivery, Mailbox
-    from .memory import MemoryMailbox
+    from .mailbox import Delivery, Mailbox, MemoryMailbox
     from .receiver import WebhookReceiver
     from .replies import Reply
     from .verification import BasicAuth, PathSecret, Unauthenticated, Verifier
@@ -36,8 +35,7 @@ __all__ = [
 
 _HOMES = {
     "events": ("Event", "UnknownEvent", "key_of", "keys_of", "parse_event"),
-    "mailbox": ("Delivery", "Mailbox"),
-    "memory": ("MemoryMailbox",),
+    "mailbox": ("Delivery", "Mailbox", "MemoryMailbox"),
     "receiver": ("WebhookReceiver",),
     "replies": ("Reply",),
     "verification": ("BasicAuth", "PathSecret", "Unauthenticated", "Verifier"),

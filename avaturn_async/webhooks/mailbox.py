@@ -1,20 +1,45 @@
-"""The mailbox protocol: where a receiver stores events, and where pending objects wait for them."""
+"""The mailbox: where a receiver stores events and pending objects wait for them. The default keeps them in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+import contextvars
+import itertools
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol
 from weakref import WeakSet
 
 import attrs
 
+from ..errors import ClientClosedError
+from ..models import RenderReadyWebhook
 from ..observe.dispatch import Observers
-from .events import Event
+from .events import Event, keys_of
 
-__all__ = ["Delivery", "Mailbox", "observe", "replaces", "strip_untrusted"]
+__all__ = ["Delivery", "Mailbox", "MemoryMailbox", "observe", "strip_untrusted"]
 
 #: Text fields of an unauthenticated event that are longer, in characters, are emptied.
 _LONGEST_TEXT = 128
+
+#: Rows of unauthenticated events that are kept without an awaiter.
+_MAX_UNAUTHENTICATED = 1000
+
+#: The order of eviction. Exports and avatars can also be polled, renders can't.
+_UNAUTHENTICATED, _POLLABLE, _RENDER = range(3)
+
+#: Bytes of a row and its event besides the event's texts and unknown fields, measured.
+_ROW_OVERHEAD = 600
+
+#: For callbacks that read no context variables; each waiter would keep a copy of the current context.
+_EMPTY = contextvars.Context()
+
+#: Fields of any length.
+_TEXTS = ("user_id", "session_id", "status", "export_url", "render_url")
 
 
 @attrs.frozen
@@ -74,15 +99,223 @@ def observe(mailbox: object, observers: Observers) -> None:
         groups.add(observers)
 
 
-def replaces(*, authenticated: bool, stored_authenticated: bool, is_render: bool) -> bool:
-    """Return whether an event takes the place of the one that is stored under its key."""
-    if authenticated != stored_authenticated:
-        return authenticated
-    return not is_render
-
-
 def strip_untrusted(event: Event) -> Event:
     """Return an unauthenticated event without unknown fields and long texts, which a forger could fill memory with."""
     fields: dict[str, Any] = attrs.asdict(event, recurse=False)
     long = {name: "" for name, value in fields.items() if isinstance(value, str) and len(value) > _LONGEST_TEXT}
     return type(event)(**fields | long | {"extra": {}})
+
+
+class _Row:
+    """A delivery under one key; a plain class, since making one with attrs would slow down the import of a client."""
+
+    __slots__ = ("delivery", "expires", "rank", "size")
+
+    def __init__(self, delivery: Delivery, rank: int, size: int) -> None:
+        self.delivery, self.rank, self.size = delivery, rank, size
+        self.expires = 0.0
+
+
+class MemoryMailbox:
+    """The default mailbox: within one process, bounded in rows and bytes.
+
+    Beyond a bound, the oldest events without an awaiter are evicted: unauthenticated ones first, then those of exports
+    and avatars, then those of renders. At most 1,000 unauthenticated events are kept, and never at the expense of an
+    authenticated one. All methods may be called from any thread and event loop.
+
+    Args:
+        ttl: Seconds that an event is kept. 15 minutes is as long as the url of a render is valid (contract).
+        max_rows: The most events that are kept.
+        max_bytes: The most memory that events take, as estimated.
+        clock: Returns the current time in seconds.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        ttl: float = 900,
+        max_rows: int = 10_000,
+        max_bytes: int = 64 * 2**20,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not ttl > 0:
+            raise ValueError(f"ttl must be a positive number of seconds, not {ttl!r}")
+        for name, value in (("max_rows", max_rows), ("max_bytes", max_bytes)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value!r}")
+        self._ttl = ttl
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._rows: OrderedDict[str, _Row] = OrderedDict()  # oldest first, which is also the first to expire
+        self._evictable: tuple[OrderedDict[str, None], ...] = (OrderedDict(), OrderedDict(), OrderedDict())
+        self._bytes = 0
+        self._id_prefix = f"{time.time_ns():x}"  # resume tokens keep ids beyond the life of a process
+        self._serials = itertools.count(1)
+        self._waiters: dict[str, list[asyncio.Future[Delivery]]] = {}
+        self._key_of: dict[asyncio.Future[Delivery], str] = {}  # a third of the memory of a partial for each waiter
+        self._on_done = self._forget  # bound once, and not for each waiter
+        self._closed = False
+
+    async def deliver(self, event: Event, *, authenticated: bool = True, traceparent: str | None = None) -> None:
+        """Store `event` under its key and wake all awaiters of the key; see `Mailbox.deliver`.
+
+        Raises:
+            ClientClosedError: The mailbox is closed.
+        """
+        if not authenticated:
+            event = strip_untrusted(event)
+        delivery = Delivery(f"{self._id_prefix}-{next(self._serials)}", event, authenticated, traceparent)
+        for key in keys_of(event):
+            self._put(key, delivery)
+
+    async def position(self, key: str) -> str:
+        """Return the id of the delivery that is stored under `key`, or ``""``.
+
+        Raises:
+            ClientClosedError: The mailbox is closed.
+        """
+        with self._lock:
+            self._check_open()
+            row = self._rows.get(key)
+            return "" if row is None else row.delivery.id
+
+    def wait(self, key: str, after: str) -> asyncio.Future[Delivery]:
+        """Return a future of the delivery under `key`, once its id differs from `after`.
+
+        Raises:
+            ClientClosedError: The mailbox is closed, or (from the future) was closed meanwhile.
+        """
+        waiter: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._check_open()
+            row = self._rows.get(key)
+            if row is not None and row.delivery.id != after:
+                waiter.set_result(row.delivery)
+                return waiter
+            if row is not None:
+                self._evictable[row.rank].pop(key, None)
+            if key in self._waiters:
+                self._waiters[key].append(waiter)
+            else:
+                self._waiters[key] = [waiter]  # 24 bytes less than an empty list that grows
+            self._key_of[waiter] = key
+        waiter.add_done_callback(self._on_done, context=_EMPTY)
+        return waiter
+
+    async def aclose(self) -> None:
+        """Drop all events and end all waits with `ClientClosedError`. Closing again does nothing."""
+        with self._lock:
+            self._closed = True
+            waiters = [waiter for group in self._waiters.values() for waiter in group]
+            self._waiters.clear()
+            self._key_of.clear()
+            self._rows.clear()
+            for keys in self._evictable:
+                keys.clear()
+        for waiter in waiters:
+            _call_on_its_loop(waiter, _fail)
+
+    def _check_open(self) -> float:
+        """Raise if the mailbox is closed, drop expired rows and return the time; every method begins with this."""
+        if self._closed:
+            raise ClientClosedError("the mailbox is closed")
+        now = self._clock()
+        while self._rows and next(iter(self._rows.values())).expires <= now:
+            self._remove(next(iter(self._rows)))
+        return now
+
+    def _put(self, key: str, delivery: Delivery) -> None:
+        is_render = isinstance(delivery.event, RenderReadyWebhook)
+        rank = (_RENDER if is_render else _POLLABLE) if delivery.authenticated else _UNAUTHENTICATED
+        row = _Row(delivery, rank, _ROW_OVERHEAD + _size_of(delivery.event))
+        with self._lock:
+            row.expires = self._check_open() + self._ttl
+            stored = self._rows.get(key)
+            if stored is not None:
+                trusted = stored.delivery.authenticated
+                if trusted if trusted != delivery.authenticated else is_render:
+                    return
+                self._remove(key)
+            waiters = self._waiters.pop(key, ())
+            if self._make_room(row) or waiters:
+                self._rows[key] = row
+                self._evictable[rank][key] = None
+                self._bytes += row.size
+            for waiter in waiters:
+                del self._key_of[waiter]
+        for waiter in waiters:
+            _call_on_its_loop(waiter, self._resolve, delivery)
+
+    def _make_room(self, row: _Row) -> bool:
+        """Evict the oldest rows that nobody awaits until `row` fits, and return whether it does."""
+        unauthenticated = self._evictable[_UNAUTHENTICATED]
+        if row.rank == _UNAUTHENTICATED and len(unauthenticated) >= _MAX_UNAUTHENTICATED:
+            self._remove(next(iter(unauthenticated)))
+        while len(self._rows) >= self._max_rows or self._bytes + row.size > self._max_bytes:
+            ranks = self._evictable[: 1 if row.rank == _UNAUTHENTICATED else None]
+            keys = next((each for each in ranks if each), None)
+            if keys is None:
+                return False
+            self._remove(next(iter(keys)))
+        return True
+
+    def _remove(self, key: str) -> None:
+        row = self._rows.pop(key)
+        self._evictable[row.rank].pop(key, None)
+        self._bytes -= row.size
+
+    def _resolve(self, waiter: asyncio.Future[Delivery], delivery: Delivery) -> None:
+        if not waiter.done():
+            waiter.remove_done_callback(self._forget)  # it would have nothing to do, in a turn of the loop of its own
+            waiter.set_result(delivery)
+
+    def _forget(self, waiter: asyncio.Future[Delivery]) -> None:
+        """Drop a cancelled waiter; its key's event can be evicted again if no other is left."""
+        with self._lock:
+            key = self._key_of.pop(waiter, None)
+            if key is None:
+                return
+            self._waiters[key].remove(waiter)
+            if not self._waiters[key]:
+                del self._waiters[key]
+                if key in self._rows:
+                    self._evictable[self._rows[key].rank][key] = None
+
+
+def _size_of(event: Event) -> int:
+    """Estimate the bytes of memory that an event takes, whatever JSON is in its unknown fields."""
+    size = 0
+    for name in _TEXTS:
+        text = getattr(event, name, None)
+        if text is not None:
+            size += sys.getsizeof(text)
+    values: list[Any] = [dict(event.extra)] if event.extra else []
+    while values:
+        value = values.pop()
+        size += sys.getsizeof(value)
+        if isinstance(value, dict):
+            values += value.keys()
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+    return size
+
+
+def _call_on_its_loop(waiter: asyncio.Future[Any], function: Callable[..., None], *arguments: Any) -> None:
+    loop = waiter.get_loop()
+    if loop is asyncio.get_running_loop():
+        function(waiter, *arguments)
+        return
+    with suppress(RuntimeError):  # the loop is closed, and nothing waits on it any more
+        loop.call_soon_threadsafe(function, waiter, *arguments)
+
+
+def _fail(waiter: asyncio.Future[Delivery]) -> None:
+    if not waiter.done():
+        waiter.set_exception(ClientClosedError("the mailbox was closed while this was awaited"))
+        waiter.exception()  # marks it as retrieved: an abandoned wait is no error to log

@@ -19,8 +19,7 @@ from ..redact import MaskedBytes, Secret
 from .access_logs import mask_in_access_logs
 from .callbacks import Callbacks, is_cancelled
 from .events import EVENT_TYPES, Event, UnknownEvent, parse_event
-from .mailbox import Mailbox, observe
-from .memory import MemoryMailbox
+from .mailbox import Mailbox, MemoryMailbox, observe
 from .replies import (
     ACCEPTED,
     NO_HEADERS,
@@ -104,6 +103,8 @@ class WebhookReceiver:
         self.authenticated: bool = not isinstance(auth, Unauthenticated)
         self.reads_headers: bool = type(auth) not in (PathSecret, Unauthenticated)
         self.path: str = getattr(auth, "path", "")
+        others = _CHALLENGE if isinstance(auth, BasicAuth) else UNAUTHORIZED
+        self._refusal = NOT_FOUND if isinstance(auth, PathSecret) else others
         self.max_body = max_body
         self.body_timeout = body_timeout
         self._callbacks = Callbacks()
@@ -165,8 +166,9 @@ class WebhookReceiver:
             200 accepted, 202 unknown event name, 400 not an event, 401 or 404 not authenticated, 413 too large, 503
             not processed. An event is also stored if it is answered with 503 because callbacks are behind.
         """
-        scope = self._observe(headers) if self._observers else None
-        work = self._handle(body, path, headers, scope)
+        traceparent = _traceparent(headers)
+        scope = self._observe(traceparent) if self._observers else None
+        work = self._handle(body, path, headers, traceparent, scope)
         del body, path, headers  # a traceback that shows locals must not show them
         if scope is None:
             return await work
@@ -183,19 +185,20 @@ class WebhookReceiver:
             self._observers.tell("webhook_answered", info)
         return reply
 
-    def _observe(self, headers: Mapping[str, str]) -> Scope:
-        make = partial(WebhookInfo, webhook=new_number(), traceparent=_traceparent(headers))
+    def _observe(self, traceparent: str | None) -> Scope:
+        make = partial(WebhookInfo, webhook=new_number(), traceparent=traceparent)
         return self._observers.scope("webhook_received", "webhook_answered", make)
 
-    async def _handle(self, body: bytes, path: str, headers: Mapping[str, str], scope: Scope | None) -> Reply:
+    async def _handle(
+        self, body: bytes, path: str, headers: Mapping[str, str], traceparent: str | None, scope: Scope | None
+    ) -> Reply:
         content = _as_bytes(body)
         if content is None:
             return UNREADABLE
         if len(content) > self.max_body:
             return TOO_LARGE
         if not self._is_authentic(content, path, headers):
-            return self._refusal()
-        traceparent = _traceparent(headers)
+            return self._refusal
         del body, path, headers  # a traceback that shows locals must not show them
         try:
             event = parse_event(content)
@@ -222,11 +225,6 @@ class WebhookReceiver:
         except Exception as error:  # noqa: BLE001 - a verifier that raises has not verified the sender
             logger.warning("the verifier raised %s; the webhook was refused", type(error).__name__)
             return False
-
-    def _refusal(self) -> Reply:
-        if isinstance(self._verifier, PathSecret):
-            return NOT_FOUND
-        return _CHALLENGE if isinstance(self._verifier, BasicAuth) else UNAUTHORIZED
 
     async def _store(self, event: Event, traceparent: str | None) -> bool:
         """Deliver an event to the mailbox; each outage of it is logged once."""
