@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..models import RenderStatus, ScanStatus
     from ..observe.observer import JobInfo
     from ..webhooks.events import Event
-    from .context import PendingContext
+    from .context import PendingContext, PollTimer
     from .results import ResolvedBy
 
 __all__ = ["Race", "Reaction"]
@@ -115,7 +115,7 @@ class Race:
         self._contextvars = copy_context()  # polls run in the context of the first awaiter
         self._awaiters: list[Awaiter] = []
         self._subscription: asyncio.Future[Delivery] | asyncio.TimerHandle | None = None  # a timer: to subscribe again
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: PollTimer | None = None
         self._task: asyncio.Task[None] | None = None
         self._queued = False  # the task waits for `scheduled_polls`
         self._woken = False  # an event triggered the next poll
@@ -145,7 +145,7 @@ class Race:
         if timeout is not None:
             deadline = loop.time() + timeout
             timers.append(loop.call_at(deadline, _expire, awaiter))
-            if timeout > 0 and self._timer is not None and deadline < self._timer.when():
+            if timeout > 0 and self._timer is not None and deadline < self._timer.when:
                 timers.append(loop.call_at(max(loop.time(), deadline - HEAD_START), self._poll_now))
         return awaiter, timers
 
@@ -276,15 +276,16 @@ class Race:
         """Set the timer for the next poll; there is none during a poll, nor without awaiters."""
         job = self._job
         if self._timer is not None:
-            self._timer.cancel()
+            self._context.timers.cancel(self._timer)
             self._timer = None
         if job._readable and job._next_poll is not None and self._task is None and self._awaiters:
             due = max(job._next_poll, job._last_poll + self._context.schedule.spacing)
-            self._timer = self._loop.call_at(due, self._start_poll, context=self._contextvars)
+            self._timer = self._context.timers.set(self._loop, due, self)
 
-    def _start_poll(self) -> None:
+    def start_poll(self) -> None:
+        """Poll the job in a task; the timer has expired."""
         self._timer = None
-        task = self._loop.create_task(self._poll())
+        task = self._contextvars.run(self._loop.create_task, self._poll())
         if not task.done():  # as it may be with an eager task factory
             self._task = task
             self._context.tasks.add(task)

@@ -1,16 +1,21 @@
-"""The schedule of polls, the health of webhooks, and the limit on unauthenticated events."""
+"""The schedule of polls, their timers, the health of webhooks, and the limit on unauthenticated events."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
+import sys
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, strategies as st
 from tenacity import RetryCallState, wait_chain, wait_fixed, wait_none
 
 from avaturn_async import PollPolicy, ServerError
-from avaturn_async.pending.context import PollSchedule, UnauthenticatedLimiter, WebhookHealth
+from avaturn_async.pending.context import PollSchedule, PollTimers, UnauthenticatedLimiter, WebhookHealth
+
+from .kit import now, run
 
 STEADY = PollPolicy(first=1, factor=2, cap=8, jitter=0, first_with_webhooks=15)
 
@@ -161,3 +166,71 @@ def test_refused_events_are_not_remembered() -> None:
         limiter.allow("export:a", 0.0)
     assert limiter.allow("export:b", 0.0)
     assert limiter.allow("export:a", 5.0)
+
+
+class Poll:
+    """Stands for a race, whose poll it notes."""
+
+    def __init__(self, start_poll: Callable[[], object]) -> None:
+        self.start_poll = start_poll
+
+    def finish(self, error: Exception) -> None:
+        raise error
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 60)), max_size=40))
+def test_polls_start_at_their_times(plan: list[tuple[int, int]]) -> None:
+    """In the order of their times, unless they are cancelled before."""
+    started: list[tuple[int, float]] = []
+
+    async def story() -> None:
+        loop, timers, begin = asyncio.get_running_loop(), PollTimers(), now()
+        for number, (due, cancelled) in enumerate(plan):
+            poll = Poll(lambda number=number: started.append((number, round(now() - begin, 6))))  # type: ignore[misc]
+            timer = timers.set(loop, begin + due, poll)
+            if cancelled < due:
+                loop.call_at(begin + cancelled, timers.cancel, timer)
+        await asyncio.sleep(70)
+
+    run(story())
+    expected = [(number, float(due)) for number, (due, cancelled) in enumerate(plan) if cancelled >= due]
+    assert sorted(expected) == sorted(started)
+    assert [when for _, when in started] == sorted(when for _, when in expected)
+
+
+def test_a_poll_may_set_and_cancel_other_timers() -> None:
+    """As one that starts at once, with eager tasks, does."""
+    started: list[float] = []
+
+    async def story() -> None:
+        loop, timers, begin = asyncio.get_running_loop(), PollTimers(), now()
+        later = timers.set(loop, begin + 2, Poll(lambda: started.append(-1)))
+
+        def first() -> None:
+            started.append(round(now() - begin, 6))
+            timers.cancel(later)
+            timers.set(loop, begin + 1, Poll(lambda: started.append(round(now() - begin, 6))))
+
+        timers.set(loop, begin + 1, Poll(first))
+        await asyncio.sleep(5)
+
+    run(story())
+    assert [1, 1] == started
+
+
+def test_cancelled_timers_are_forgotten() -> None:
+    """Also those that are far in the future, while others stay."""
+
+    async def story() -> int:
+        loop, timers = asyncio.get_running_loop(), PollTimers()
+        poll = Poll(lambda: None)
+        kept = [timers.set(loop, now() + 500, poll) for _ in range(10)]
+        before = sys.getallocatedblocks()
+        for _ in range(10_000):
+            timers.cancel(timers.set(loop, now() + 1_000, poll))
+        grown = sys.getallocatedblocks() - before
+        for timer in kept:
+            timers.cancel(timer)
+        return grown
+
+    assert run(story()) < 1_000
