@@ -6,10 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from ..redact import Secret
-from .replies import COMPRESSED, NOT_ALLOWED, TOO_LARGE, TOO_SLOW, UNREADABLE, Reply, is_encoded
+from .replies import COMPRESSED, TOO_LARGE, TOO_SLOW, UNREADABLE, Reply, refused_unread
 
 if TYPE_CHECKING:
     from .replies import Receiver
@@ -52,27 +52,20 @@ def setup(receiver: Receiver, app: web.Application, prefix: str) -> None:
 
 async def answer(receiver: Receiver, request: web.BaseRequest) -> web.Response:
     """Read a request, bounded in size and time, and answer it; the connection closes unless its body was read."""
-    body = await _read(receiver, request)
+    body = refused_unread(request.method, request.headers, receiver.max_body) or await _read(receiver, request)
     if isinstance(body, Reply):
         reply = receiver.refuse(body)
     else:
-        handling = receiver.handle(body, path=Secret(request.path), headers=request.headers)
-        reply = await handling
-    response = web.Response(status=reply.status, body=reply.body or None, headers=reply.headers)
+        reply = await receiver.handle(body, path=Secret(request.path), headers=request.headers)
+    response = web.Response(status=reply.status, body=reply.body or None, headers=reply.headers or None)
     if not request.content.is_eof():
         response.force_close()
     return response
 
 
 async def _read(receiver: Receiver, request: web.BaseRequest) -> bytes | Reply:
-    """Return the body, or the reply that refuses the request."""
-    length, content = request.content_length, request.content
-    if request.method != "POST":
-        return NOT_ALLOWED
-    if is_encoded(request.headers.get(hdrs.CONTENT_ENCODING)):
-        return COMPRESSED
-    if length is not None and length > receiver.max_body:
-        return TOO_LARGE
+    """Return the body, or the reply that refuses it."""
+    content = request.content
     try:
         if content.at_eof():  # a middleware read it, and aiohttp keeps it
             return await request.read()

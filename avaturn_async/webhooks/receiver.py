@@ -16,7 +16,6 @@ from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook
 from ..observe.dispatch import Observers, Scope, new_number, valid_traceparent
 from ..observe.observer import MailboxInfo, Observer, WebhookInfo
 from ..redact import MaskedBytes, Secret
-from .access_logs import mask_in_access_logs
 from .callbacks import Callbacks, is_cancelled
 from .events import EVENT_TYPES, Event, UnknownEvent, parse_event
 from .mailbox import Mailbox, MemoryMailbox, observe
@@ -32,14 +31,14 @@ from .replies import (
     Reply,
     refusal,
 )
-from .verification import BasicAuth, PathSecret, Unauthenticated, Verifier
+from .verification import BasicAuth, PathSecret, Unauthenticated, Verifier, mask_in_access_logs
 
 if TYPE_CHECKING:
     from aiohttp.web import Application, RouteDef
 
     from .asgi import AsgiApp
+    from .blocking import WsgiApp
     from .server import ReceiverServer
-    from .wsgi import WsgiApp
 else:  # for typing.get_type_hints; the shells, and the framework that they import, are loaded at first use
     Application = RouteDef = AsgiApp = ReceiverServer = WsgiApp = Any
 
@@ -288,7 +287,7 @@ class WebhookReceiver:
         Each webhook is processed on an event loop of its own, and its callbacks end before the response is sent.
         Awaiters in other processes need a `RedisMailbox` or `PostgresMailbox`.
         """
-        from .wsgi import WsgiApp
+        from .blocking import WsgiApp
 
         return WsgiApp(self)
 
@@ -301,9 +300,9 @@ class WebhookReceiver:
         Returns:
             The response, as API Gateway expects it.
         """
-        from .aws_lambda import respond
+        from .blocking import respond_to_lambda
 
-        return respond(self, event)
+        return respond_to_lambda(self, event)
 
     def serve(
         self,

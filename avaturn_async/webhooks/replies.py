@@ -26,8 +26,8 @@ __all__ = [
     "UNREADABLE",
     "Receiver",
     "Reply",
-    "is_encoded",
     "refusal",
+    "refused_unread",
 ]
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -67,9 +67,14 @@ COMPRESSED = refusal(415, "the body must not be compressed", Accept_Encoding="id
 UNAVAILABLE = refusal(503, "the event was not processed", Retry_After="5")
 
 
-def is_encoded(content_encoding: str | None) -> bool:
-    """Say whether a Content-Encoding header announces a body that would have to be decoded."""
-    return content_encoding is not None and content_encoding.strip().lower() not in ("", "identity")
+def refused_unread(method: str, headers: Mapping[str, str], max_body: int) -> Reply | None:
+    """Return the reply to a request whose body needs no reading, or None; names of headers are in lower case."""
+    if method != "POST":
+        return NOT_ALLOWED
+    if headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+        return COMPRESSED
+    length = headers.get("content-length", "")
+    return TOO_LARGE if length.isdigit() and int(length[:18]) > max_body else None
 
 
 class Receiver(Protocol):

@@ -1,18 +1,32 @@
-"""Verify that a webhook comes from Avaturn."""
+"""Verify that a webhook comes from Avaturn, and keep path secrets out of the logs of web servers and frameworks."""
 
 from __future__ import annotations
 
 import base64
+import copy
 import hmac
+import logging
 import re
-from collections.abc import Mapping
-from typing import Protocol
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from ..redact import Secret
 
-__all__ = ["BasicAuth", "PathSecret", "Unauthenticated", "Verifier"]
+__all__ = ["BasicAuth", "PathSecret", "Unauthenticated", "Verifier", "mask_in_access_logs"]
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{22,}")
+
+LOGGERS = (
+    *("aiohttp.access", "uvicorn.access", "hypercorn.access", "granian.access", "gunicorn.access"),
+    *("werkzeug", "django.server"),  # the development servers of Flask and Django
+    # What else names paths: refusals, failures, and requests at the level of debugging.
+    *("django.request", "django.security.csrf", "litestar", "gunicorn.error", "uvicorn.asgi"),
+)
+
+_lock = threading.Lock()
+_secrets: WeakKeyDictionary[object, tuple[Secret, ...]] = WeakKeyDictionary()
 
 
 class Verifier(Protocol):
@@ -108,3 +122,43 @@ class Unauthenticated:
 
     def __repr__(self) -> str:
         return "<Unauthenticated>"
+
+
+def mask_in_access_logs(owner: object, secrets: Iterable[Secret]) -> None:
+    """Mask `secrets` in what the loggers of web servers in this process write, for as long as `owner` lives.
+
+    The filter survives a later configuration by `logging.config`, which replaces handlers only.
+    """
+    with _lock:
+        _secrets[owner] = tuple(secrets)
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(_mask_record)
+
+
+def _mask_record(record: logging.LogRecord) -> bool:
+    """Mask secrets in a record: in its message, its arguments and the fields that the server added."""
+    with _lock:
+        known = {secret for secrets in _secrets.values() for secret in secrets}
+    if known:
+        fields = vars(record)
+        fields |= {name: _mask(value, known) for name, value in fields.items()}
+    return True
+
+
+def _mask(value: Any, secrets: set[Secret]) -> Any:
+    """Return `value`, or a copy with masked text; its type stays, since formatters rely on it."""
+    if isinstance(value, str):
+        for secret in secrets:
+            if secret in value:
+                value = value.replace(secret, "***")
+    elif isinstance(value, bytes):
+        for secret in secrets:
+            value = value.replace(secret.encode(), b"***")
+    elif isinstance(value, tuple):
+        return tuple(_mask(item, secrets) for item in value)
+    elif isinstance(value, dict):
+        masked = {name: _mask(item, secrets) for name, item in value.items()}
+        if masked != value:
+            value = copy.copy(value)
+            value.update(masked)
+    return value

@@ -99,7 +99,7 @@ def test_a_response() -> None:
         ({"CONTENT_LENGTH": "", "wsgi.input_terminated": True}, "200"),
         ({"CONTENT_LENGTH": "x"}, "400"),
         ({"CONTENT_LENGTH": "-1"}, "400"),
-        ({"CONTENT_LENGTH": "9" * 5000}, "400"),
+        ({"CONTENT_LENGTH": "9" * 5000}, "413"),
         ({"wsgi.input": None}, "400"),
         ({"PATH_INFO": "\xe9"}, "404"),
         ({"HTTP_CONTENT_ENCODING": "identity"}, "200"),
