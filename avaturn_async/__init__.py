@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from .client import AvaturnClient
     from .config import CLIENT_DEFAULT, ClientDefault, PollPolicy, RateLimit, RetryPolicy, Timeouts
     from .downloads.downloader import Download
-    from .downloads.object_store import ObjectStoreSink
-    from .downloads.sinks import Saved, Sink
+    from .downloads.sinks import ObjectStoreSink, Saved, Sink
     from .errors import (
         APIStatusError,
         AuthenticationError,
@@ -122,8 +121,7 @@ _HOMES = {
     "client": "AvaturnClient",
     "config": "CLIENT_DEFAULT ClientDefault PollPolicy RateLimit RetryPolicy Timeouts",
     "downloads.downloader": "Download",
-    "downloads.object_store": "ObjectStoreSink",
-    "downloads.sinks": "Saved Sink",
+    "downloads.sinks": "ObjectStoreSink Saved Sink",
     "errors": (
         "APIStatusError AuthenticationError AvaturnError BadRequestError ClientClosedError ConfigurationError "
         "ConflictError ConnectError DownloadError GoneError IncompleteDownloadError JobFailedError "

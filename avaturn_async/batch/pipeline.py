@@ -16,8 +16,7 @@ import attrs
 
 from ..config import ClientDefault
 from ..downloads.downloader import Download
-from ..downloads.names import check_name, check_path
-from ..downloads.sinks import Saved, Sink
+from ..downloads.sinks import Saved, Sink, check_name, check_path
 from ..errors import (
     AuthenticationError,
     AvaturnError,

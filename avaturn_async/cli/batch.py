@@ -239,7 +239,7 @@ async def _unfinished(client: "AvaturnClient", path: Path) -> list[Planned]:
 
 def _sink(url: str) -> "Sink":
     """Open an object store. obstore takes regions, keys and endpoints from the environment."""
-    from ..downloads.object_store import ObjectStoreSink
+    from ..downloads.sinks import ObjectStoreSink
     from ..errors import ConfigurationError
 
     try:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,12 @@ from ..config import RetryPolicy, Timeouts
 from ..errors import AvaturnError, DownloadError, IncompleteDownloadError
 from ..http.session import ClientSessions
 from ..http.tasks import run_in_thread
-from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
+from ..observe.dispatch import UNOBSERVED, Observers, new_number
 from ..observe.observer import DownloadInfo
 from ..redact import without_query
-from .names import check_name
 from .partfile import PartFile, ResumeInfo
 from .session import GuardedSession
-from .sinks import Saved, Sink
+from .sinks import Saved, Sink, check_name
 from .stream import Link, Progress, ResumableStream
 
 __all__ = ["Download", "Downloader"]
@@ -126,12 +125,12 @@ class Downloader:
                 stream.resume(part.head, part.size, part.info.etag, part.info.total)
             await self._transfer(stream, put)
             await run_in_thread(part.publish)
-        except DownloadError as error:
-            error.path = str(target)
-            part.keep = part.keep and isinstance(error, IncompleteDownloadError)
-            raise
-        finally:
+        except BaseException as error:
+            if isinstance(error, DownloadError):
+                error.path = str(target)
+                part.keep = part.keep and isinstance(error, IncompleteDownloadError)
             await run_in_thread(part.close)
+            raise
         return Download(target, part.size, part.sha256)
 
     async def save(
@@ -186,8 +185,7 @@ class Downloader:
 
         A file that can't be resumed after a broken connection is an `IncompleteDownloadError`.
         """
-        stream = self._stream(link)
-        return self._observed_chunks(stream) if self._observers else stream.chunks()
+        return self._observed_chunks(self._stream(link))
 
     def _stream(self, link: Link, progress: Progress | None = None, *, checksum: bool = False) -> ResumableStream:
         self._session.sessions.check_open()
@@ -196,7 +194,7 @@ class Downloader:
 
     async def _transfer(self, stream: ResumableStream, put: Callable[[AsyncIterator[bytes]], Awaitable[None]]) -> None:
         """Pass the chunks of a file to `put`, again from the beginning as often as the stream has to restart."""
-        with self._observe(stream) if self._observers else UNOBSERVED:
+        with self._observe(stream):
             while True:
                 failure: Exception | None = None
                 try:
@@ -220,7 +218,9 @@ class Downloader:
                 async for chunk in chunks:
                     yield chunk
 
-    def _observe(self, stream: ResumableStream) -> Scope:
+    def _observe(self, stream: ResumableStream) -> AbstractContextManager[object]:
+        if not self._observers:
+            return UNOBSERVED
         number, link = new_number(), stream.link
 
         def make(**facts: Any) -> DownloadInfo:

@@ -18,7 +18,7 @@ import attrs
 
 from ..errors import DownloadError
 from .glb import CHECKED
-from .ranges import STRONG_ETAG
+from .session import STRONG_ETAG
 
 fcntl: Any = None
 with contextlib.suppress(ImportError):  # not on Windows
@@ -57,9 +57,9 @@ class ResumeInfo:
         total: the length of the whole file in bytes, or None if unknown.
     """
 
-    source: str = attrs.field(validator=attrs.validators.instance_of(str))
-    etag: str = attrs.field(validator=attrs.validators.matches_re(STRONG_ETAG))
-    total: int | None = attrs.field(validator=attrs.validators.optional(attrs.validators.instance_of(int)))
+    source: str
+    etag: str
+    total: int | None
 
 
 class PartFile:
@@ -208,7 +208,9 @@ class PartFile:
         try:
             fd = os.open(self._info_path, os.O_RDONLY | _SAFE)
             with os.fdopen(fd, "rb") as file:
-                return ResumeInfo(**json.loads(file.read(_MAX_INFO))) if _is_own_file(fd, self._info_path) else None
+                info = ResumeInfo(**json.loads(file.read(_MAX_INFO)))
+                valid = STRONG_ETAG.fullmatch(info.etag) and isinstance(info.total, int | None)
+                return info if valid and _is_own_file(fd, self._info_path) else None
         except (OSError, ValueError, TypeError, RecursionError):
             return None
 

@@ -1,11 +1,34 @@
-"""What it takes to save downloaded files elsewhere than in a folder: the protocol of sinks."""
+"""Where downloaded files go: the protocol of sinks, a sink for object stores, and the names that files may have."""
 
+from __future__ import annotations
+
+import os
+import re
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-__all__ = ["Saved", "Sink"]
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+else:  # for typing.get_type_hints
+    ObjectStore = Any
+
+__all__ = ["ObjectStoreSink", "Saved", "Sink", "check_name", "check_path"]
+
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb9\xb2\xb3]) *(?:\..*)?", re.IGNORECASE)
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]|[. ]$')
+_MAX_PART = 255  # bytes; file systems
+_MAX_NAME = 1024  # bytes; S3 and GCS
+
+# S3 refuses smaller parts than 5 MiB but for the last one.
+_MIN_PART = 5 * 2**20
+# Parts being sent besides the one that fills up: an upload takes three parts of memory.
+_CONCURRENT_PARTS = 2
 
 
 class Sink(Protocol):
@@ -39,3 +62,91 @@ class Saved:
     name: str
     size: int
     sha256: str | None = None
+
+
+class ObjectStoreSink:
+    """Saves files in S3, Google Cloud Storage, Azure, a local folder or memory by means of obstore.
+
+    A file that is longer than `part_size` is uploaded in parts, which the store joins at the end: an upload that fails
+    or is cancelled is aborted, and a process that is killed leaves parts that are not visible as an object. Have the
+    bucket remove these (S3: a lifecycle rule with AbortIncompleteMultipartUpload). Memory per upload is three parts.
+
+    Needs the extra ``obstore``.
+
+    Args:
+        store: an obstore store, for example ``obstore.store.S3Store("bucket", region="eu-central-1")``.
+        prefix: put before each name, with a ``/`` between them.
+        part_size: bytes; at least 5 MiB, the least that S3 takes.
+
+    Raises:
+        ConfigurationError: obstore is not installed.
+        TypeError, ValueError: an argument is not what it should be.
+    """
+
+    def __init__(self, store: ObjectStore, *, prefix: str = "", part_size: int = 8 * 2**20) -> None:
+        try:
+            from obstore import store as stores
+        except ImportError:
+            raise ConfigurationError("ObjectStoreSink needs obstore: pip install 'avaturn-async[obstore]'") from None
+        given: object = store
+        if not isinstance(given, stores.ObjectStore):
+            example = "such as obstore.store.from_url('s3://bucket')"
+            raise TypeError(f"store must be a store of obstore, {example}, not {type(given).__name__}")
+        if isinstance(part_size, bool) or not isinstance(part_size, int) or part_size < _MIN_PART:
+            raise ValueError(f"part_size must be a whole number of at least {_MIN_PART} bytes, not {part_size!r}")
+        self._store = store
+        self._prefix = check_name(prefix.removesuffix("/")) + "/" if prefix else ""
+        self._part_size = part_size
+
+    async def put(self, name: str, chunks: AsyncIterator[bytes]) -> None:
+        """Upload `chunks` as the object `name` below the prefix."""
+        from obstore import exceptions, open_writer_async
+
+        key, size = self._prefix + check_name(name), self._part_size
+        try:
+            async with open_writer_async(
+                self._store, key, buffer_size=size, max_concurrency=_CONCURRENT_PARTS
+            ) as writer:
+                async for chunk in chunks:
+                    await writer.write(chunk)
+        except (exceptions.GenericError, OSError) as error:
+            # Server errors and broken connections, after obstore's own attempts; those of the last part are an OSError.
+            error.retryable = str(error).startswith("Generic ")  # type: ignore[union-attr]
+            raise
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it is a relative path that stays below its folder or prefix, with ``/`` between its parts.
+
+    Raises:
+        TypeError: it is not a str.
+        ValueError: it is empty, absolute or too long, or has an empty part, a part ``.`` or ``..``, a backslash, a
+            control character or a lone surrogate in it.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a name must be a str, not {type(name).__name__}")
+    if not name:
+        raise ValueError("a name must not be empty")
+    shown = repr(name[:200])
+    if _FORBIDDEN.search(name):
+        raise ValueError(f"the name {shown} has a backslash, a control character or a lone surrogate in it")
+    parts = name.split("/")
+    if {"", ".", ".."} & set(parts) or _DRIVE.match(name):
+        raise ValueError(f"the name {shown} is not a plain relative path: no part may be empty, '.' or '..'")
+    if len(name.encode()) > _MAX_NAME or any(len(part.encode()) > _MAX_PART for part in parts):
+        raise ValueError(f"the name {shown} is longer than {_MAX_NAME} bytes, or has a part of over {_MAX_PART} bytes")
+    return name
+
+
+def check_path(name: str) -> str:
+    """Return `name` if `check_name` allows it and it can name a file below a folder, on Windows too.
+
+    Raises:
+        TypeError: it is not a str.
+        ValueError: as `check_name`, or a part is a device name of Windows, such as ``NUL`` or ``com1.glb``. On Windows,
+            a part that ends with a dot or a space, or has one of ``<>:"|?*`` in it, is refused as well.
+    """
+    for part in check_name(name).split("/"):
+        if _DEVICE.fullmatch(part) or (os.name == "nt" and _NOT_ON_WINDOWS.search(part)):
+            raise ValueError(f"the name {name[:200]!r} has a part that Windows reserves: {part[:200]!r}")
+    return name

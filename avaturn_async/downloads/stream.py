@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import ExitStack, aclosing
 from typing import Literal, TypeAlias
 from uuid import UUID
 
@@ -18,8 +17,7 @@ from ..http.dates import retry_after
 from ..observe.dispatch import Scope
 from ..redact import MaskedBytes, SignedUrl, without_query
 from .glb import GlbCheck
-from .ranges import extent, strong_etag
-from .session import TRANSIENT, FileResponse, GuardedSession, describe
+from .session import TRANSIENT, FileResponse, GuardedSession, describe, extent, strong_etag
 
 __all__ = ["FreshUrl", "Kind", "Link", "Progress", "ResumableStream"]
 
@@ -104,6 +102,7 @@ class ResumableStream:
         self._retry = retry
         self._progress = progress
         self._checksum = checksum
+        self._response: FileResponse | None = None
         self._furthest = 0
         self._failed = 0
         self._refused = 0
@@ -157,49 +156,51 @@ class ResumableStream:
         """
         held = b""
         try:
-            async with aclosing(self._receive()) as received:
-                async for chunk in received:
-                    if self._progress is not None:
-                        self._progress(self.done, self.total)
-                    if self._digest is not None:
-                        self._digest.update(chunk)
-                    if held:
-                        yield held
-                        held = b""
-                    if self._stop is None or self.done == self.total:
-                        held = chunk  # it may be the last one
-                    else:
-                        yield chunk
+            while chunk := await self._next():
+                if held:
+                    yield held
+                held = chunk if self._stop is None or self.done == self.total else b""  # it may be the last one
+                if not held:
+                    yield chunk
             if self._check is not None:
                 self._check.finish(self.done)
         except Exception as error:
             self.error = error
             raise
+        finally:
+            self._close()
         self.complete = True
         if held:
             yield held
 
-    async def _receive(self) -> AsyncGenerator[bytes, None]:
+    async def _next(self) -> bytes:
+        """Return the next bytes, over as many responses as it takes; ``b""`` at the end of the file."""
         while True:
-            response = await self._request()
-            if isinstance(response, FileResponse):
-                failure = None
-                try:
-                    while chunk := await response.read():
-                        if not self.done:
-                            chunk = MaskedBytes(chunk)  # may be a page with links in it, if it is no file
-                        self._take(chunk)
-                        yield chunk
-                except TRANSIENT as error:
-                    failure = describe(error)
-                finally:
-                    response.close()
-                ended = failure is None and (self.total is None or self._chunked)
-                if ended or self.done == self.total:
-                    return
-                await self._recover(self._cut(failure or "the response ended"))
+            if self._response is None:
+                failure = await self._request()
             else:
-                await self._recover(response)
+                chunk, broken = b"", None
+                try:
+                    chunk = await self._response.read()
+                except TRANSIENT as error:
+                    broken = describe(error)
+                if not self.done:
+                    chunk = MaskedBytes(chunk)  # may be a page with links in it, if it is no file
+                if chunk:
+                    self._take(chunk)
+                    return chunk
+                self._close()
+                ended = broken is None and (self.total is None or self._chunked)
+                if ended or self.done == self.total:
+                    return b""
+                failure = self._cut(broken or "the response ended")
+            if failure is not None:
+                await self._recover(failure)
+
+    def _close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
 
     def _take(self, chunk: bytes) -> None:
         """Count and check bytes that have arrived."""
@@ -212,6 +213,10 @@ class ResumableStream:
                 self._check.finish(self.done)
             raise DownloadError(f"{self._name} sent more than the {announced} bytes that it announced")
         self._check_length(self.done)
+        if self._progress is not None:
+            self._progress(self.done, self.total)
+        if self._digest is not None:
+            self._digest.update(chunk)
 
     def _inspect(self, chunk: bytes) -> None:
         """Check the beginning of a model, whose header tells the length where the response did not."""
@@ -229,20 +234,19 @@ class ResumableStream:
         if limit is not None and size is not None and size > limit:
             raise DownloadError(f"{self._name} is longer than max_bytes, which is {limit}")
 
-    async def _request(self) -> FileResponse | _Failure:
+    async def _request(self) -> _Failure | None:
+        """Request the bytes from `done` on; return why there is no response that has them."""
         headers: dict[str, str] = {}
         if self.done and self.etag is not None:
             headers = {hdrs.RANGE: f"bytes={self.done}-", hdrs.IF_RANGE: self.etag}
         try:
-            response = await self._session.get(self._url, headers)
+            self._response = await self._session.get(self._url, headers)
         except TRANSIENT as error:
             return _Failure(describe(error))
-        with ExitStack() as stack:
-            stack.callback(response.close)
-            failure = self._judge(response)
-            if failure is None:
-                stack.pop_all()
-        return failure or response
+        failure = self._judge(self._response)
+        if failure is not None:
+            self._close()
+        return failure
 
     def _judge(self, response: FileResponse) -> _Failure | None:
         """Return None if the body of the response is the file from `done` on."""

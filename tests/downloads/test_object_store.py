@@ -9,7 +9,6 @@ import pytest
 from obstore.store import LocalStore, MemoryStore
 
 from avaturn_async import ObjectStoreSink
-from avaturn_async.downloads import object_store
 from avaturn_async.errors import ConfigurationError, DownloadError, IncompleteDownloadError, NotAModelError
 
 from .kit import S3, Answer, model, sha256
@@ -73,7 +72,7 @@ def test_what_is_no_store_is_a_type_error(store):
 
 def test_without_obstore_the_extra_is_named(monkeypatch):
     """The class can be imported, but not used."""
-    monkeypatch.setattr(object_store, "obstore", None)
+    monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(ConfigurationError, match=r"avaturn-async\[obstore\]"):
         ObjectStoreSink(MemoryStore())
 

@@ -698,6 +698,8 @@ async def test_cancelled_while_a_thread_works(method, server, downloads, tmp_pat
 
     server.etag = None if method == "rewind" else server.etag
     server.answers.append(lambda _, honest: Answer(headers=honest.headers, body=honest.body, cut=100_000))
+    if method == "close":  # not called after a success
+        server.answers.append(Answer(404))
 
     def slow(self, *args):
         started.set()

@@ -6,7 +6,7 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import example, given, strategies as st
 
-from avaturn_async.downloads.ranges import Extent, extent, strong_etag
+from avaturn_async.downloads.session import Extent, extent, strong_etag
 from avaturn_async.http.dates import retry_after
 
 
