@@ -23,7 +23,7 @@ def main() -> None:
     _open_missing_streams()
     try:
         import_module("rich")  # which the commands load when they need it
-        from .cli.app import app
+        from .cli import app
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("typer", "rich", "click"):
             raise

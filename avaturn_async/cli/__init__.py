@@ -1,5 +1,17 @@
-"""The command ``avaturn``: one module for each command.
+"""The command ``avaturn``, put together.
 
 Modules import what is slow to load inside their functions, so that ``avaturn --help`` and shell completion are quick.
 Help texts are arguments, not docstrings, so that they survive ``python -OO``.
 """
+
+from . import account, batch, demo, doctor, emulator, jobs, listen, make, models, trigger, view  # noqa: F401
+from .command import app
+
+__all__ = ["app"]
+
+#: The order in which ``avaturn --help`` lists the commands.
+ORDER = [
+    *("demo", "make", "export", "batch", "wait", "render", "listen", "trigger", "emulator", "inspect", "shrink"),
+    *("view", "doctor"),
+]
+app.registered_commands.sort(key=lambda command: ORDER.index(command.name or ""))

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from .command import OutFolder, Timeout, command
-from .connect import Access, Hooks, connected
-from .export import prepare_folder
+from .command import DONE, FAILED, Access, Hooks, OutFolder, Reports, Timeout, command, connected, failure, tell_of
+from .jobs import prepare_folder
 from .output import Column, Output, note, size_of
-from .reports import Reports, ReportWriter
-from .runner import DONE, FAILED, failure, tell_of
+from .reports import ReportWriter
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from ..downloads.sinks import Sink
     from ..resources.photos import Photos
 
-__all__ = ["Planned", "Tally", "add_to", "percentiles", "read_table", "run_plan", "show_plan", "tracker"]
+__all__ = ["Planned", "Tally", "percentiles", "read_table", "run_plan", "show_plan", "tracker"]
 
 HELP = """Export the avatars of a table and download them, as DIR/ID.glb.
 
@@ -62,19 +60,15 @@ class Planned(NamedTuple):
     photos: "Photos | None" = None
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    lines = (
-        "avaturn batch --from ids.txt --out models --journal batch.db",
-        "avaturn batch --from people.csv --name '{user_id}/{avatar_id}.glb'",
-        "avaturn batch --from ids.txt --report r.csv --failed-to f.csv --html r.html",
-        "psql -Atc 'select id from avatars' | avaturn batch --to s3://models/new",
-        "avaturn batch --retry batch.db --out models --failed-to failed.csv",
-    )
-    command(app, help=HELP, examples=lines)(batch)
-
-
-async def batch(
+@command(
+    HELP,
+    "avaturn batch --from ids.txt --out models --journal batch.db",
+    "avaturn batch --from people.csv --name '{user_id}/{avatar_id}.glb'",
+    "avaturn batch --from ids.txt --report r.csv --failed-to f.csv --html r.html",
+    "psql -Atc 'select id from avatars' | avaturn batch --to s3://models/new",
+    "avaturn batch --retry batch.db --out models --failed-to failed.csv",
+)
+async def _batch(
     access: Access,
     hooks: Hooks,
     reports: Reports,
@@ -100,7 +94,6 @@ async def batch(
     max_pending: Annotated[int, typer.Option(min=1, metavar="N", help="Exports awaited at once.")] = 256,
     max_downloads: Annotated[int, typer.Option(min=1, metavar="N", help="Downloads at once.")] = 8,
 ) -> int:
-    """Export many avatars."""
     import asyncio
 
     if retry is not None and (source, name, journal) != (None, None, None):
@@ -372,16 +365,13 @@ def _record(outcome: "BatchOutcome") -> dict[str, Any]:
 @contextmanager
 def tracker(output: Output, total: int) -> "Iterator[Callable[[BatchProgress], object]]":
     """Return the callback for a batch's progress: a bar on a terminal, a line now and then elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-    from .terminal import console_on
-
-    console = console_on(sys.stderr)
-    if not console.is_terminal or output.as_json:
+    bar = output.bars(BarColumn(bar_width=16), MofNCompleteColumn(), TextColumn("{task.fields[shown]}"))
+    if bar is None:
         yield _print_lines(total)
         return
-    columns = BarColumn(bar_width=16), MofNCompleteColumn(), TextColumn("{task.fields[shown]}")
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+    with bar:
         task = bar.add_task("", total=total, shown="")
         yield lambda now: bar.update(task, completed=now.done + now.failed, shown=_described(now))
 

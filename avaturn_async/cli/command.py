@@ -1,21 +1,94 @@
-"""Make commands of async functions: their own options, the options that several share, and their help."""
+"""What all commands share: options, the connection to the API, Ctrl-C, errors on one line, and exit codes."""
 
 import inspect
-from collections.abc import Callable, Coroutine
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from importlib import import_module
+from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TypeVar, cast
+from urllib.parse import urlsplit
 
 import typer
+from typer.core import TyperGroup
 
-from .connect import Access, Hooks
-from .output import Output
-from .reports import Reports
-from .runner import run
+from .output import Output, note
 
-__all__ = ["AVATAR", "AvatarId", "OutFolder", "Overwrite", "Timeout", "UserId", "command", "group"]
+if TYPE_CHECKING:
+    import asyncio
+    from types import FrameType
+
+    from ..client import AvaturnClient
+    from ..webhooks import WebhookReceiver
+
+__all__ = ["AVATAR", "DONE", "FAILED", "INTERRUPTED", "NO_HOOKS", "USAGE", "Access", "AvatarId", "Hooks", "OutFolder"]
+__all__ += ["Overwrite", "Reports", "Timeout", "UserId", "app", "command", "connected", "failure", "group"]
+__all__ += ["proxy_of_environment", "run", "tell", "tell_of"]
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 #: An id for examples.
 AVATAR = "0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00"
+
+HELP = """Make, export and render Avaturn avatars.
+
+Commands that call the API take the token from AVATURN_API_TOKEN. Exit codes: 0 on success, 1 if something failed, 2 on
+usage errors, 130 after Ctrl-C.
+"""
+
+#: What commands import lazily; on a running loop an import would block it.
+_BEFORE_THE_LOOP = ("..client", "..webhooks.server", "rich.progress", "rich.table")
+
+# Typer keeps it in different modules from version to version; BadParameter stays.
+_UsageError: type[Exception] = cast("type[Exception]", typer.BadParameter.__mro__[1])
+
+
+class Commands(TyperGroup):
+    """The group of all commands; it prints a usage error on one line."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        """Run a command line, and exit with its code."""
+        try:
+            code = super().main(args, *rest, **options | {"standalone_mode": False})
+        except _UsageError as error:
+            code = USAGE
+            message = str(getattr(error, "format_message", error.__str__)())
+            path = getattr(getattr(error, "ctx", None), "command_path", "avaturn")
+            if "\n" in message.strip():  # the help that a group without a command shows
+                typer.echo(message, err=True)
+            else:
+                note(f"{path}: {message}{'' if message.endswith(('.', '?')) else '.'} See: {path} --help")
+        raise SystemExit(code)
+
+
+app: typer.Typer = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich's help takes longer than all the rest of the start-up
+    epilog=f"\b\nExamples:\n  avaturn demo\n  avaturn export {AVATAR} --out models\n  avaturn inspect models/*.glb",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from .._version import __version__
+
+        typer.echo(f"avaturn {__version__}")
+        raise typer.Exit
+
+
+@app.callback(help=HELP)
+def _avaturn(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
 
 UserId = Annotated[str, typer.Argument(metavar="USER")]
 AvatarId = Annotated[str, typer.Argument(metavar="ID")]
@@ -24,107 +97,244 @@ OutFolder = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Timeout = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for each.")]
+_VISIBLE = "Set the variable instead: options are visible in the process list."
 
-_Token = Annotated[
-    str | None,
-    typer.Option(
-        envvar="AVATURN_API_TOKEN",
-        show_default=False,
-        metavar="TOKEN",
-        help="The API token of the project. Set the variable instead: options are visible in the process list.",
-    ),
-]
-_BaseUrl = Annotated[
-    str | None,
-    typer.Option(envvar="AVATURN_BASE_URL", metavar="URL", help="Where the API is, if not at Avaturn: an emulator."),
-]
-_Proxy = Annotated[
-    str | None,
-    typer.Option(metavar="URL", show_default="HTTPS_PROXY", help="An HTTP proxy for all requests."),
-]
-_AllowHttp = Annotated[bool, typer.Option("--allow-http", help="Allow a plain http --base-url, in a private network.")]
-_WebhookHost = Annotated[str, typer.Option(metavar="HOST", help="The address at which webhooks are received.")]
-_WebhookPort = Annotated[
-    int | None,
-    typer.Option(min=0, max=65535, metavar="PORT", help="Receive webhooks at this port; needs the secret."),
-]
-_Secret = Annotated[
-    str | None,
-    typer.Option(
-        envvar="AVATURN_WEBHOOK_SECRET",
-        show_default=False,
-        metavar="SECRET",
-        help="The last part of the webhook url, at least 22 url-safe characters. Set the variable instead: options "
-        "are visible in the process list.",
-    ),
-]
-_Report = Annotated[
-    Path | None, typer.Option("--report", metavar="FILE", help="Write a table of all outcomes: CSV, or JSON lines.")
-]
-_FailedTo = Annotated[
-    Path | None, typer.Option("--failed-to", metavar="FILE", help="Write the rows that failed, which --from reads.")
-]
-_Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Write a page with totals, waits, failures and all rows.")
-]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
-#: Parameters of commands that stand for several options: what is made of the options, and their types and defaults.
-_SHARED: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, Any]]]] = {
-    "hooks": (
-        Hooks,
-        {"webhook_host": (_WebhookHost, "127.0.0.1"), "webhook_port": (_WebhookPort, None), "secret": (_Secret, None)},
-    ),
-    "access": (
-        Access,
-        {
-            "token": (_Token, None),
-            "base_url": (_BaseUrl, None),
-            "proxy": (_Proxy, None),
-            "allow_http": (_AllowHttp, False),
-        },
-    ),
-    "reports": (Reports, {"report": (_Report, None), "failed_to": (_FailedTo, None), "html": (_Html, None)}),
-    "output": (Output, {"json": (_Json, False)}),
-}
+def _secret(variable: str, metavar: str, help: str) -> Any:
+    return typer.Option(envvar=variable, show_default=False, metavar=metavar, help=f"{help} {_VISIBLE}")
 
+
+class Access(NamedTuple):
+    """The options for reaching the API."""
+
+    token: Annotated[str | None, _secret("AVATURN_API_TOKEN", "TOKEN", "The API token of the project.")] = None
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="AVATURN_BASE_URL", metavar="URL", help="Where the API is, if not at Avaturn: an emulator."
+        ),
+    ] = None
+    proxy: Annotated[
+        str | None, typer.Option(metavar="URL", show_default="HTTPS_PROXY", help="An HTTP proxy for all requests.")
+    ] = None
+    allow_http: Annotated[
+        bool, typer.Option("--allow-http", help="Allow a plain http --base-url, in a private network.")
+    ] = False
+
+    def __repr__(self) -> str:
+        return f"<Access to {self.base_url or 'Avaturn'}>"
+
+
+class Hooks(NamedTuple):
+    """The options for receiving webhooks, which are received if a port is given."""
+
+    webhook_host: Annotated[str, typer.Option(metavar="HOST", help="The address at which webhooks are received.")] = (
+        "127.0.0.1"
+    )
+    webhook_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, metavar="PORT", help="Receive webhooks at this port; needs the secret."),
+    ] = None
+    secret: Annotated[
+        str | None,
+        _secret(
+            "AVATURN_WEBHOOK_SECRET",
+            "SECRET",
+            "The last part of the webhook url, at least 22 url-safe characters.",
+        ),
+    ] = None
+
+    def __repr__(self) -> str:
+        return f"<Hooks at {self.webhook_host}:{self.webhook_port}>"
+
+    def receiver(self) -> "WebhookReceiver | None":
+        """Make the receiver, which does not listen yet; None without a port."""
+        from ..errors import ConfigurationError
+        from ..webhooks import WebhookReceiver
+
+        if self.webhook_port is None:
+            return None
+        if not self.secret:
+            raise ConfigurationError(
+                "--webhook-port needs AVATURN_WEBHOOK_SECRET: the last part of the url in the developer portal"
+            )
+        return WebhookReceiver(self.secret)
+
+
+NO_HOOKS = Hooks()
+
+
+class Reports(NamedTuple):
+    """The options for the files in which a batch's outcomes are kept."""
+
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a table of all outcomes: CSV, or JSON lines.")
+    ] = None
+    failed_to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the rows that failed, which --from reads.")
+    ] = None
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with totals, waits, failures and all rows.")
+    ] = None
+
+
+_SHARED = (Access, Hooks, Output, Reports)
 W = TypeVar("W", bound=Callable[..., Coroutine[Any, Any, int]])
 
 
-def command(app: typer.Typer, name: str | None = None, *, help: str, examples: tuple[str, ...]) -> Callable[[W], W]:
+def command(help: str, *examples: str, name: str | None = None, among: typer.Typer = app) -> Callable[[W], W]:
     """Add an async function, which returns the exit code, to the command line.
 
-    Its parameters are the command's arguments and options. Parameters called ``access``, ``hooks``, ``reports`` and
-    ``output`` stand for the options that several commands share.
+    Its parameters are the command's arguments and options. A parameter of the type `Access`, `Hooks`, `Output` or
+    `Reports` stands for the options of that class.
     """
 
     def register(work: W) -> W:
-        parameters = inspect.signature(work).parameters.values()
-        shared = {each.name: _SHARED[each.name] for each in parameters if each.name in _SHARED}
+        own, shared = [], {}
+        for each in inspect.signature(work).parameters.values():
+            if each.annotation in _SHARED:
+                shared[each.name] = each.annotation, inspect.signature(each.annotation, eval_str=True).parameters
+            else:
+                own.append(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        own += [
+            option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for _, options in shared.values()
+            for option in options.values()
+        ]
 
         def call(**given: Any) -> None:
-            for parameter, (make, options) in shared.items():
-                given[parameter] = make(*[given.pop(option) for option in options])
+            for parameter, (kind, options) in shared.items():
+                given[parameter] = kind(*[given.pop(option) for option in options])
             run(work(**given))
 
-        own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters if each.name not in shared]
-        own += [
-            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-            for _, options in shared.values()
-            for option, (annotation, default) in options.items()
-        ]
         call.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
         call.__annotations__ = {each.name: each.annotation for each in own}
         lines = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
-        app.command(name or work.__name__.strip("_"), help=help, epilog=lines)(call)
+        among.command(name or work.__name__.strip("_"), help=help, epilog=lines)(call)
         return work
 
     return register
 
 
-def group(app: typer.Typer, name: str, *, help: str) -> typer.Typer:
+def group(name: str, help: str, among: typer.Typer = app) -> typer.Typer:
     """Add a group of commands to the command line."""
     made = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
     made.callback()(lambda: None)  # a group with one command stays a group
-    app.add_typer(made, name=name, help=help)
+    among.add_typer(made, name=name, help=help)
     return made
+
+
+@asynccontextmanager
+async def connected(access: Access, hooks: Hooks = NO_HOOKS) -> "AsyncIterator[AvaturnClient]":
+    """Open a client, and a receiver for it where `hooks` has a port."""
+    from yarl import URL
+
+    from ..client import AvaturnClient
+    from ..errors import ConfigurationError
+    from ..http.urls import is_loopback
+
+    if not access.token:
+        raise ConfigurationError("no API token: set AVATURN_API_TOKEN; tokens are made in the developer portal")
+    # Plain http is refused in the terms of the command line; the client refuses the rest.
+    url = URL(access.base_url or "")
+    if url.scheme == "http" and not access.allow_http and not is_loopback(url):
+        raise ConfigurationError(
+            f"--base-url {url.origin()} would send the token in the clear: use https, or give --allow-http"
+        )
+    receiver = hooks.receiver()
+    client = AvaturnClient(
+        access.token,
+        base_url=access.base_url,
+        webhooks=receiver,
+        allow_http=access.allow_http,
+        proxy=access.proxy or proxy_of_environment(access.base_url),
+    )
+    async with AsyncExitStack() as stack:
+        if receiver is not None:
+            await stack.enter_async_context(receiver.serve(hooks.webhook_host, hooks.webhook_port or 0))
+        yield await stack.enter_async_context(client)
+
+
+def proxy_of_environment(base_url: str | None) -> str | None:
+    """Return the proxy that HTTPS_PROXY or HTTP_PROXY name for the API, unless NO_PROXY excludes its host."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(base_url or "https://api.avaturn.me")
+    if parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def run(work: Coroutine[Any, Any, int]) -> NoReturn:
+    """Run a command to its end, and exit with the code that it returns or that its error stands for."""
+    import asyncio
+
+    async def interruptible() -> int:
+        with _cancelled_by_ctrl_c(cast("asyncio.Task[int]", asyncio.current_task())):
+            return await work
+
+    for name in _BEFORE_THE_LOOP:
+        import_module(name, __package__)
+    code: int | None
+    try:
+        with asyncio.Runner() as runner:
+            code = runner.run(interruptible())
+    except asyncio.CancelledError:
+        note("avaturn: interrupted")
+        code = INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        first: BaseException = error
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        code = tell(first)
+        if code is None:
+            raise
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _cancelled_by_ctrl_c(task: "asyncio.Task[int]") -> Iterator[None]:
+    """Cancel the task at the first Ctrl-C, and end the process at the second."""
+    presses = count()
+
+    def interrupt(number: int, frame: "FrameType | None") -> None:
+        if next(presses):
+            os._exit(INTERRUPTED)
+        task.get_loop().call_soon_threadsafe(task.cancel)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def tell(error: BaseException) -> int | None:
+    """Print an error on one line and return the exit code; None, and nothing printed, for an unexpected exception."""
+    from ..errors import AvaturnError, ConfigurationError, WebhooksRequiredError
+
+    usage = isinstance(error, ConfigurationError | WebhooksRequiredError)
+    if not usage and not isinstance(error, AvaturnError | ValueError | OSError | ImportError):
+        return None
+    note(f"avaturn: {failure(error)}")
+    return FAILED if isinstance(error, AvaturnError) and not usage else USAGE
+
+
+def failure(error: BaseException) -> str:
+    """Return the message of an error."""
+    from ..errors import AvaturnError
+
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, AvaturnError):
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def tell_of(avatar: object, error: Exception) -> None:
+    """Print the error of one avatar of several, on one line."""
+    message = failure(error)
+    note(f"avaturn: {message}" if str(avatar) in message else f"avaturn: {avatar}: {message}")

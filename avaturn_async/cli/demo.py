@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from .command import command
-from .export import COLUMNS, Model, prepare_folder
+from .command import DONE, command
+from .jobs import COLUMNS, Model, prepare_folder
 from .output import Output, note, size_of
-from .runner import DONE
 
 if TYPE_CHECKING:
     from random import Random
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
     from ..emulator import Catalogue
     from ..models import ExternalAvatarCustomization
     from ..pending.results import Download
-    from .terminal import Bars, Lines
-
-__all__ = ["add_to"]
+    from .output import Progress
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,13 +30,13 @@ downloaded and checked.
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    lines = "avaturn demo", "avaturn demo --count 20 --webhook-loss 0.3", "avaturn demo --json --out models"
-    command(app, help=HELP, examples=lines)(demo)
-
-
-async def demo(
+@command(
+    HELP,
+    "avaturn demo",
+    "avaturn demo --count 20 --webhook-loss 0.3",
+    "avaturn demo --json --out models",
+)
+async def _demo(
     output: Output,
     count: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many avatars.")] = 8,
     out: Annotated[
@@ -59,7 +56,6 @@ async def demo(
     ] = None,
     small_models: Annotated[bool, typer.Option("--small-models", help="Make models of 1 MB, not of 12 MB.")] = False,
 ) -> int:
-    """Run the demo."""
     import asyncio
     import secrets
     import time
@@ -96,7 +92,7 @@ async def demo(
 
 
 async def _make_models(
-    client: "AvaturnClient", catalogue: "Catalogue", progress: "Bars | Lines", folder: Path, count: int, seed: int
+    client: "AvaturnClient", catalogue: "Catalogue", progress: "Progress", folder: Path, count: int, seed: int
 ) -> list[Model]:
     """Go from photos to models, stage by stage, each for all avatars at once."""
     import asyncio
@@ -149,16 +145,16 @@ def _folder(out: Path | None) -> Path:
 
 
 async def _each(
-    progress: "Bars | Lines", name: str, items: Sequence[T], work: Callable[[T], Coroutine[Any, Any, R]]
+    progress: "Progress", name: str, items: Sequence[T], work: Callable[[T], Coroutine[Any, Any, R]]
 ) -> list[R]:
     """Run one stage of the demo for all avatars at once."""
     import asyncio
 
-    stage = progress.stage(name, len(items))
+    advance = progress.stage(name, len(items))
 
     async def counted(item: T) -> R:
         result = await work(item)
-        stage.advance()
+        advance()
         return result
 
     async with asyncio.TaskGroup() as group:
@@ -188,17 +184,12 @@ def _outfit(catalogue: "Catalogue", dice: "Random") -> "ExternalAvatarCustomizat
 
 
 def _check(download: "Download") -> None:
-    """Read a model from the disk, and compare it with what was received."""
+    """Compare a model on the disk with what was received; whether that was a model was checked before."""
     import hashlib
-    import struct
 
     from ..errors import NotAModelError
 
-    content = download.path.read_bytes()
-    magic, version, length = struct.unpack_from("<4sII", content)
-    if (magic, version, length) != (b"glTF", 2, download.size):
-        raise NotAModelError(f"{download.path} does not begin with the header of a whole GLB model")
-    if hashlib.sha256(content).hexdigest() != download.sha256:
+    if hashlib.sha256(download.path.read_bytes()).hexdigest() != download.sha256:
         raise NotAModelError(f"{download.path} is not what was downloaded: its SHA-256 differs")
 
 

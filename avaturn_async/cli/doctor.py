@@ -8,12 +8,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from .command import command
-from .connect import Access, connected, proxy_of_environment
+from .command import DONE, FAILED, Access, command, connected, failure, proxy_of_environment
 from .output import Column, Output
-from .runner import DONE, FAILED, failure
-
-__all__ = ["add_to"]
 
 HELP = """Check versions, extras, variables, clock and proxy.
 
@@ -36,17 +32,16 @@ class Check(NamedTuple):
     found: str
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    command(app, help=HELP, examples=("avaturn doctor", "avaturn doctor --check-api --json"))(doctor)
-
-
-async def doctor(
+@command(
+    HELP,
+    "avaturn doctor",
+    "avaturn doctor --check-api --json",
+)
+async def _doctor(
     access: Access,
     output: Output,
     check_api: Annotated[bool, typer.Option("--check-api", help="Send one request to the API.")] = False,
 ) -> int:
-    """Check the set-up."""
     import asyncio
 
     checks = await asyncio.to_thread(lambda: [*_packages(), *_variables(access), _clock(), _proxy(access)])

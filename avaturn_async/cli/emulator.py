@@ -1,19 +1,11 @@
 """``avaturn emulator``."""
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from .command import command
 from .output import Output
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ..emulator import Emulator
-
-__all__ = ["add_to"]
 
 HELP = """Run a local Avaturn until Ctrl-C.
 
@@ -39,24 +31,6 @@ avaturn avatars create USER FRONT.jpg LEFT.jpg RIGHT.jpg --body-type female
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    lines = (
-        "avaturn emulator",
-        "avaturn emulator --webhook-url http://127.0.0.1:8481/avaturn/SECRET --webhook-loss 0.3",
-        "avaturn emulator --export-seconds 20 --server-errors 0.05 --resets 0.02 --seed 7",
-        "avaturn emulator --host 0.0.0.0 --public-url http://avaturn:8480",
-    )
-    command(app, help=HELP, examples=lines)(emulator)
-
-
-class Body(StrEnum):
-    """The types of bodies."""
-
-    T1 = "T1"
-    T2 = "T2"
-
-
 def share(what: str) -> Any:
     """Return an option for a probability."""
     return typer.Option(min=0, max=1, metavar="0..1", help=f"How often {what}.")
@@ -67,7 +41,14 @@ def seconds(what: str) -> Any:
     return typer.Option(min=0, metavar="SECONDS", help=what)
 
 
-async def emulator(
+@command(
+    HELP,
+    "avaturn emulator",
+    "avaturn emulator --webhook-url http://127.0.0.1:8481/avaturn/SECRET --webhook-loss 0.3",
+    "avaturn emulator --export-seconds 20 --server-errors 0.05 --resets 0.02 --seed 7",
+    "avaturn emulator --host 0.0.0.0 --public-url http://avaturn:8480",
+)
+async def _emulator(
     output: Output,
     host: Annotated[
         str, typer.Option(metavar="HOST", help="The address to listen at; 0.0.0.0 for all networks.")
@@ -80,7 +61,7 @@ async def emulator(
     token: Annotated[str | None, typer.Option(metavar="TOKEN", show_default="random", help="The API token.")] = None,
     webhook_url: Annotated[str | None, typer.Option(metavar="URL", help="Where events are posted.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="What ids, models and faults are drawn from.")] = 0,
-    body: Annotated[Body, typer.Option(help="T2 has expressions, T1 has none.")] = Body.T2,
+    body: Annotated[Literal["T1", "T2"], typer.Option(help="T2 has expressions, T1 has none.")] = "T2",
     small_models: Annotated[bool, typer.Option("--small-models", help="Serve small models, for tests.")] = False,
     model_size: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="The minimum size of models.")] = None,
     scan_seconds: Annotated[float, seconds("From the photos to the avatar.")] = 0.2,
@@ -99,17 +80,8 @@ async def emulator(
     slow: Annotated[float, seconds("A request waits up to this much.")] = 0,
     job_failures: Annotated[float, share("a scan, export or render fails")] = 0,
 ) -> int:
-    """Run the emulator."""
     options = locals()
     import asyncio
-
-    async with _emulator(options) as avaturn:
-        output.emit({"url": avaturn.url, "token": avaturn.token, "webhook_url": avaturn.webhook_url})
-        output.text(BANNER.format(url=avaturn.url, token=avaturn.token))
-        return await asyncio.Event().wait()
-
-
-def _emulator(options: "Mapping[str, Any]") -> "Emulator":
     import secrets
 
     import attrs
@@ -119,11 +91,15 @@ def _emulator(options: "Mapping[str, Any]") -> "Emulator":
     timing = {name: options[f"{name}_seconds"] for name in ("scan", "export", "render")}
     faults = {field.name: options[field.name] for field in attrs.fields(Faults) if field.name in options}
     unchanged = ("host", "port", "public_url", "webhook_url", "seed", "model_size")
-    return Emulator(
+    running = Emulator(
         **{name: options[name] for name in unchanged},
-        token=options["token"] or f"emulator-{secrets.token_hex(16)}",
-        body=options["body"].value,
-        models="small" if options["small_models"] else "full",
-        timing=Timing(**timing, url_ttl=options["url_seconds"]),
+        token=token or f"emulator-{secrets.token_hex(16)}",
+        body=body,
+        models="small" if small_models else "full",
+        timing=Timing(**timing, url_ttl=url_seconds),
         faults=Faults(**faults),
     )
+    async with running as avaturn:
+        output.emit({"url": avaturn.url, "token": avaturn.token, "webhook_url": avaturn.webhook_url})
+        output.text(BANNER.format(url=avaturn.url, token=avaturn.token))
+        return await asyncio.Event().wait()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..webhooks import Reply, WebhookReceiver
 
-__all__ = ["add_to", "refusal"]
+__all__ = ["refusal"]
 
 HELP = """Receive webhooks and print them until Ctrl-C.
 
@@ -42,18 +42,14 @@ REASONS = {
 }
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    lines = (
-        "avaturn listen",
-        "avaturn listen --public-url https://hooks.example.com",
-        "avaturn listen --save e.jsonl --forward-to http://127.0.0.1:8000/SECRET",
-        "avaturn listen --json | jq 'select(.event == \"export.ready\")'",
-    )
-    command(app, help=HELP, examples=lines)(listen)
-
-
-async def listen(
+@command(
+    HELP,
+    "avaturn listen",
+    "avaturn listen --public-url https://hooks.example.com",
+    "avaturn listen --save e.jsonl --forward-to http://127.0.0.1:8000/SECRET",
+    "avaturn listen --json | jq 'select(.event == \"export.ready\")'",
+)
+async def _listen(
     output: Output,
     host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 is any free port.")] = 8481,
@@ -80,7 +76,6 @@ async def listen(
     ] = None,
     anywhere: Anywhere = False,
 ) -> int:
-    """Receive webhooks."""
     import asyncio
     import secrets
 

@@ -8,14 +8,12 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 import typer
 
-from .avatars import read_customization
+from .account import read_customization
 from .batch import Planned, Tally, read_table, run_plan, show_plan
-from .command import Overwrite, Timeout, command
-from .connect import Access, Hooks, connected
-from .export import prepare_folder
+from .command import DONE, FAILED, Access, Hooks, Overwrite, Reports, Timeout, command, connected, failure
+from .jobs import prepare_folder, saved_as
 from .output import Output, note, size_of
-from .reports import Reports, ReportWriter
-from .runner import DONE, FAILED, failure
+from .reports import ReportWriter
 
 if TYPE_CHECKING:
     from ..batch.journal import Journal
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from ..pending.results import Export
     from ..resources.photos import Photos
 
-__all__ = ["Maker", "add_to"]
+__all__ = ["Maker"]
 
 HELP = """Make an avatar from three photos and download its model.
 
@@ -42,17 +40,13 @@ uploaded again, and the command says what to do.
 PHOTOS = ("frontal", "side_1", "side_2")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    lines = (
-        "avaturn make front.jpg left.jpg right.jpg --body-type female --out me.glb",
-        "avaturn make --from people.csv --journal people.db --out models",
-        "avaturn make --from people.csv --journal people.db --name '{name}.glb'",
-    )
-    command(app, help=HELP, examples=lines)(make)
-
-
-async def make(
+@command(
+    HELP,
+    "avaturn make front.jpg left.jpg right.jpg --body-type female --out me.glb",
+    "avaturn make --from people.csv --journal people.db --out models",
+    "avaturn make --from people.csv --journal people.db --name '{name}.glb'",
+)
+async def _make(
     access: Access,
     hooks: Hooks,
     reports: Reports,
@@ -84,7 +78,6 @@ async def make(
     timeout: Timeout = 900,
     max_pending: Annotated[int, typer.Option(min=1, metavar="N", help="Avatars made at once.")] = 32,
 ) -> int:
-    """Make avatars."""
     import asyncio
 
     wanted = None if customization is None else await asyncio.to_thread(read_customization, customization)
@@ -176,18 +169,18 @@ async def _make_one(
     key = UUID(int=0)
     maker.people[key] = person
     with output.progress() as progress:
-        stage = progress.stage("photos", 1)
+        advance = progress.stage("photos", 1)
         pending = await maker.create(key)
-        stage.advance()
-        stage = progress.stage("scan and export", 1)
+        advance()
+        advance = progress.stage("scan and export", 1)
         export = await pending.wait(timeout=timeout)
-        stage.advance()
-        stage = progress.stage("download", 1)
+        advance()
+        advance = progress.stage("download", 1)
         saved = await export.download(file, overwrite=overwrite, checksum=True)
-        stage.advance()
+        advance()
     user_id = (await maker.read(key)).get("user_id")
     record = {"user_id": user_id, "avatar_id": str(export.avatar_id), "resolved_by": export.resolved_by}
-    record |= {"seconds": round(export.waited, 3), "size": saved.size, "sha256": saved.sha256, "file": str(saved.path)}
+    record |= {"seconds": round(export.waited, 3), **saved_as(saved)}
     output.result(record, f"{saved.path} ({size_of(saved.size)}): avatar {export.avatar_id} of user {user_id}")
     return DONE
 

@@ -1,4 +1,4 @@
-"""Print results to stdout, for people or as lines of JSON, and notes to stderr.
+"""Print results to stdout, for people or as lines of JSON, and notes and progress to stderr.
 
 Everything that a command prints passes through here. Ids, urls and messages come from an API and from files, so control
 characters, which could drive a terminal, are removed for people and escaped for machines.
@@ -7,19 +7,24 @@ characters, which could drive a terminal, are removed for people and escaped for
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from .terminal import Bars, Lines
+    from rich.console import Console
+    from rich.progress import Progress as Bars, ProgressColumn
 
-__all__ = ["Column", "Output", "note", "one_line", "size_of"]
+__all__ = ["Column", "Output", "Progress", "note", "one_line", "size_of"]
 
 #: Characters of a text that people are shown; an API could send megabytes.
 LONGEST = 4_000
+#: Columns of a terminal below which tables have narrow gaps.
+ROOMY = 90
+#: Characters in a line of output that is no terminal's.
+ENDLESS = 10_000
 
 
 class Column(NamedTuple):
@@ -33,8 +38,8 @@ class Column(NamedTuple):
 class Output:
     """The results of a command: `emit` prints for machines, `line` and `table` for people, `result` for either."""
 
-    def __init__(self, as_json: bool) -> None:
-        self.as_json = as_json
+    def __init__(self, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False):
+        self.as_json: bool = as_json
 
     def emit(self, record: Mapping[str, Any]) -> None:
         """Print a record as a line of JSON, in ASCII, where --json was given."""
@@ -62,17 +67,78 @@ class Output:
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
         """Print a table for people. Cells are never cut: wide ones continue on the next line."""
-        if not self.as_json:
-            from .terminal import draw
+        if self.as_json:
+            return
+        from rich.table import Table
 
-            _print(draw(columns, [[one_line(cell) for cell in row] for row in rows]))
+        console = _console_on(sys.stdout)
+        gap = 1 if console.width < ROOMY else 2
+        headings = any(column.heading for column in columns)
+        table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold", show_header=headings)
+        for heading, width, numbers in columns:
+            table.add_column(heading, width=width, justify="right" if numbers else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*map(one_line, row))
+        with console.capture() as capture:
+            console.print(table)
+        _print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
-    def progress(self) -> Bars | Lines:
+    def progress(self) -> Progress:
         """Show the progress of stages of work: bars on a terminal, plain lines elsewhere."""
-        from .terminal import Bars, Lines, console_on
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-        console = console_on(sys.stderr)
-        return Bars(console) if console.is_terminal and not self.as_json else Lines(note)
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        return Progress(self.bars(*columns))
+
+    def bars(self, *columns: ProgressColumn) -> Bars | None:
+        """Make progress bars, which disappear at the end; None where stderr is no terminal, or JSON is printed."""
+        from rich.progress import Progress as Bars
+
+        console = _console_on(sys.stderr)
+        if self.as_json or not console.is_terminal:
+            return None
+        # Results go to stdout unchanged; only notes on stderr must not tear the bars.
+        return Bars(*columns, console=console, transient=True, redirect_stdout=False)
+
+
+class Progress:
+    """The progress of stages of work; `with` it. Without bars, a line is printed when a stage begins and ends."""
+
+    def __init__(self, bars: Bars | None) -> None:
+        self._bars = bars
+
+    def __enter__(self) -> Self:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def stage(self, name: str, total: int) -> Callable[[], None]:
+        """Begin a stage of `total` pieces; the callback counts one more as done."""
+        bars, done = self._bars, 0
+        if bars is not None:
+            task = bars.add_task(name, total=total)
+            return lambda: bars.advance(task)
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            if done == total:
+                note(f"{name}: {done} of {total}")
+
+        note(f"{name}: 0 of {total}")
+        return advance
+
+    def transfer(self, name: str) -> Callable[[int, int], None]:
+        """Begin a transfer, which only bars show; the callback takes the bytes so far, and in all."""
+        bars = self._bars
+        if bars is None:
+            return lambda done, size: None
+        task = bars.add_task(f"{name}, kB", total=None)
+        return lambda done, size: bars.update(task, completed=done // 1000, total=size // 1000)
 
 
 def note(text: str) -> None:
@@ -92,6 +158,16 @@ def size_of(size: int) -> str:
     from rich.filesize import decimal
 
     return decimal(size)
+
+
+def _console_on(stream: Any) -> Console:
+    """Return Rich's console on a stream; it honours NO_COLOR and TERM."""
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = ENDLESS
+    return console
 
 
 def _print(text: str) -> None:

@@ -10,7 +10,9 @@ from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from .command import Reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from ..batch.report import BatchOutcome
     from ..batch.table import Row
 
-__all__ = ["ReportWriter", "Reports", "histogram"]
+__all__ = ["ReportWriter", "histogram"]
 
 #: The columns of `BatchOutcome.row`.
 OUTCOME = ["avatar_id", "ok", "attempts", "resolved_by", "waited", "polls", "file", "size", "sha256"]
@@ -52,14 +54,6 @@ td {{ max-width: 24em }} th, .number {{ white-space: nowrap }} .number {{ text-a
 <input type="checkbox" id="failures"> <label for="failures">failures only</label>
 <table><thead><tr>{headings}</tr></thead><tbody>
 """
-
-
-class Reports(NamedTuple):
-    """Where a batch's outcomes are kept, if anywhere."""
-
-    report: Path | None = None
-    failed_to: Path | None = None
-    html: Path | None = None
 
 
 class ReportWriter:

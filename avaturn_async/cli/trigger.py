@@ -1,19 +1,17 @@
 """``avaturn trigger``, and how events are sent."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .command import command
+from .command import DONE, FAILED, command, failure
 from .output import Output, note
-from .runner import DONE, FAILED, failure
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["add_to", "check_target", "new_session", "post", "told"]
+__all__ = ["check_target", "new_session", "post", "told"]
 
 HELP = """Send an event to a webhook receiver, as Avaturn would.
 
@@ -26,28 +24,17 @@ Events are sent to this machine alone, as they may have links to people's avatar
 #: Seconds in which a receiver must answer.
 TIMEOUT = 10
 
+EventName = Literal["avatar.ready", "export.ready", "render.ready"]
 Anywhere = Annotated[bool, typer.Option("--anywhere", help="Send events to other machines.")]
 
 
-class EventName(StrEnum):
-    """The events of the contract."""
-
-    AVATAR = "avatar.ready"
-    EXPORT = "export.ready"
-    RENDER = "render.ready"
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    lines = (
-        "avaturn trigger export.ready --to http://127.0.0.1:8000/SECRET",
-        "avaturn trigger export.ready --failed --to http://127.0.0.1:8000/SECRET",
-        "avaturn trigger --replay events.jsonl --to http://127.0.0.1:8000/SECRET",
-    )
-    command(app, help=HELP, examples=lines)(trigger)
-
-
-async def trigger(
+@command(
+    HELP,
+    "avaturn trigger export.ready --to http://127.0.0.1:8000/SECRET",
+    "avaturn trigger export.ready --failed --to http://127.0.0.1:8000/SECRET",
+    "avaturn trigger --replay events.jsonl --to http://127.0.0.1:8000/SECRET",
+)
+async def _trigger(
     output: Output,
     to: Annotated[str, typer.Option("--to", metavar="URL", help="The receiver, with its secret.")],
     event: Annotated[EventName | None, typer.Argument(metavar="EVENT", help="One of those of the API.")] = None,
@@ -63,7 +50,6 @@ async def trigger(
     replay: Annotated[Path | None, typer.Option(metavar="FILE", help="Send the events of a file instead.")] = None,
     anywhere: Anywhere = False,
 ) -> int:
-    """Send events."""
     import asyncio
     import json
 
@@ -93,12 +79,12 @@ def _payload(
     from ..models import as_uuid
 
     avatar = uuid4() if avatar_id is None else as_uuid(avatar_id, "--avatar-id")
-    fields: dict[str, Any] = {"event": str(event), "avatar_id": str(avatar), "user_id": user_id}
+    fields: dict[str, Any] = {"event": event, "avatar_id": str(avatar), "user_id": user_id}
     fields["status"] = "failed" if failed else "ready"
     link = None if failed else f"https://avaturn.invalid/{avatar}"  # RFC 6761: a host that never exists
-    if event is EventName.AVATAR:
+    if event == "avatar.ready":
         fields["session_id"] = None
-    elif event is EventName.EXPORT:
+    elif event == "export.ready":
         fields["export_url"] = link and f"{link}.glb"
     else:
         fields["id"] = str(uuid4() if render_id is None else as_uuid(render_id, "--render-id"))

@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command import command
-from .inspect import facts
+from .command import DONE, command, failure
+from .models import facts
 from .output import Output
-from .runner import DONE, failure
 
 if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.typedefs import Handler
-
-__all__ = ["add_to"]
 
 HELP = """Look at GLB models in a browser.
 
@@ -68,13 +65,12 @@ PAGE = """<!doctype html>
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    lines = "avaturn view avatar.glb", "avaturn view models --viewer model-viewer.min.js"
-    command(app, help=HELP, examples=lines)(view)
-
-
-async def view(
+@command(
+    HELP,
+    "avaturn view avatar.glb",
+    "avaturn view models --viewer model-viewer.min.js",
+)
+async def _view(
     output: Output,
     paths: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="GLB models, and folders of them.")],
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 is any free port.")] = 0,
@@ -83,7 +79,6 @@ async def view(
     ] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
 ) -> int:
-    """Serve the page until Ctrl-C."""
     import asyncio
     import webbrowser
 

@@ -109,9 +109,9 @@ def connect_problem(error: aiohttp.ClientConnectorError) -> str:
 def exchange_problem(error: Exception, timeout: float, connect_timeout: float) -> str:
     """Return what went wrong in an exchange, without the texts of aiohttp's errors, which may show secrets."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        through = isinstance(error, aiohttp.ClientProxyConnectionError)
-        target = "the proxy" if through else f"{error.host}:{error.port}"
-        return f"no connection to {target} ({connect_problem(error)})"
+        if isinstance(error, aiohttp.ClientProxyConnectionError):  # its host is not the proxy's, which its cause names
+            return f"no connection to the proxy ({error.os_error.strerror})"
+        return f"no connection to {error.host}:{error.port} ({connect_problem(error)})"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answered {error.status}"
     if isinstance(error, aiohttp.ServerFingerprintMismatch):

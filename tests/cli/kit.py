@@ -17,7 +17,7 @@ from typing import IO, Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from avaturn_async.cli.app import app
+from avaturn_async.cli import app
 from avaturn_async.emulator import EmulatorThread
 from avaturn_async.emulator.glb import build_glb
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from avaturn_async import Download
 from avaturn_async.batch.export_batch import ExportBatch
-from avaturn_async.cli import batch
-from avaturn_async.cli.app import app
+from avaturn_async.cli import app, batch
 from avaturn_async.errors import ServerError
 
 NUMBERS = count()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from avaturn_async.cli.connect import Access, Hooks
+from avaturn_async.cli.command import Access, Hooks
 from avaturn_async.emulator import EmulatorThread, Faults
 
 from .kit import AVATAR, SECRET, against, avaturn, free_port, records

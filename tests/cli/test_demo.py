@@ -86,10 +86,9 @@ def test_demo_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "1 by poll" in done.stdout
 
 
-@pytest.mark.parametrize("size", [12, 13])
-def test_files_are_checked(tmp_path: Path, size: int) -> None:
-    """A file with another header or another hash than what came is told."""
+def test_files_are_checked(tmp_path: Path) -> None:
+    """A file with another hash than what was received is an error."""
     file = tmp_path / "model.glb"
-    file.write_bytes(b"glTF\x02\0\0\0\x0c\0\0\0")
-    with pytest.raises(NotAModelError, match="SHA-256" if size == 12 else "header"):
-        demo._check(Download(file, size, "0" * 64))
+    file.write_bytes(b"glTF")
+    with pytest.raises(NotAModelError, match="SHA-256"):
+        demo._check(Download(file, 4, "0" * 64))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import avaturn_async
-from avaturn_async.cli.app import app
+from avaturn_async.cli import app
 from avaturn_async.emulator import EmulatorThread
 
 from .kit import AVATAR, against, avaturn, command_line, records
@@ -36,7 +36,7 @@ def test_without_the_extra(missing: str) -> None:
 
 def test_other_missing_modules_are_not_hidden() -> None:
     """A module of ours that is missing is a defect, and shown as one."""
-    done = python("import sys; sys.modules['avaturn_async.cli.app'] = None; " + command_line("--help"))
+    done = python("import sys; sys.modules['avaturn_async.cli'] = None; " + command_line("--help"))
     assert 1 == done.returncode
     assert "ModuleNotFoundError" in done.stderr
 
@@ -54,7 +54,7 @@ def test_help_loads_little() -> None:
 
 def test_ctrl_c_amid_imports() -> None:
     """Before a command has begun, Ctrl-C ends the process without a word."""
-    fake = "import os, signal, types, sys; app = types.ModuleType('avaturn_async.cli.app'); "
+    fake = "import os, signal, types, sys; app = types.ModuleType('avaturn_async.cli'); "
     fake += "app.__getattr__ = lambda name: os.kill(os.getpid(), signal.SIGINT); sys.modules[app.__name__] = app; "
     done = python(fake + command_line("demo"))
     assert (130, "", "") == (done.returncode, done.stdout, done.stderr)

@@ -96,9 +96,9 @@ def test_a_stream_that_lacks_a_character(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_progress_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """Elsewhere than on a terminal a stage has two lines, on stderr."""
     with Output(False).progress() as progress:
-        stage = progress.stage("exports", 3)
+        advance = progress.stage("exports", 3)
         for _ in range(3):
-            stage.advance()
+            advance()
     assert ("", "exports: 0 of 3\nexports: 3 of 3\n") == capsys.readouterr()
 
 
@@ -106,8 +106,8 @@ def test_progress_in_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal there are bars, which go away, and notes are not torn by them."""
     screen = terminal(monkeypatch)
     with Output(False).progress() as progress:
-        stage = progress.stage("exports", 3)
-        stage.advance()
+        advance = progress.stage("exports", 3)
+        advance()
         note("one failed")
     shown = screen.getvalue()
     assert "1/3" in shown

@@ -28,7 +28,7 @@ from werkzeug.serving import make_server
 from yarl import URL
 
 from avaturn_async import AvaturnClient
-from avaturn_async.cli.app import app as command_line
+from avaturn_async.cli import app as command_line
 from avaturn_async.emulator import EmulatorThread
 from avaturn_async.emulator.glb import build_glb
 

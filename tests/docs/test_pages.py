@@ -13,7 +13,7 @@ import typer
 
 import avaturn_async
 from avaturn_async import AvaturnClient, PollPolicy, RateLimit, RetryPolicy, Timeouts
-from avaturn_async.cli.app import app as command_line
+from avaturn_async.cli import app as command_line
 
 from .kit import COMMANDS, DOCS, EXAMPLES, PAGES
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import typer
 
-from avaturn_async.cli import runner
-from avaturn_async.cli.runner import run, tell
+from avaturn_async.cli import command
+from avaturn_async.cli.command import run, tell
 from avaturn_async.errors import ConfigurationError, DownloadError, RequestTimeoutError, WebhooksRequiredError
 
 
@@ -90,7 +90,7 @@ def test_ctrl_c_cancels_and_cleans_up(capsys: pytest.CaptureFixture[str]) -> Non
 def test_second_ctrl_c_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who presses Ctrl-C again does not wait for the cleanup."""
     ended = []
-    monkeypatch.setattr(runner.os, "_exit", ended.append)
+    monkeypatch.setattr(command.os, "_exit", ended.append)
 
     async def work() -> int:
         try:

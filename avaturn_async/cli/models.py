@@ -1,37 +1,40 @@
-"""``avaturn inspect``: what is in models, and whether they keep within limits."""
+"""``avaturn inspect`` and ``shrink``: what is in models, whether they keep within limits, and smaller copies."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import command
+from .command import DONE, FAILED, USAGE, command, failure
 from .output import Column, Output, note, size_of
-from .runner import DONE, FAILED, USAGE, failure
 
 if TYPE_CHECKING:
     from ..glb import Budget, Coverage, ModelReport, Texture
 
-__all__ = ["add_to", "facts"]
+__all__ = ["facts"]
 
-HELP = """Show what is in GLB models, and check them against limits.
+INSPECT = """Show what is in GLB models, and check them against limits.
 
 Body type T1 or T2, size, meshes, triangles, vertices, textures, joints, animations, and how many of ARKit's blend
 shapes and of the visemes there are. Exits with 1 if a model exceeds a limit or lacks something required.
 """
+SHRINK = """Make a model smaller.
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    lines = "avaturn inspect avatar.glb", "avaturn inspect --max-triangles 30000 --require T2 models/*.glb"
-    command(app, help=HELP, examples=lines)(inspect)
+PNG, JPEG and WebP textures are scaled, the buffer is repacked, and everything else stays: names, skins, morph targets
+and clips. Draco or meshopt compression, levels of detail and atlases are left to gltf-transform.
+"""
 
 
 def _limit(metavar: str, help: str) -> Any:
     return typer.Option(min=0, metavar=metavar, help=help)
 
 
-async def inspect(
+@command(
+    INSPECT,
+    "avaturn inspect avatar.glb",
+    "avaturn inspect --max-triangles 30000 --require T2 models/*.glb",
+)
+async def _inspect(
     output: Output,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="GLB models.")],
     max_triangles: Annotated[int | None, _limit("N", "Fail if there are more triangles.")] = None,
@@ -42,7 +45,6 @@ async def inspect(
         list[str] | None, typer.Option(metavar="WHAT", help="Fail without it: T1, T2, arkit or visemes.")
     ] = None,
 ) -> int:
-    """Show and check models."""
     from ..glb import Budget
 
     budget = Budget(
@@ -56,11 +58,11 @@ async def inspect(
     for number, file in enumerate(files):
         if number:
             output.line("")
-        code = max(code, await _inspect(file, budget, output))
+        code = max(code, await _inspect_one(file, budget, output))
     return code
 
 
-async def _inspect(file: Path, budget: "Budget", output: Output) -> int:
+async def _inspect_one(file: Path, budget: "Budget", output: Output) -> int:
     import asyncio
 
     from .. import glb
@@ -110,3 +112,31 @@ def _coverage(coverage: "Coverage") -> str:
     found, missing = coverage.found, coverage.missing
     said = f"{len(found)} of {len(found) + len(missing)}"
     return f"{said}; without {', '.join(missing)}" if found and missing else said
+
+
+@command(
+    SHRINK,
+    "avaturn shrink avatar.glb small.glb",
+    "avaturn shrink avatar.glb small.glb --drop-morphs 'viseme_*'",
+)
+async def _shrink(
+    output: Output,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A GLB model.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to write; it is replaced if it exists.")],
+    max_texture: Annotated[int, typer.Option(min=1, metavar="PIXELS", help="The longest side of a texture.")] = 1024,
+    drop_morphs: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Remove morph targets of that name or pattern.")
+    ] = None,
+    drop_animations: Annotated[bool, typer.Option("--drop-animations", help="Remove all animations.")] = False,
+) -> int:
+    import asyncio
+
+    from .. import glb
+
+    before = (await asyncio.to_thread(source.stat)).st_size
+    report = await glb.shrink(
+        source, target, max_texture=max_texture, drop_morphs=drop_morphs or (), drop_animations=drop_animations
+    )
+    record = {"source": str(source), "target": str(target), "before": before, "after": report.size}
+    output.result(record, f"{target}: {size_of(report.size)}, {report.size / before:.0%} of {size_of(before)}")
+    return DONE

@@ -1,0 +1,224 @@
+"""``avaturn users``, ``avatars`` and ``sessions``: what an account has, by single calls of the API."""
+
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .command import AVATAR, DONE, Access, AvatarId, Timeout, UserId, command, connected, group
+from .output import Column, Output, note
+
+if TYPE_CHECKING:
+    from ..models import ExternalAvatarCustomization
+
+__all__ = ["read_customization"]
+
+users = group("users", "Create and delete users.")
+avatars = group("avatars", "List, create, customize and delete avatars.")
+customization = group("customization", "Read and set what an avatar looks like.", avatars)
+sessions = group("sessions", "Open the Avaturn editor for a user.")
+
+SessionType = Literal["create_or_edit_existing", "create", "edit_existing"]
+MissingOk = Annotated[bool, typer.Option("--missing-ok", help="Succeed if it does not exist.")]
+
+CREATE = """Create an avatar from three photos and print its id.
+
+It waits until the photos are processed, and then sets a customization, without which exports and renders of the avatar
+are undefined: Avaturn's defaults, or those of --customization FILE, such as
+
+\b
+  {"body": "body_0", "assets": {"clothing": {"id": "..."},
+   "hair_and_headwear": {"id": "...", "color": "#402010"}}}
+
+"avaturn avatars customization get" prints that of another avatar.
+"""
+
+
+@command("Create an anonymous user and print the id.", "avaturn users create", name="create", among=users)
+async def _create_user(access: Access, output: Output) -> int:
+    async with connected(access) as client:
+        user = await client.users.create()
+    output.result({"user_id": user.id}, user.id)
+    return DONE
+
+
+@command(
+    "Delete a user with all photos, avatars and cached exports.",
+    "avaturn users delete cm3x8s9d2 --missing-ok",
+    name="delete",
+    among=users,
+)
+async def _delete_user(access: Access, output: Output, user_id: UserId, missing_ok: MissingOk = False) -> int:
+    async with connected(access) as client:
+        return await _delete("user", user_id, client.users.delete(user_id), missing_ok, output)
+
+
+async def _delete(kind: str, name: str, call: Awaitable[None], missing_ok: bool, output: Output) -> int:
+    from ..errors import NotFoundError
+
+    try:
+        await call
+        output.result({f"{kind}_id": name, "deleted": True}, f"deleted {kind} {name}")
+    except NotFoundError:
+        if not missing_ok:
+            raise
+        output.result({f"{kind}_id": name, "deleted": False}, f"there is no {kind} {name}")
+    return DONE
+
+
+@command("List the avatars of a user.", "avaturn avatars list cm3x8s9d2 --all", name="list", among=avatars)
+async def _list(
+    access: Access,
+    output: Output,
+    user_id: UserId,
+    everything: Annotated[bool, typer.Option("--all", help="Include those that are not ready, or failed.")] = False,
+) -> int:
+    async with connected(access) as client:
+        found = await client.avatars.list(user_id, include_not_ready=everything)
+    for avatar in found:
+        output.emit({"avatar_id": str(avatar.id), "status": str(avatar.status)})
+    output.table([Column("avatar", 36), Column("status")], [(str(avatar.id), str(avatar.status)) for avatar in found])
+    return DONE
+
+
+@command(
+    CREATE,
+    "avaturn avatars create cm3x8s9d2 front.jpg left.jpg right.jpg --body-type female",
+    "avaturn avatars create cm3x8s9d2 *.jpg --body-type male --customization outfit.json",
+    name="create",
+    among=avatars,
+)
+async def _create_avatar(
+    access: Access,
+    output: Output,
+    user_id: UserId,
+    frontal: Annotated[Path, typer.Argument(metavar="FRONTAL", help="A JPEG: straight into the camera.")],
+    side_1: Annotated[Path, typer.Argument(metavar="SIDE1", help="A JPEG: turned to one side.")],
+    side_2: Annotated[Path, typer.Argument(metavar="SIDE2", help="A JPEG: turned to the other side.")],
+    body_type: Annotated[str, typer.Option(metavar="male|female")],
+    telephoto: Annotated[bool, typer.Option("--telephoto", help="They were taken through a telephoto lens.")] = False,
+    customization: Annotated[
+        Path | None, typer.Option("--customization", metavar="FILE", help="JSON to customize the avatar with.")
+    ] = None,
+    no_customization: Annotated[
+        bool, typer.Option("--no-customization", help="Set none; the avatar can't be exported until one is set.")
+    ] = False,
+    timeout: Timeout = 900,
+) -> int:
+    import asyncio
+
+    from ..models import ExternalAvatarCustomization
+    from ..resources.photos import Photos
+
+    if customization is not None and no_customization:
+        raise ValueError("--customization and --no-customization exclude each other")
+    photos = Photos(frontal, side_1, side_2, body_type=body_type, telephoto=telephoto)  # type: ignore[arg-type]
+    wanted = None if no_customization else ExternalAvatarCustomization()
+    if customization is not None:
+        wanted = await asyncio.to_thread(read_customization, customization)
+    async with connected(access) as client:
+        with output.progress() as bars:
+            pending = await client.avatars.create_from_photos(
+                user_id, photos, customization=wanted, progress=bars.transfer("photos")
+            )
+        note(f"uploaded the photos of avatar {pending.avatar_id}; waiting for the scan")
+        avatar = await pending.wait(timeout=timeout)
+    output.result({"avatar_id": str(avatar.id), "status": str(avatar.status)}, str(avatar.id))
+    if no_customization:
+        note(f"before the avatar can be exported: avaturn avatars customization set {avatar.id} FILE")
+    return DONE
+
+
+@command(
+    "Delete one avatar of a user, with its cached exports.",
+    f"avaturn avatars delete cm3x8s9d2 {AVATAR}",
+    name="delete",
+    among=avatars,
+)
+async def _delete_avatar(
+    access: Access, output: Output, user_id: UserId, avatar_id: AvatarId, missing_ok: MissingOk = False
+) -> int:
+    async with connected(access) as client:
+        return await _delete("avatar", avatar_id, client.avatars.delete(user_id, avatar_id), missing_ok, output)
+
+
+@command(
+    "Print an avatar's customization, as ``set`` takes it.",
+    f"avaturn avatars customization get {AVATAR}",
+    f"avaturn avatars customization get {AVATAR} > outfit.json",
+    among=customization,
+)
+async def _get(access: Access, output: Output, avatar_id: AvatarId) -> int:
+    from ..http.codec import unstructure
+
+    async with connected(access) as client:
+        output.document(unstructure(await client.avatars.get_customization(avatar_id)))
+    return DONE
+
+
+@command(
+    "Set an avatar's customization; this makes a new version of it.",
+    f"avaturn avatars customization set {AVATAR} outfit.json",
+    among=customization,
+)
+async def _set(
+    access: Access,
+    output: Output,
+    avatar_id: AvatarId,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON; - is stdin.")],
+) -> int:
+    import asyncio
+
+    wanted = await asyncio.to_thread(read_customization, file)
+    async with connected(access) as client:
+        await client.avatars.set_customization(avatar_id, wanted)
+    output.result({"avatar_id": avatar_id, "customized": True}, f"customized avatar {avatar_id}")
+    return DONE
+
+
+def read_customization(file: Path) -> "ExternalAvatarCustomization":
+    """Read a customization from a JSON file, or from stdin for ``-``.
+
+    Raises:
+        ValueError: it is not one; the message says where.
+    """
+    from ..errors import ResponseFormatError
+    from ..http import codec
+    from ..models import ExternalAvatarCustomization
+
+    try:
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        return codec.load(content, ExternalAvatarCustomization)
+    except ResponseFormatError as error:
+        raise ValueError(f"{file}: {str(error).removeprefix('the response ')}") from None
+
+
+@command(
+    "Create a session and print its link.\n\nThe link is short-lived, and gives access to the user's avatars.",
+    "avaturn sessions create cm3x8s9d2",
+    f"avaturn sessions create cm3x8s9d2 --type edit_existing --avatar {AVATAR}",
+    name="create",
+    among=sessions,
+)
+async def _create_session(
+    access: Access,
+    output: Output,
+    user_id: UserId,
+    session_type: Annotated[SessionType, typer.Option("--type", help="What the editor opens with.")] = (
+        "create_or_edit_existing"
+    ),
+    avatar: Annotated[str | None, typer.Option(metavar="ID", help="The avatar that edit_existing opens.")] = None,
+) -> int:
+    from ..models import CreateSessionConfig, EditExistingSessionConfig, SessionConfig, as_uuid
+
+    if (avatar is None) == (session_type == "edit_existing"):
+        raise ValueError("--type edit_existing and --avatar ID go together")
+    config: SessionConfig | None = CreateSessionConfig() if session_type == "create" else None
+    if avatar is not None:
+        config = EditExistingSessionConfig(avatar_id=as_uuid(avatar, "--avatar"))
+    async with connected(access) as client:
+        session = await client.sessions.create(user_id, config)
+    output.result({"session_id": str(session.id), "url": str(session.url)}, session.url)
+    return DONE
