@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from concurrent.futures import Executor
 
-__all__ = ["raise_first", "run_in_thread", "run_to_completion"]
+__all__ = ["raise_first", "run_in_thread", "run_to_completion", "settled"]
 
 T = TypeVar("T")
 
@@ -41,14 +41,22 @@ async def run_in_thread(function: Callable[..., T], *args: Any, executor: Execut
     return await _completed(asyncio.get_running_loop().run_in_executor(executor, function, *args))
 
 
-async def _completed(future: asyncio.Future[T]) -> T:
+async def settled(future: asyncio.Future[Any]) -> None:
+    """Wait for the end of `future` even if the caller is cancelled meanwhile; the cancellation is raised afterwards.
+
+    An exception in the future counts as retrieved.
+    """
     cancelled = False
     while not future.done():
         try:
             await asyncio.wait([future])
         except asyncio.CancelledError:
             cancelled = True
+    _ = future.cancelled() or future.exception()
     if cancelled:
-        _ = future.cancelled() or future.exception()  # retrieved, or asyncio logs that it never was
         raise asyncio.CancelledError
+
+
+async def _completed(future: asyncio.Future[T]) -> T:
+    await settled(future)
     return future.result()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import BinaryIO, TypeVar
 
 import attrs
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
-from .tasks import run_in_thread
+from .tasks import settled
 
 __all__ = ["FormField", "MultipartForm", "UploadBody", "read_error", "without_frames"]
 
@@ -20,6 +23,8 @@ E = TypeVar("E", bound=Exception)
 
 #: Bytes read and sent at once: more would take memory, less would take a thread's time for each.
 _PIECE = 256 * 2**10
+#: On, for 0 seconds: closing a socket resets the connection.
+_LINGER = struct.pack("ii", 1, 0)
 
 
 def read_error(error: Exception, label: str) -> Exception:
@@ -58,22 +63,20 @@ class FormField:
     content_type: str | None = None
     label: str = attrs.field(default=attrs.Factory(lambda self: self.name, takes_self=True))
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the content; raise OSError if the file became shorter meanwhile."""
-        position = 0
-        while position < self.size:
-            piece = await run_in_thread(self._read, position)
-            if not piece:
-                raise OSError(f"{self.label} became shorter while it was sent")
-            position += len(piece)
-            yield piece
+    def read(self, position: int) -> bytes:
+        """Return the next bytes of the content.
 
-    def _read(self, position: int) -> bytes:
+        Raises:
+            OSError: it can't be read, or became shorter.
+        """
         try:
             self.content.seek(position)
-            return self.content.read(min(_PIECE, self.size - position))
-        except Exception as error:  # noqa: BLE001 - a file may be the user's own
+            piece = self.content.read(min(_PIECE, self.size - position))
+        except Exception as error:  # noqa: BLE001 - a disk may fail in any way
             raise read_error(error, self.label) from None
+        if not piece:
+            raise OSError(f"{self.label} became shorter while it was sent")
+        return piece
 
 
 class MultipartForm:
@@ -86,15 +89,19 @@ class MultipartForm:
         self._end = f"--{boundary}--\r\n".encode()
         self.size: int = sum(len(head) + field.size + 2 for head, field in self._parts) + len(self._end)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the encoded form."""
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the encoded form; reading it blocks, and raises as `FormField.read`."""
+        before = b""
         for head, field in self._parts:
-            yield head
-            async with aclosing(field.pieces()) as pieces:
-                async for piece in pieces:
-                    yield piece
-            yield b"\r\n"
-        yield self._end
+            before += head
+            position = 0
+            while position < field.size:
+                piece = field.read(position)
+                position += len(piece)
+                yield before + piece  # no copy where nothing is before it
+                before = b""
+            before += b"\r\n"
+        yield before + self._end
 
 
 def _head(field: FormField, boundary: str) -> bytes:
@@ -121,6 +128,7 @@ class UploadBody(Payload):
         self._form = form
         self._on_progress = on_progress
         self._connection: asyncio.WriteTransport | None = None
+        self._socket: socket.socket | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -134,35 +142,45 @@ class UploadBody(Payload):
         raise TypeError("the body of an upload can only be streamed")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send the form; called by aiohttp."""
+        """Send the form, and read the next piece while one is sent; called by aiohttp."""
         self._connection = writer.transport
+        self._socket = None if writer.transport is None else writer.transport.get_extra_info("socket")
         self._idle.clear()
-        pieces = self._form.pieces()
+        read = partial(asyncio.get_running_loop().run_in_executor, None, next, self._form.pieces(), b"")
+        reading = read()
         try:
-            while (piece := await self._next(pieces)) is not None:
+            while piece := await self._next(reading):
+                reading = read()
                 self.complete = self.sent + len(piece) == self.size  # before it is known that the last one was sent
                 await writer.write(piece)
                 self.sent += len(piece)
         finally:
-            await pieces.aclose()
-            self._idle.set()
+            try:
+                await settled(reading)
+            finally:
+                self._idle.set()
 
-    async def _next(self, pieces: AsyncGenerator[bytes, None]) -> bytes | None:
+    async def _next(self, reading: asyncio.Future[bytes]) -> bytes:
         try:
             self._on_progress(self.sent)
         except Exception as error:  # noqa: BLE001 - raised by the user's own function
             self.error = error
         else:
             try:
-                return await anext(pieces, None)
+                return await asyncio.shield(reading)
             except Exception as error:  # noqa: BLE001 - as above, from a user's own file
                 self.error = without_frames(error)
         raise ConnectionAbortedError("the upload was ended")  # another one: aiohttp's frames hold the last piece
 
     def abort(self) -> None:
         """Close the connection and drop what it has not sent yet."""
-        if self._connection is not None:
-            self._connection.abort()
+        if self._connection is None:
+            return
+        if self._socket is not None:
+            with suppress(OSError, ValueError):  # closed already
+                # The kernel holds some MiB, too, and would go on sending them.
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+        self._connection.abort()
 
     async def aclose(self) -> None:
         """End the sending if it is not complete, wait until nothing is read any more, and let go of the form."""

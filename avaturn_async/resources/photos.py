@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from io import BytesIO, RawIOBase
-from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, cast
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -89,11 +90,12 @@ class Photos:
             ValueError: a photo is not a complete JPEG, is larger than 64 MiB, or is not a regular file.
             TypeError: a file object is not in binary mode.
         """
-        async with AsyncExitStack() as stack:
-            problem: Exception | None = None
-            fields: list[FormField] = []
+        files = ExitStack()
+        fields: list[FormField] = []
+        problem: Exception | None = None
+        try:
             try:
-                fields += [await _open(name, getattr(self, name), stack) for name in ("frontal", "side_1", "side_2")]
+                fields += [await _open(name, getattr(self, name), files) for name in ("frontal", "side_1", "side_2")]
             except Exception as error:  # noqa: BLE001 - a file object may be the user's own
                 problem = without_frames(error)
             for name, text in ("body-type", self.body_type), ("telephoto", "true" if self.telephoto else "false"):
@@ -102,19 +104,18 @@ class Photos:
             if problem is not None:
                 raise problem
             yield MultipartForm(fields)
+        finally:
+            await run_in_thread(files.close)
 
 
-async def _open(name: str, photo: Photo, stack: AsyncExitStack) -> FormField:
-    """Open a photo, have the stack close it, and check it."""
+async def _open(name: str, photo: Photo, files: ExitStack) -> FormField:
+    """Open a photo, or a copy of a file object, and check it; `files` closes it."""
     label = f"Photos.{name}"
-    files = ExitStack()
-    stack.push_async_callback(run_in_thread, files.close)
     try:
-        file = await run_in_thread(_file_of, photo, files)
+        source: Any = photo
         if not isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview):
-            await _copy(photo, file)
-        size = await run_in_thread(file.seek, 0, os.SEEK_END)
-        problem = await run_in_thread(_problem_of, file, size)
+            source = await _copy(photo, files)
+        file, size, problem = await run_in_thread(_checked, source, files)
     except Exception as error:  # noqa: BLE001 - as above
         raise read_error(error, label) from None
     if problem:
@@ -123,15 +124,14 @@ async def _open(name: str, photo: Photo, stack: AsyncExitStack) -> FormField:
     return FormField(field, file, size, filename=f"{field}.jpg", content_type="image/jpeg", label=label)
 
 
-def _file_of(photo: Photo, files: ExitStack) -> BinaryIO:
-    """Open a photo, or a file for a copy of it; `files` closes it even if the caller was cancelled meanwhile."""
-    if isinstance(photo, bytes | bytearray | memoryview):
-        file = cast("BinaryIO", _MemoryFile(photo))
-    elif isinstance(photo, str | os.PathLike):
-        file = _open_file(photo)
-    else:
-        file = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - `files` is one
-    return files.enter_context(file)
+def _checked(source: Any, files: ExitStack) -> tuple[BinaryIO, int, str | None]:
+    """Open a photo; return its file, size, and what is wrong with it."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        source = files.enter_context(_MemoryFile(source))
+    elif isinstance(source, str | os.PathLike):
+        source = files.enter_context(_open_file(source))
+    size = source.seek(0, os.SEEK_END)
+    return source, size, _problem_of(source, size)
 
 
 class _MemoryFile(RawIOBase):
@@ -167,20 +167,23 @@ def _open_file(photo: str | os.PathLike[str]) -> BinaryIO:
     return file
 
 
-async def _copy(photo: ReadableFile, target: BinaryIO) -> None:
+async def _copy(photo: ReadableFile, files: ExitStack) -> BinaryIO:
     """Copy what a file object yields: a retry, and the length in the request's head, need all of it."""
+    copy = await run_in_thread(lambda: files.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
     size = 0
     while size <= MAX_SIZE:
-        # A coroutine of a thread's would be lost if the caller was cancelled meanwhile.
+        # A coroutine of a thread's would be lost if the caller was cancelled meanwhile. A file object may block for
+        # ever, as that of a pipe; then its thread is left behind.
         asynchronous = inspect.iscoroutinefunction(photo.read)
-        piece: Any = photo.read(_PIECE) if asynchronous else await run_in_thread(photo.read, _PIECE)
+        piece: Any = photo.read(_PIECE) if asynchronous else await asyncio.to_thread(photo.read, _PIECE)
         if inspect.isawaitable(piece):
             piece = await piece
         if not isinstance(piece, bytes | bytearray | memoryview):
             raise TypeError(f"read() returned {type(piece).__name__}; open it in binary mode")
         if not piece:
-            return
-        size += await run_in_thread(target.write, piece)
+            break
+        size += await run_in_thread(copy.write, piece)
+    return copy
 
 
 def _problem_of(file: BinaryIO, size: int) -> str | None:

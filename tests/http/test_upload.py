@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -249,7 +250,7 @@ async def test_a_lost_response_to_a_whole_body_is_an_unknown_outcome() -> None:
     assert 1 == store.connections
 
 
-@pytest.mark.parametrize("sent_before", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("sent_before", [0, 1, 2, 3])
 async def test_a_body_whose_last_bytes_may_have_been_sent_counts_as_whole(sent_before: int) -> None:
     """A server may have read them, and answered, before the writing of them returns."""
 
@@ -262,10 +263,11 @@ async def test_a_body_whose_last_bytes_may_have_been_sent_counts_as_whole(sent_b
                 raise ConnectionResetError
             self.pieces += 1
 
-    body = UploadBody(form(), lambda sent: None)
+    field = FormField("text", BytesIO(b"a"), 1)
+    body = UploadBody(MultipartForm([field, field]), lambda sent: None)  # a piece for each field, and the end
     with suppress(ConnectionResetError):
         await body.write(Writer())  # type: ignore[arg-type]
-    assert (sent_before >= 3) == body.complete
+    assert (sent_before >= 2) == body.complete
 
 
 async def test_a_refused_connection_was_never_sent() -> None:
@@ -308,13 +310,17 @@ class Standing:
             while piece := await reader.read(2**20):
                 self.received += len(piece)
         writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
         self.ended.set()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[str]:
         """Listen; yield the url."""
-        async with await asyncio.start_server(self.talk, "127.0.0.1", 0, ssl=self._context) as server:
-            yield f"{self.scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)  # the rest waits on the client's side
+        async with await asyncio.start_server(self.talk, sock=listener, ssl=self._context):
+            yield f"{self.scheme}://127.0.0.1:{listener.getsockname()[1]}"
 
 
 Ending = Callable[[asyncio.Task[Any], Transport], Awaitable[None]]
@@ -340,19 +346,18 @@ async def close(task: asyncio.Task[Any], transport: Transport) -> None:
 async def test_an_upload_that_ends_sends_nothing_more(
     end: Ending, secure: bool, tls: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
-    """Its connection is closed at once, although the store does not read, and the rest is never sent."""
+    """Its connection is reset although the store does not read: what the kernel holds by then is not sent either."""
     told: list[int] = []
     store = Standing(tls[0] if secure else None)
     async with store.run() as url, opened(url, ssl=tls[1]) as transport:
         task = asyncio.create_task(upload(transport, url, LARGE * 4, on_progress=lambda sent, _: told.append(sent)))
         await store.arrived.wait()
-        while len(told) < 5:
+        while len(told) < 9:
             await asyncio.sleep(0.002)
         await end(task, transport)
-        handed = told[-1]
         store.go_on.set()
         await store.ended.wait()
-    assert store.received <= handed < len(LARGE * 4)
+    assert store.received < 2**20 < told[-1] < len(LARGE * 4)
 
 
 @pytest.mark.parametrize("end", [cancel, close])

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import sys
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ def file(tmp_path: Path) -> Path:
 async def contents(photos: Photos) -> list[bytes]:
     """Return the content of each field of the form, after the second reading of it."""
     async with photos.open() as form:
-        first = b"".join([piece async for piece in form.pieces()])
-        assert first == b"".join([piece async for piece in form.pieces()])
+        first, second = [await asyncio.to_thread(lambda: b"".join(form.pieces())) for _ in range(2)]
+        assert first == second
         assert len(first) == form.size
     boundary = b"--" + form.content_type.partition("boundary=")[2].encode()
     return [part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for part in first.split(boundary)[1:-1]]
@@ -180,6 +181,29 @@ class Broken:
 async def test_a_file_object_that_can_not_be_read(error: Exception, kind: type[Exception], said: str) -> None:
     """Its error is raised with the name of the photo."""
     assert re.search(rf"Photos\.side_1 can't be read: {said}", await problem(Broken(error), kind))
+
+
+async def test_a_file_object_that_blocks_does_not_hold_up_a_cancellation() -> None:
+    """Such as one over a pipe into which nobody writes."""
+    started, go_on = threading.Event(), threading.Event()
+
+    class Blocking:
+        def read(self, size: int) -> bytes:
+            started.set()
+            go_on.wait(20)
+            return b""
+
+    async def use() -> None:
+        async with Photos(JPEG, Blocking(), JPEG, body_type="male").open():
+            pass
+
+    task = asyncio.create_task(use())
+    await asyncio.to_thread(started.wait, 20)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert not go_on.is_set()
+    go_on.set()
 
 
 @pytest.mark.parametrize("form", ["path", "file"])
