@@ -7,7 +7,7 @@ neither a name that resolves differently the second time nor an IP literal, whic
 import asyncio
 import re
 import socket
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
 from yarl import URL
@@ -21,35 +21,26 @@ AddrInfo: TypeAlias = tuple[
     int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]
 ]
 
-# `is_global` differs between Python versions and passes these; most are in IANA's special-purpose registries.
-_NOT_PUBLIC_4 = tuple(
-    map(
-        IPv4Network,
-        (
-            "168.63.129.16/32",  # Azure's host, which answers only to its guests
-            "192.0.0.0/24",  # IETF protocol assignments; Oracle's metadata service
-            "192.31.196.0/24",  # AS112
-            "192.52.193.0/24",  # AMT
-            "192.88.99.0/24",  # relays of 6to4
-            "192.175.48.0/24",  # AS112
-            "224.0.0.0/3",  # multicast and reserved
-        ),
-    )
-)
 _UNICAST_6 = IPv6Network("2000::/3")
-_NOT_PUBLIC_6 = tuple(
-    map(
-        IPv6Network,
-        (
-            "2001::/23",  # IETF protocol assignments; Teredo, which hides an IPv4 address
-            "2001:db8::/32",  # documentation
-            "2002::/16",  # 6to4, which hides an IPv4 address
-            "2620:4f:8000::/48",  # AS112
-            "3fff::/20",  # documentation
-        ),
-    )
-)
 _NAT64 = IPv6Network("64:ff9b::/96")
+# `is_global` differs between Python versions and passes these; most are in IANA's special-purpose registries.
+_NOT_PUBLIC = [
+    ip_network(each)
+    for each in (
+        "168.63.129.16/32",  # Azure's host, which answers only to its guests
+        "192.0.0.0/24",  # IETF protocol assignments; Oracle's metadata service
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # AMT
+        "192.88.99.0/24",  # relays of 6to4
+        "192.175.48.0/24",  # AS112
+        "224.0.0.0/3",  # multicast and reserved
+        "2001::/23",  # IETF protocol assignments; Teredo, which hides an IPv4 address
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4, which hides an IPv4 address
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+    )
+]
 
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})+")
@@ -72,21 +63,12 @@ def is_public(address: str) -> bool:
         found = ip_address(address)
     except ValueError:
         return False
-    return _is_public_4(found) if isinstance(found, IPv4Address) else _is_public_6(found)
-
-
-def _is_public_4(address: IPv4Address) -> bool:
-    return address.is_global and not any(address in network for network in _NOT_PUBLIC_4)
-
-
-def _is_public_6(address: IPv6Address) -> bool:
-    if address.scope_id is not None:
-        return False
-    embedded = IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else address.ipv4_mapped
-    if embedded is not None:
-        return _is_public_4(embedded)
-    special = any(address in network for network in _NOT_PUBLIC_6)
-    return address in _UNICAST_6 and address.is_global and not special
+    if isinstance(found, IPv6Address):
+        embedded = IPv4Address(int(found) & 0xFFFFFFFF) if found in _NAT64 else found.ipv4_mapped
+        if found.scope_id is not None or (embedded is None and found not in _UNICAST_6):
+            return False
+        found = embedded or found
+    return found.is_global and not any(found in network for network in _NOT_PUBLIC)
 
 
 def public_socket(info: AddrInfo) -> socket.socket:
