@@ -113,6 +113,8 @@ class ExportBatch:
             raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
         if name is not None and (not callable(name) or inspect.iscoroutinefunction(name)):
             raise TypeError(f"name must be a plain function of an avatar id, not {name!r:.80}")
+        if on_progress is not None and (not callable(on_progress) or inspect.iscoroutinefunction(on_progress)):
+            raise TypeError(f"on_progress must be a function that is not async, not {on_progress!r:.80}")
         if sink is not None and not callable(getattr(sink, "put", None)):
             raise TypeError(f"sink must have a method put(name, chunks), which {type(sink).__name__} has not")
         if download_to is not None and sink is not None:

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..observe.observer import DownloadInfo
 from ..redact import without_query
 from .partfile import PartFile, ResumeInfo
 from .session import GuardedSession
-from .sinks import Saved, Sink, check_name
+from .sinks import Saved, Sink, check_name, check_target
 from .stream import Link, Progress, ResumableStream
 
 __all__ = ["Download", "Downloader"]
@@ -94,8 +95,11 @@ class Downloader:
             NotAModelError: something else than a model arrived.
             IncompleteDownloadError: the file did not arrive whole; another call resumes it where that is possible.
             DownloadError: the link was refused, the file is too long, or it can't be written.
+            ValueError: `path` has a NUL character or a lone surrogate in it, or is named like a partial file.
+            TypeError: `progress` is not a function, or is async.
         """
         target = Path(path)
+        check_target(target)
         source = without_query(link.url)
         part = PartFile(target, overwrite=overwrite, checksum=checksum)
 
@@ -188,6 +192,8 @@ class Downloader:
         return self._observed_chunks(self._stream(link))
 
     def _stream(self, link: Link, progress: Progress | None = None, *, checksum: bool = False) -> ResumableStream:
+        if progress is not None and (not callable(progress) or iscoroutinefunction(progress)):
+            raise TypeError(f"progress must be a function that is not async, not {type(progress).__name__}")
         self._session.sessions.check_open()
         self._session.check_url(link.url)
         return ResumableStream(self._session, link, retry=self._retry, progress=progress, checksum=checksum)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -16,15 +17,17 @@ if TYPE_CHECKING:
 else:  # for typing.get_type_hints
     ObjectStore = Any
 
-__all__ = ["ObjectStoreSink", "Saved", "Sink", "check_name", "check_path"]
+__all__ = ["ObjectStoreSink", "Saved", "Sink", "check_name", "check_path", "check_target"]
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb9\xb2\xb3]) *(?:\..*)?", re.IGNORECASE)
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]|[. ]$')
+_PARTIAL = re.compile(r"\..*\.part(\.json)?", re.DOTALL)  # partfile.PartFile
 _MAX_PART = 255  # bytes; file systems
 _MAX_NAME = 1024  # bytes; S3 and GCS
 
+_MAY_PASS = re.compile("Generic (?!LocalFileSystem)")
 # S3 refuses smaller parts than 5 MiB but for the last one.
 _MIN_PART = 5 * 2**20
 # Parts being sent besides the one that fills up: an upload takes three parts of memory.
@@ -111,7 +114,7 @@ class ObjectStoreSink:
                     await writer.write(chunk)
         except (exceptions.GenericError, OSError) as error:
             # Server errors and broken connections, after obstore's own attempts; those of the last part are an OSError.
-            error.retryable = str(error).startswith("Generic ")  # type: ignore[union-attr]
+            error.retryable = _MAY_PASS.match(str(error)) is not None  # type: ignore[union-attr]
             raise
 
 
@@ -143,10 +146,23 @@ def check_path(name: str) -> str:
 
     Raises:
         TypeError: it is not a str.
-        ValueError: as `check_name`, or a part is a device name of Windows, such as ``NUL`` or ``com1.glb``. On Windows,
-            a part that ends with a dot or a space, or has one of ``<>:"|?*`` in it, is refused as well.
+        ValueError: as `check_name` and `check_target`, or a part is a device name of Windows, such as ``NUL`` or
+            ``com1.glb``. On Windows, also a part that ends with a dot or a space, or has one of ``<>:"|?*`` in it.
     """
     for part in check_name(name).split("/"):
         if _DEVICE.fullmatch(part) or (os.name == "nt" and _NOT_ON_WINDOWS.search(part)):
             raise ValueError(f"the name {name[:200]!r} has a part that Windows reserves: {part[:200]!r}")
+    check_target(Path(name))
     return name
+
+
+def check_target(path: Path) -> None:
+    """Raise ValueError if no file can have this path, or if it is named like a partial file of another download."""
+    try:
+        possible = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise ValueError(f"the path {str(path)!r} has a NUL character or a lone surrogate in it")
+    if _PARTIAL.fullmatch(path.name):
+        raise ValueError(f"the path {str(path)!r} is named like a partial file: .NAME.part")

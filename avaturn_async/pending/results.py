@@ -66,6 +66,8 @@ class _Result(ABC):
             DownloadError: the file could not be fetched or written; `UnsafeAddressError`, `IncompleteDownloadError` and
                 (for an export) `NotAModelError` say more.
             AvaturnError: an export's link was refused, and another one could not be had.
+            ValueError: `path` has a NUL character or a lone surrogate in it, or is named like a partial file.
+            TypeError: `progress` is async.
         """
         return await self._downloader.fetch(
             self._link(max_bytes), path, overwrite=overwrite, checksum=checksum, progress=progress

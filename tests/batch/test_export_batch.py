@@ -365,12 +365,14 @@ async def name_slowly(avatar_id: UUID) -> str:
         pytest.param({"name": "x.glb", "download_to": "models"}, TypeError, id="name-not-callable"),
         pytest.param({"name": name_slowly, "download_to": "models"}, TypeError, id="name-coroutine"),
         pytest.param({"name": str}, ValueError, id="name-without-files"),
+        pytest.param({"on_progress": name_slowly}, TypeError, id="progress-coroutine"),
+        pytest.param({"on_progress": "bar"}, TypeError, id="progress-not-callable"),
     ],
 )
 def test_misuse_is_refused_at_once(options: dict[str, Any], error: type[Exception]) -> None:
     """With the name of what was wrong."""
     ids = options.pop("ids", [])
-    with pytest.raises(error, match=r"max_|timeout|avatar_ids|iterable|name"):
+    with pytest.raises(error, match=r"max_|timeout|avatar_ids|iterable|name|on_progress"):
         new_batch(FakeExports(), ids, **options)
 
 

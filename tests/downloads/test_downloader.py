@@ -10,7 +10,7 @@ import pytest
 from avaturn_async.downloads.downloader import Download
 from avaturn_async.errors import ClientClosedError, DownloadError, IncompleteDownloadError, WrongLoopError
 
-from .kit import Answer, FileServer, downloader, model, sha256
+from .kit import Answer, FileServer, Shelf, downloader, model, sha256
 
 
 async def test_a_file_is_written_whole(server, downloads, tmp_path):
@@ -258,3 +258,18 @@ async def test_memory_does_not_grow_with_the_file(downloads, tmp_path):
         tracemalloc.stop()
     assert hashlib.sha256(body).hexdigest() == fetched.sha256
     assert peak < 16 * 1024 * 1024
+
+
+async def _async_progress(*_: object) -> None:
+    """Take the progress, as no download can tell it."""
+
+
+@pytest.mark.parametrize("progress", [_async_progress, "bar"], ids=["async", "text"])
+async def test_progress_that_is_no_plain_function_is_refused(progress, server, downloads, tmp_path):
+    """Otherwise nobody would await it. Nothing is requested."""
+    with pytest.raises(TypeError, match=r"progress must be a function that is not async, not (function|str)"):
+        await downloads.fetch(server.url, tmp_path / "m.glb", progress=progress)
+    with pytest.raises(TypeError, match="progress must be a function that is not async"):
+        await downloads.save(server.url, Shelf(), "m.glb", progress=progress)
+    assert [] == server.requests
+    assert [] == list(tmp_path.iterdir())

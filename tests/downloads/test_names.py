@@ -81,3 +81,22 @@ def test_what_windows_does_not_allow_is_refused_there_only(name: str, monkeypatc
 def test_ordinary_names_name_files(name: str) -> None:
     """On every system."""
     assert name == check_path(name)
+
+
+@pytest.mark.parametrize("name", [".m.glb.part", "a/.m.glb.part.json", ".m.3.part", "..part"])
+async def test_no_file_is_named_like_a_partial_one(name: str, server, downloads, tmp_path) -> None:
+    """A download of another name would take it for its partial file, and replace it."""
+    with pytest.raises(ValueError, match=r"is named like a partial file"):
+        check_path(name)
+    with pytest.raises(ValueError, match=r"is named like a partial file"):
+        await downloads.fetch(server.url, tmp_path / name)
+    assert name == check_name(name)
+    assert [] == server.requests
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"], ids=["nul", "surrogate"])
+async def test_a_path_that_no_file_can_have_is_refused(name: str, server, downloads, tmp_path) -> None:
+    """The error shows the path, before any request."""
+    with pytest.raises(ValueError, match=r"the path '.*a\\.*b' has a NUL character or a lone surrogate in it"):
+        await downloads.fetch(server.url, tmp_path / name)
+    assert [] == server.requests
