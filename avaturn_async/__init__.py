@@ -80,12 +80,11 @@ if TYPE_CHECKING:
     )
     from .observe.observer import Observer
     from .observe.otel import OtelObserver
-    from .pending.avatar import PendingAvatar
+    from .pending.avatar import PendingAvatar, PendingSession
     from .pending.base import Pending
     from .pending.export import PendingExport
     from .pending.render import PendingRender
     from .pending.results import Export, Render
-    from .pending.session import PendingSession
     from .resources.photos import Photos
     from .webhooks.events import Event, UnknownEvent, parse_event
     from .webhooks.mailbox import Delivery, Mailbox, MemoryMailbox
@@ -139,8 +138,7 @@ _HOMES = {
     "observe.observer": "Observer",
     "observe.otel": "OtelObserver",
     "pending.base": "Pending",
-    "pending.avatar": "PendingAvatar",
-    "pending.session": "PendingSession",
+    "pending.avatar": "PendingAvatar PendingSession",
     "pending.export": "PendingExport",
     "pending.render": "PendingRender",
     "pending.results": "Export Render",

@@ -1,11 +1,10 @@
-"""The API's resources, one small class each."""
+"""The resources of the API, one class each."""
 
 from __future__ import annotations
 
 from .avatars import Avatars
 from .exports import Exports
 from .renders import Renders
-from .sessions import Sessions
-from .users import Users
+from .users import Sessions, Users
 
 __all__ = ["Avatars", "Exports", "Renders", "Sessions", "Users"]
