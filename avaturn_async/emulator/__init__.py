@@ -4,11 +4,10 @@ It shares no code with the client, so that each is a check on the other. Models 
 extra `emulator`.
 """
 
-from .catalogue import Asset, Catalogue
+from .jobs import Delivery
 from .middleware import RequestRecord
-from .server import Emulator
+from .server import Emulator, EmulatorThread
 from .settings import Faults, Timing
-from .thread import EmulatorThread
-from .webhooks import Delivery
+from .state import Asset, Catalogue
 
 __all__ = ["Asset", "Catalogue", "Delivery", "Emulator", "EmulatorThread", "Faults", "RequestRecord", "Timing"]

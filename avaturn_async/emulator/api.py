@@ -1,20 +1,21 @@
-"""The ten operations of the contract."""
+"""What requests are answered: the operations of the contract, the upload of photos, and the pages for browsers."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import attrs
-from aiohttp import web
+from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, BodyPartReader, hdrs, web
+from aiohttp.http import HttpProcessingError
 
 from .downloads import can_draw
 from .jobs import Jobs
-from .links import Links
 from .settings import Settings
-from .state import State
-from .validation import UUID_SCHEMA, ApiError, contract, parse, require
+from .state import Avatar, Links, State, scan_of
+from .validation import UUID_SCHEMA, ApiError, Issue, contract, invalid, parse, require, schema
 
-__all__ = ["Api"]
+__all__ = ["Api", "served"]
 
 #: Method, path and description of each operation, by its operationId.
 OPERATIONS = {
@@ -24,11 +25,36 @@ OPERATIONS = {
     if method != "parameters"
 }
 PATTERNS = {"/api/v1/users/{user_id}": "/api/v1/users/{user_id:(?!new$)[^{}/]+}"}  # no user is called "new"
+#: Method, path and handler of the requests that the contract does not describe.
+OTHERS = (
+    ("POST", "/uploads/{owner}/{secret}", "upload_photos"),
+    ("GET", "/sessions/{owner}/{secret}", "open_session"),
+    ("POST", "/sessions/{owner}/{secret}", "finish_session"),
+    ("GET", "/openapi.json", "document"),
+)
+
+FORM = schema("PhotoUpload")
+MAX_PART = 32 * 1024 * 1024
+MAX_FORM = 3 * MAX_PART + 64 * 1024
+CHUNK = 64 * 1024
+HEAD = 64
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Avaturn emulator</title>
+<body style="font: 1.1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem">
+<h1>Avaturn emulator</h1>
+{}
+</html>
+"""
+OPENED = """<p>This page stands in for the Avaturn editor. Finishing the session {} the first outfit of the catalogue.
+<form method="post"><button style="font: inherit; padding: 0.4rem 1rem">Finish the session</button></form>
+"""
+FINISHED = "<p>The session is finished. Its avatar is <code>{}</code>."
 
 
 @attrs.frozen
 class Api:
-    """Handlers of the operations, named after the contract's operationIds."""
+    """Handlers, named after the contract's operationIds where it has them."""
 
     state: State
     settings: Settings
@@ -36,11 +62,9 @@ class Api:
     jobs: Jobs
 
     def routes(self) -> list[web.RouteDef]:
-        """Return a route for each operation, named by its operationId."""
-        return [
-            web.route(method, PATTERNS.get(path, path), getattr(self, name), name=name)
-            for name, (method, path, _) in OPERATIONS.items()
-        ]
+        """Return a route for each handler, by its name."""
+        found = [(method, PATTERNS.get(path, path), name) for name, (method, path, _) in OPERATIONS.items()]
+        return [web.route(method, path, getattr(self, name), name=name) for method, path, name in (*found, *OTHERS)]
 
     async def create_user(self, request: web.Request) -> web.Response:
         """Create a user."""
@@ -115,6 +139,35 @@ class Api:
             await self.jobs.start(export)
         return response
 
+    async def upload_photos(self, request: web.Request) -> web.Response:
+        """Take the contract's PhotoUpload and start the scan. A second upload is answered 409."""
+        avatar = self.state.avatar(self.links.owner_of(request.match_info))
+        if hdrs.AUTHORIZATION in request.headers:
+            raise ApiError(400, "The API token must not be sent to upload_url")
+        _check_pending(avatar)
+        require(await _read_form(request), FORM, ("body",))
+        await asyncio.sleep(self.settings.timing.upload)
+        _check_pending(avatar)  # another upload may have been faster
+        await self.jobs.start(scan_of(avatar))
+        return web.json_response({"status": "processing"})
+
+    async def open_session(self, request: web.Request) -> web.Response:
+        """Serve the page that stands in for the editor."""
+        session = self.state.session(self.links.owner_of(request.match_info))
+        edits = session.config["type"] == "edit_existing"
+        text = OPENED.format("dresses its avatar in" if edits else "creates an avatar that wears")
+        return web.Response(text=PAGE.format(text), content_type="text/html")
+
+    async def finish_session(self, request: web.Request) -> web.Response:
+        """End the session as its user would, and show the avatar's id."""
+        avatar_id = await self.jobs.complete_session(self.links.owner_of(request.match_info), None)
+        return web.Response(text=PAGE.format(FINISHED.format(avatar_id)), content_type="text/html")
+
+    async def document(self, request: web.Request) -> web.Response:
+        """Serve the contract."""
+        document = await asyncio.to_thread(served, self.links.base, self.state.catalogue.bodies)
+        return web.json_response(document)
+
 
 async def _need_pillow() -> None:
     if not await asyncio.to_thread(can_draw):
@@ -142,3 +195,47 @@ async def _json(request: web.Request) -> Any:
     *_, operation = OPERATIONS[str(request.match_info.route.name)]
     wanted = operation["requestBody"]["content"]["application/json"]["schema"]
     return require(parse(await request.read(), request.content_type), wanted, ("body",))
+
+
+def _check_pending(avatar: Avatar) -> None:
+    if avatar.deleted:
+        raise ApiError(404, f"Avatar {avatar.id} not found")
+    if avatar.status != "pending":
+        raise ApiError(409, f"The photos of avatar {avatar.id} have been uploaded")
+
+
+async def _read_form(request: web.Request) -> dict[str, bytes | str]:
+    """Read a form to its end, and return the first bytes of each photo, and the words."""
+    if request.content_type != "multipart/form-data":
+        raise invalid([Issue(("body",), "Input should be multipart/form-data", "multipart_type")])
+    malformed = ApiError(400, "There was an error parsing the body")
+    too_large = ApiError(413, f"The form has more than {MAX_FORM} bytes")
+    if (request.content_length or 0) > MAX_FORM:
+        raise too_large
+    heads: dict[str, bytes | str] = {}
+    try:
+        async for part in await request.multipart():
+            if not isinstance(part, BodyPartReader):
+                raise malformed
+            head, size = b"", 0
+            while chunk := await part.read_chunk(CHUNK):
+                size += len(chunk)
+                if size > MAX_PART:
+                    raise ApiError(413, f"{part.name} has more than {MAX_PART} bytes")
+                if request.content.total_bytes > MAX_FORM:  # a chunked body has no Content-Length
+                    raise too_large
+                head += chunk[: HEAD - len(head)]
+            if part.name and (field := FORM["properties"].get(part.name)):
+                heads[part.name] = head if "contentMediaType" in field else head.decode(errors="replace")
+    except (ValueError, AssertionError, HttpProcessingError, BadContentDispositionHeader, BadContentDispositionParam):
+        raise malformed from None
+    return heads
+
+
+def served(url: str, bodies: Sequence[str]) -> dict[str, Any]:
+    """Return the contract of a server at `url` that knows these bodies alone."""
+    document = contract()
+    components = document["components"]
+    schemas = components["schemas"]
+    narrowed = {**schemas, "AvatarBody": {**schemas["AvatarBody"], "enum": [*bodies]}}
+    return {**document, "servers": [{"url": url}], "components": {**components, "schemas": narrowed}}

@@ -13,9 +13,8 @@ import attrs
 from aiohttp import hdrs, web
 
 from .glb import build_glb
-from .links import File, Links
 from .settings import Settings
-from .state import State
+from .state import File, Links, State
 from .validation import ApiError
 
 __all__ = ["Downloads", "Files", "UnsatisfiableError", "can_draw", "parse_range"]

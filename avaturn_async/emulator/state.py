@@ -1,21 +1,163 @@
-"""The users, avatars, sessions and jobs that an emulator remembers."""
+"""What an emulator remembers: its catalogue, users, avatars, sessions and jobs, and the temporary urls of files."""
 
 import base64
+import hashlib
+import hmac
+import secrets
+import time
+import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Literal
+from urllib.parse import urlencode
 from uuid import UUID
 
 import attrs
 
-from .catalogue import Catalogue
-from .links import File, Links
 from .settings import Settings
-from .validation import SLOTS, ApiError
+from .validation import SLOTS, ApiError, Issue, invalid
 
-__all__ = ["Avatar", "Job", "Session", "State", "export_of", "render_of", "scan_of"]
+__all__ = ["Asset", "Avatar", "Catalogue", "File", "Job", "Links", "Session", "State", "export_of", "render_of"]
+__all__ += ["scan_of"]
 
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://avaturn.me/emulator/assets")
 MAX_SESSIONS = 10_000
+
+
+@attrs.frozen
+class Asset:
+    """An item of one slot. A retired one can no longer be put on."""
+
+    id: UUID
+    slot: str
+    name: str
+    retired: bool = False
+
+
+def _default_assets() -> tuple[Asset, ...]:
+    names = {
+        "clothing": ("hoodie", "suit", "summer_dress"),
+        "hair_and_headwear": ("bob", "curls", "beanie"),
+        "eyewear": ("aviators", "round_glasses"),
+        "footwear": ("sneakers", "boots"),
+    }
+    return tuple(
+        Asset(uuid.uuid5(NAMESPACE, f"{slot}/{name}"), slot, name, retired=name == "last_season")
+        for slot in SLOTS
+        for name in (*names[slot], "last_season")
+    )
+
+
+@attrs.frozen
+class Catalogue:
+    """What a customization may name. The default assets have the same identifiers in every emulator."""
+
+    assets: tuple[Asset, ...] = attrs.field(factory=_default_assets, converter=tuple)
+    bodies: tuple[str, ...] = attrs.field(default=("body_0", "body_1", "body_2", "body_3"), converter=tuple)
+
+    def available(self, slot: str) -> tuple[Asset, ...]:
+        """Return the assets that can be put on in a slot."""
+        return tuple(asset for asset in self.assets if asset.slot == slot and not asset.retired)
+
+    def retired(self, slot: str) -> tuple[Asset, ...]:
+        """Return the assets of a slot that can no longer be put on."""
+        return tuple(asset for asset in self.assets if asset.slot == slot and asset.retired)
+
+    def outfit(self) -> dict[str, Any]:
+        """Return the customization that the editor starts with: the first asset of each slot, and the first body."""
+        first = {slot: next(iter(self.available(slot)), None) for slot in SLOTS}
+        worn = {slot: asset and {"id": str(asset.id)} for slot, asset in first.items()}
+        return {"assets": worn, "body": self.bodies[0]}
+
+    def names(self, customization: Mapping[str, Any]) -> dict[str, str]:
+        """Return the name of what is worn in each slot that is not empty."""
+        known = {asset.id: asset.name for asset in self.assets}
+        return {slot: known[asset_id] for slot, asset_id in _worn(customization)}
+
+    def check(self, customization: Mapping[str, Any]) -> None:
+        """Raise the contract's 409, 410 or 422 if a customization, of valid shape, names what can't be put on."""
+        if customization["body"] not in self.bodies:
+            wanted = " or ".join(map(repr, self.bodies))
+            raise invalid([Issue(("body", "body"), f"Input should be {wanted}", "enum")])
+        worn = _worn(customization)
+        known = {asset.id: asset for asset in self.assets}
+        for slot, asset_id in worn:
+            if asset_id in known and known[asset_id].slot != slot:
+                raise ApiError(409, f"Asset {asset_id} added to wrong placement - {slot}")
+        gone = [str(asset_id) for _, asset_id in worn if asset_id not in known or known[asset_id].retired]
+        if gone:
+            raise ApiError(410, f"Asset(s) {', '.join(gone)} no longer available")
+
+
+def _worn(customization: Mapping[str, Any]) -> list[tuple[str, UUID]]:
+    return [(slot, UUID(item["id"])) for slot in SLOTS if (item := customization["assets"].get(slot))]
+
+
+@attrs.frozen
+class File:
+    """A downloadable file of one version of an avatar; the suffix of its name is its format."""
+
+    avatar_id: UUID
+    version: int
+    name: str
+    scene: str = ""
+
+    @property
+    def path(self) -> str:
+        """The path of its urls."""
+        return f"/files/{self.avatar_id}/{self.version}/{self.name}"
+
+
+class Links:
+    """Issue urls below `base`, and verify them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.base = ""
+        self._settings = settings
+        self._key = secrets.token_bytes(32)
+        self._file_key = secrets.token_bytes(32)
+
+    def file(self, file: File) -> str:
+        """Return a new download url that expires after `Timing.url_ttl` seconds."""
+        expires = f"{time.time() + self._settings.timing.url_ttl:.6f}"
+        signed = {"expires": expires, "nonce": secrets.token_hex(4), "scene": file.scene}
+        query = {**signed, "signature": self._sign_file(file.path, signed)}
+        return f"{self.base}{file.path}?{urlencode({name: value for name, value in query.items() if value})}"
+
+    def allows(self, path: str, query: Mapping[str, str]) -> bool:
+        """Whether a download url was issued here and has not expired."""
+        signed = {name: query.get(name, "") for name in ("expires", "nonce", "scene")}
+        genuine = _same(query.get("signature", ""), self._sign_file(path, signed))
+        return genuine and time.time() < float(signed["expires"])
+
+    def expire(self) -> None:
+        """Invalidate all download urls issued so far."""
+        self._file_key = secrets.token_bytes(32)
+
+    def secret_url(self, kind: str, owner: UUID) -> str:
+        """Return the url below /uploads or /sessions (`kind`) of an avatar or a session."""
+        return f"{self.base}/{kind}/{owner}/{self._secret(owner)}"
+
+    def owner_of(self, match: Mapping[str, str]) -> UUID:
+        """Return whose url was requested, given the `owner` and `secret` in its path; raise a 404 if it is forged."""
+        try:
+            owner = UUID(match["owner"])
+        except ValueError:
+            owner = None
+        if owner is None or not _same(match["secret"], self._secret(owner)):
+            raise ApiError(404, "Not Found")
+        return owner
+
+    def _secret(self, owner: UUID) -> str:
+        return hmac.new(self._key, owner.bytes, hashlib.sha256).hexdigest()[:43]
+
+    def _sign_file(self, path: str, query: Mapping[str, str]) -> str:
+        text = f"{path}?{urlencode(query)}"
+        return hmac.new(self._file_key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _same(given: str, right: str) -> bool:
+    return hmac.compare_digest(given.encode(errors="replace"), right.encode())
 
 
 @attrs.define(eq=False)

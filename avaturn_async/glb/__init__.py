@@ -10,9 +10,8 @@
 `shrink` needs Pillow, from the extra `glb`.
 """
 
-from .expressions import ARKIT, VISEMES
 from .repack import shrink
-from .report import Animation, Budget, Coverage, Mesh, ModelReport, Texture, Violation, inspect
+from .report import ARKIT, VISEMES, Animation, Budget, Coverage, Mesh, ModelReport, Texture, Violation, inspect
 
 __all__ = ["ARKIT", "VISEMES", "Animation", "Budget", "Coverage", "Mesh", "ModelReport", "Texture", "Violation"]
 __all__ += ["inspect", "shrink"]

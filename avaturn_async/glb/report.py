@@ -13,10 +13,10 @@ import attrs
 from attrs import validators as v
 
 from .container import Container, MalformedError, count, mapping, objects, opened, string, text, values
-from .expressions import ARKIT, VISEMES
 from .images import Header, read_header
 
-__all__ = ["Animation", "Budget", "Coverage", "Mesh", "ModelReport", "Texture", "Violation", "inspect"]
+__all__ = ["ARKIT", "VISEMES", "Animation", "Budget", "Coverage", "Mesh", "ModelReport", "Texture", "Violation"]
+__all__ += ["inspect"]
 
 MAX_IMAGES = 1024
 A_YEAR = 366 * 24 * 60 * 60
@@ -28,6 +28,27 @@ COPY = re.compile(r"\.\d{3}$", re.ASCII)
 
 #: What a budget can require of a model.
 REQUIREMENTS = ("T1", "T2", "arkit", "visemes")
+
+
+def _sides(*names: str) -> tuple[str, ...]:
+    return tuple(f"{name}{side}" for name in names for side in ("Left", "Right"))
+
+
+#: The 52 of ``ARFaceAnchor.BlendShapeLocation``.
+ARKIT = (
+    *_sides("browDown", "browOuterUp", "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp"),
+    *_sides("eyeSquint", "eyeWide", "cheekSquint", "noseSneer", "mouthDimple", "mouthFrown", "mouthLowerDown"),
+    *_sides("mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp"),
+    *("browInnerUp", "cheekPuff", "jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose", "mouthFunnel"),
+    *("mouthLeft", "mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower"),
+    *("mouthShrugUpper", "tongueOut"),
+)
+
+#: The 15 of the Oculus lip sync.
+VISEMES = tuple(
+    f"viseme_{sound}"
+    for sound in ("sil", "PP", "FF", "TH", "DD", "kk", "CH", "SS", "nn", "RR", "aa", "E", "I", "O", "U")
+)
 
 BodyType = Literal["T1", "T2"]
 

@@ -12,7 +12,7 @@ import schemathesis
 from schemathesis.engine import core, events
 
 from avaturn_async.emulator import Emulator, EmulatorThread
-from avaturn_async.emulator.pages import served
+from avaturn_async.emulator.api import served
 from avaturn_async.emulator.validation import contract
 
 from .kit import AT_ONCE, Caller

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from avaturn_async.emulator import Emulator, EmulatorThread, Faults, Timing
-from avaturn_async.emulator.scheduler import Scheduler
+from avaturn_async.emulator.jobs import Scheduler
 from avaturn_async.emulator.validation import contract
 
 from .kit import AT_ONCE, NEVER, NOBODY, Caller, Receiver

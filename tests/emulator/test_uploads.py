@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from avaturn_async.emulator import Emulator, Timing, uploads
+from avaturn_async.emulator import Emulator, Timing, api
 
 from .kit import JPEG, NOBODY, Caller, halted_photos, large_photos, photos
 
@@ -135,7 +135,7 @@ async def test_malformed_forms_are_refused(caller: Caller, kind: str, body: byte
 
 async def test_a_photo_that_is_too_large_is_413(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """The size of each photo is bounded."""
-    monkeypatch.setattr(uploads, "MAX_PART", 1000)
+    monkeypatch.setattr(api, "MAX_PART", 1000)
     url = (await caller.new_avatar())["upload_url"]
     status, body = await caller.upload(url, image_frontal=JPEG * 2)
     assert (status, body) == (413, {"detail": "image-frontal has more than 1000 bytes"})
@@ -144,7 +144,7 @@ async def test_a_photo_that_is_too_large_is_413(caller: Caller, monkeypatch: pyt
 @pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
 async def test_a_form_that_is_too_large_is_413(caller: Caller, monkeypatch: pytest.MonkeyPatch, chunked: bool) -> None:
     """The whole form is bounded, by its declared length and by the bytes that arrive."""
-    monkeypatch.setattr(uploads, "MAX_FORM", 2500)
+    monkeypatch.setattr(api, "MAX_FORM", 2500)
     body = b"".join([part async for part in halted_photos(opened())])
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     data = aiter_once(body) if chunked else body

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from avaturn_async.emulator import Delivery, Emulator, EmulatorThread, Faults, Timing, webhooks
+from avaturn_async.emulator import Delivery, Emulator, EmulatorThread, Faults, Timing, jobs
 
 from .kit import AT_ONCE, NEVER, NOBODY, Caller, Receiver
 
@@ -179,7 +179,7 @@ async def test_early_and_lost(emulator: Emulator, caller: Caller, receiver: Rece
 
 async def test_reorder(emulator: Emulator, caller: Caller, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event that is held back arrives after a later one."""
-    monkeypatch.setattr(webhooks, "HOLD", 3600)
+    monkeypatch.setattr(jobs, "HOLD", 3600)
     avatar_id = await caller.dressed()
     receiver.events.clear()
     emulator.faults = Faults(webhook_reorder=1)
@@ -194,7 +194,7 @@ async def test_no_event_is_held_back_for_ever(
     emulator: Emulator, caller: Caller, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a later event it arrives by itself."""
-    monkeypatch.setattr(webhooks, "HOLD", 0.01)
+    monkeypatch.setattr(jobs, "HOLD", 0.01)
     emulator.faults = Faults(webhook_reorder=1)
     await caller.scanned()
     assert len(receiver.events) == 1
@@ -202,7 +202,7 @@ async def test_no_event_is_held_back_for_ever(
 
 async def test_more_events_than_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """All arrive, in order if one connection sends them."""
-    monkeypatch.setattr(webhooks, "CONNECTIONS", 1)
+    monkeypatch.setattr(jobs, "CONNECTIONS", 1)
     async with Emulator(timing=AT_ONCE, models="small") as emulator, Caller(emulator) as caller, Receiver() as receiver:
         avatar_id = await caller.dressed()
         emulator.webhook_url = receiver.url
@@ -218,7 +218,7 @@ async def test_events_beyond_the_backlog_are_dropped(
     avatar_id = await caller.dressed()
     receiver.events.clear()
     emulator.deliveries.clear()
-    monkeypatch.setattr(webhooks, "BACKLOG", 0)
+    monkeypatch.setattr(jobs, "BACKLOG", 0)
     await caller.render(avatar_id)
     await emulator.settled()
     (delivery,) = emulator.deliveries

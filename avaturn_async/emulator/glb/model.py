@@ -1,21 +1,25 @@
-"""A model: meshes, materials, skin and clip of an avatar, as in Avaturn's exports."""
+"""A model: meshes, materials, skin and clip of an avatar, as in Avaturn's exports, in a GLB (glTF 2.0, section 4.4)."""
 
+import json
 import random
+import struct
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
 
-from .container import INDICES, VERTICES, Buffer, glb
-from .figure import displacements, shape
-from .geometry import Vec, cross, normals, unit
-from .skeleton import JOINTS, channels, joints_of, times
+from .figure import displacements, normals, shape
+from .skeleton import JOINTS, Vec, channels, cross, joints_of, times, unit
 from .tables import Body, Models, Palette, choose, load, morph_targets
 from .textures import picture
 
 __all__ = ["assemble"]
 
+COMPONENTS = {"B": 5121, "H": 5123, "f": 5126}
+KINDS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
+VERTICES, INDICES = 34962, 34963
+JSON, BIN = 0x4E4F534A, 0x004E4942
 GENERATOR = "avaturn-async emulator"
 DETAIL = {"full": 3, "small": 1}
 KEY_STEP = {"full": 1, "small": 30}
@@ -23,6 +27,53 @@ SMALL_TEXTURE = 32
 CLIP_NAMES = {"T1": "IdleV4.2(maya_head)", "T2": "avaturn_animation"}
 #: The attributes of a mesh, in the order of their accessors; the indices follow, and then the morph targets.
 ATTRIBUTES = ("POSITION", "NORMAL", "TANGENT", "TEXCOORD_0", "JOINTS_0", "WEIGHTS_0")
+
+
+class Buffer:
+    """Pieces of a binary buffer, with their views and accessors. A piece can be part of many buffers."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.length: int = 0
+        self.views: list[dict[str, int]] = []
+        self.accessors: list[dict[str, Any]] = []
+
+    def add(
+        self, values: "array[Any]", width: int, *, target: int | None = None, bounds: bool = False, **more: Any
+    ) -> None:
+        """Append an accessor of rows of `width` values, with their `bounds` if asked for."""
+        if bounds:
+            columns = [values[column::width] for column in range(width)]
+            more |= {"min": [min(column) for column in columns], "max": [max(column) for column in columns]}
+        view = self.add_view(values.tobytes(), **({} if target is None else {"target": target}))
+        accessor = {"bufferView": view, "componentType": COMPONENTS[values.typecode]}
+        self.accessors.append({**accessor, "count": len(values) // width, "type": KINDS[width], **more})
+
+    def add_view(self, data: bytes, **more: int) -> int:
+        """Append bytes, and return the index of their view."""
+        padding = bytes(-len(data) % 4)
+        self.views.append({"buffer": 0, "byteOffset": self.length, "byteLength": len(data), **more})
+        self.pieces += [data, padding]
+        self.length += len(data) + len(padding)
+        return len(self.views) - 1
+
+    def include(self, other: "Buffer") -> int:
+        """Append another buffer, and return the index of its first accessor."""
+        first, start = len(self.accessors), len(self.views)
+        self.accessors += [{**accessor, "bufferView": accessor["bufferView"] + start} for accessor in other.accessors]
+        self.views += [{**view, "byteOffset": view["byteOffset"] + self.length} for view in other.views]
+        self.pieces += other.pieces
+        self.length += other.length
+        return first
+
+
+def glb(document: dict[str, Any], pieces: list[bytes]) -> bytes:
+    """Return the file of a document, given the pieces of its buffer."""
+    length = sum(map(len, pieces))
+    text = json.dumps({**document, "buffers": [{"byteLength": length}]}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    head = struct.pack("<4s4I", b"glTF", 2, 28 + len(text) + length, len(text), JSON)
+    return b"".join((head, text, struct.pack("<2I", length, BIN), *pieces))
 
 
 def assemble(

@@ -1,20 +1,67 @@
-"""The skeleton, in the rest pose of an Avaturn export, a T-pose that faces +Z; and the clip that moves it. Metres."""
+"""Vectors and rotations; the skeleton in the rest pose of an Avaturn export, a T-pose that faces +Z; and its clip."""
 
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from .geometry import Quat, Vec, add, rotate, scale, turn
 from .tables import Body, load, other_side, rows
 
-__all__ = ["JOINTS", "Channel", "Joint", "channels", "joints_of", "place", "times", "weigh"]
+__all__ = ["JOINTS", "Channel", "Joint", "Quat", "Vec", "add", "channels", "cross", "joints_of", "place", "rotate"]
+__all__ += ["scale", "times", "turn", "unit", "weigh"]
 
+Vec = tuple[float, float, float]
+Quat = tuple[float, float, float, float]
+
+#: Joints that move one vertex; lengths are in metres.
 INFLUENCES = 4
 LEAF = 0.03
 FRAMES, RATE = 242, 30
 BLINKS = (1.9, 5.4)
 STILL = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+
+
+def add(*vectors: Vec) -> Vec:
+    """Add vectors up."""
+    x = y = z = 0.0
+    for vector in vectors:
+        x += vector[0]
+        y += vector[1]
+        z += vector[2]
+    return x, y, z
+
+
+def scale(vector: Vec, factor: float) -> Vec:
+    """Multiply a vector by a number."""
+    return vector[0] * factor, vector[1] * factor, vector[2] * factor
+
+
+def cross(p: Vec, q: Vec) -> Vec:
+    """Return the vector product."""
+    return p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]
+
+
+def unit(vector: Vec) -> Vec:
+    """Scale a vector to the length 1."""
+    return scale(vector, 1.0 / math.hypot(*vector))
+
+
+def turn(first: Quat, second: Quat) -> Quat:
+    """Multiply rotations: `second` in the frame of `first`."""
+    ax, ay, az, aw = first
+    bx, by, bz, bw = second
+    return (
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+        aw * bw - ax * bx - ay * by - az * bz,
+    )
+
+
+def rotate(rotation: Quat, vector: Vec) -> Vec:
+    """Rotate a vector."""
+    x, y, z, w = rotation
+    return turn(turn(rotation, (*vector, 0.0)), (-x, -y, -z, w))[:3]
 
 
 class Joint(NamedTuple):
