@@ -219,7 +219,7 @@ def _slot(kind: type[Any]) -> Any:
 
 
 def _extra() -> Any:
-    return attrs.field(factory=dict, hash=False, converter=lambda extra: mask_links(dict(extra)))
+    return attrs.field(factory=dict, hash=False, converter=lambda extra: {} if extra == {} else mask_links(dict(extra)))
 
 
 class _Schema:

@@ -33,7 +33,7 @@ class Callbacks:
     Callbacks run on the loop that `bind` was last called on, whichever thread an event arrives on. Without one, they
     run to their end before the reply: the loop of a WSGI request or a Lambda invocation ends with it.
 
-    Events count from `admit` to `leave` and callbacks from `start` to their end, so that `drain` waits for every
+    Events count from `admit` to `count_out` and callbacks from `start` to their end, so that `drain` waits for every
     callback of an event that was answered with a 2xx.
     """
 
@@ -74,10 +74,6 @@ class Callbacks:
             self._events += 1
         return True
 
-    def leave(self) -> None:
-        """Count an event out."""
-        self._count_out(events=1)
-
     async def start(self, name: str, event: Event | UnknownEvent) -> bool:
         """Start the callbacks for `event`, or return False if too many are queued."""
         callbacks = self._by_name.get(name, ())
@@ -98,7 +94,7 @@ class Callbacks:
             # Not a task yet: an eager one (3.12+) would begin before the reply.
             loop.call_soon_threadsafe(self._spawn, callback, event)
         except RuntimeError:  # the loop was closed just now
-            self._count_out(queued=1 if loop is self._loop else 0)
+            self.count_out(queued=1 if loop is self._loop else 0)
             return False
         return True
 
@@ -114,9 +110,10 @@ class Callbacks:
     def _on_done(self, task: asyncio.Task[None]) -> None:
         if task in self._tasks:
             self._tasks.discard(task)
-            self._count_out(queued=1)
+            self.count_out(queued=1)
 
-    def _count_out(self, *, events: int = 0, queued: int = 0) -> None:
+    def count_out(self, *, events: int = 0, queued: int = 0) -> None:
+        """Count events and callbacks out that ended."""
         with self._lock:
             self._events -= events
             self._queued -= queued

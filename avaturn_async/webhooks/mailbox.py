@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -34,8 +35,12 @@ _UNAUTHENTICATED, _POLLABLE, _RENDER = range(3)
 #: Bytes of a row and its event besides the event's texts and unknown fields, measured.
 _ROW_OVERHEAD = 600
 
-#: Fields of any length.
-_TEXTS = ("user_id", "session_id", "status", "export_url", "render_url")
+#: The fields of any length, by the name of the event.
+_TEXTS = {
+    "avatar.ready": attrgetter("user_id", "session_id", "status"),
+    "render.ready": attrgetter("user_id", "status", "render_url"),
+    "export.ready": attrgetter("user_id", "status", "export_url"),
+}
 
 
 @attrs.frozen
@@ -180,8 +185,10 @@ class MemoryMailbox:
         if not authenticated:
             event = strip_untrusted(event)
         delivery = Delivery(f"{self._id_prefix}-{next(self._serials)}", event, authenticated, traceparent)
+        rank = _RENDER if isinstance(event, RenderReadyWebhook) else _POLLABLE
+        row = _Row(delivery, rank if authenticated else _UNAUTHENTICATED, _ROW_OVERHEAD + _size_of(event))
         for key in keys_of(event):
-            self._put(key, delivery)
+            self._put(key, row)
 
     async def position(self, key: str) -> str:
         """Return the id of the delivery that is stored under `key`, or ``""``.
@@ -236,25 +243,22 @@ class MemoryMailbox:
             self._remove(next(iter(self._rows)))
         return now
 
-    def _put(self, key: str, delivery: Delivery) -> None:
-        is_render = isinstance(delivery.event, RenderReadyWebhook)
-        rank = (_RENDER if is_render else _POLLABLE) if delivery.authenticated else _UNAUTHENTICATED
-        row = _Row(delivery, rank, _ROW_OVERHEAD + _size_of(delivery.event))
+    def _put(self, key: str, row: _Row) -> None:
         with self._lock:
             row.expires = self._check_open() + self._ttl
             stored = self._rows.get(key)
             if stored is not None:
-                trusted = stored.delivery.authenticated
-                if trusted if trusted != delivery.authenticated else is_render:
+                is_render = isinstance(row.delivery.event, RenderReadyWebhook)
+                if stored.rank > row.rank or (stored.rank == row.rank and is_render):
                     return
                 self._remove(key)
             waiters = self._waiters.pop(key, ())
             if self._make_room(row) or waiters:
                 self._rows[key] = row
-                self._evictable[rank][key] = None
+                self._evictable[row.rank][key] = None
                 self._bytes += row.size
         for waiter in waiters:
-            _call_on_its_loop(waiter, _resolve, delivery)
+            _call_on_its_loop(waiter, _resolve, row.delivery)
 
     def _make_room(self, row: _Row) -> bool:
         """Evict the oldest rows that nobody awaits until `row` fits, and return whether it does."""
@@ -289,11 +293,7 @@ class MemoryMailbox:
 
 def _size_of(event: Event) -> int:
     """Estimate the bytes of memory that an event takes, whatever JSON is in its unknown fields."""
-    size = 0
-    for name in _TEXTS:
-        text = getattr(event, name, None)
-        if text is not None:
-            size += sys.getsizeof(text)
+    size = sum(map(sys.getsizeof, _TEXTS[event.event](event)))
     values: list[Any] = [dict(event.extra)] if event.extra else []
     while values:
         value = values.pop()

@@ -214,7 +214,7 @@ class WebhookReceiver:
             stored = await self._store(event, traceparent)
             return ACCEPTED if stored and await self._callbacks.start(event.event, event) else UNAVAILABLE
         finally:
-            self._callbacks.leave()
+            self._callbacks.count_out(events=1)
 
     def _is_authentic(self, body: bytes, path: str, headers: Mapping[str, str]) -> bool:
         try:
