@@ -164,6 +164,7 @@ class OtelObserver(Observer):
 
     def _start(self, number: int, name: str, *, attach: bool = True, attributes: Any = None, **options: Any) -> Span:
         span = self._tracer.start_span(name, attributes=_clean(attributes or {}), **options)
+        attach = attach and span is not self._trace.get_current_span()  # as without an SDK
         token = self._context.attach(self._trace.set_span_in_context(span)) if attach else None
         self._open[number] = span, token
         return span

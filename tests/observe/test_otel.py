@@ -234,14 +234,23 @@ async def test_a_batch_is_a_span_above_its_waits(otel: Telemetry, emulator: Emul
     assert {batched.context.span_id} == {parent_of(span) for span in otel.spans("download")}
 
 
-async def test_an_ended_loop_leaves_no_complaint(otel: Telemetry, caplog: pytest.LogCaptureFixture) -> None:
-    """A wait that is closed in another context ends its span without one."""
-    world = World(saying(PENDING), observers=Observers([otel.observer]))
-    export = await world.exports.create(uuid4())
-    wait = export.wait()
-    contextvars.copy_context().run(wait.send, None)
-    wait.close()
-    assert ["cancelled"] == attributes(otel.span("wait"), "avaturn.outcome")
+@pytest.mark.parametrize("sdk", [False, True], ids=["without-sdk", "with-sdk"])
+@pytest.mark.parametrize("within", [False, True], ids=["alone", "within-a-trace"])
+async def test_a_wait_that_ends_in_another_context(
+    sdk: bool, within: bool, otel: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It leaves the contexts as they were, with the no-op tracer of the API, too."""
+    observer = otel.observer if sdk else OtelObserver(tracer_provider=trace.NoOpTracerProvider())
+    world = World(saying(PENDING), observers=Observers([observer]))
+    wait = (await world.exports.create(uuid4())).wait()
+    caller = (
+        trace.NonRecordingSpan(trace.SpanContext(1, 2, True, trace.TraceFlags(1))) if within else trace.INVALID_SPAN
+    )
+    with trace.use_span(caller):
+        contextvars.copy_context().run(wait.send, None)
+        wait.close()
+        assert caller is trace.get_current_span()
+    assert not sdk or ["cancelled"] == attributes(otel.span("wait"), "avaturn.outcome")
     assert [] == [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
 
