@@ -152,7 +152,7 @@ class APIStatusError(AvaturnError):
         method: HTTP method.
         path: path of the request, without host and query.
         body: body of the response, up to 64 KiB.
-        detail: FastAPI's ``detail`` as a sentence, if the body has one.
+        detail: FastAPI's ``detail`` as a sentence, without the queries of urls, if the body has one.
         request_id: the X-Request-Id header of the response, or None.
     """
 

@@ -138,12 +138,14 @@ def _render_status(value: str) -> RenderStatus:
     return RenderStatus(value) if isinstance(value, str) else value
 
 
-def _items(value: Sequence[str | int]) -> Sequence[str | int]:
-    return tuple(value)
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else value
 
 
-def _findings(value: Sequence[ValidationError]) -> Sequence[ValidationError]:
-    return tuple(value)
+def _masked(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return mask_links(dict(value)) if value else {}
 
 
 def _is_uuid(instance: Any, attribute: attrs.Attribute[UUID], value: Any) -> None:
@@ -219,7 +221,7 @@ def _slot(kind: type[Any]) -> Any:
 
 
 def _extra() -> Any:
-    return attrs.field(factory=dict, hash=False, converter=lambda extra: {} if extra == {} else mask_links(dict(extra)))
+    return attrs.field(factory=dict, hash=False, converter=_masked, validator=_is_a(dict, "a mapping"))
 
 
 class _Schema:
@@ -482,7 +484,7 @@ class ExportReadyWebhook(_Schema):
 class ValidationError(_Schema):
     """One finding in the body of a 422 (not an exception)."""
 
-    loc: Sequence[str | int] = attrs.field(converter=_items)
+    loc: Sequence[str | int] = attrs.field(converter=_tuple, validator=_is_a(tuple, "a list"))
     msg: str = attrs.field(validator=_text)
     type: str = attrs.field(validator=_text)
     extra: Mapping[str, Any] = _extra()
@@ -492,7 +494,7 @@ class ValidationError(_Schema):
 class HTTPValidationError(_Schema):
     """The body of a 422."""
 
-    detail: Sequence[ValidationError] = attrs.field(default=(), converter=_findings)
+    detail: Sequence[ValidationError] = attrs.field(default=(), converter=_tuple, validator=_is_a(tuple, "a list"))
     extra: Mapping[str, Any] = _extra()
 
 

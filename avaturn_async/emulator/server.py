@@ -102,7 +102,8 @@ class Emulator:
         self._stack = AsyncExitStack()
 
     def __repr__(self) -> str:
-        return f"<Emulator {self._links.base or 'not started'}>"
+        links = getattr(self, "_links", None)  # None in a traceback out of __init__
+        return f"<Emulator {(links and links.base) or 'not started'}>"
 
     async def __aenter__(self) -> Self:
         if self._jobs is not None:

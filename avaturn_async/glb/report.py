@@ -94,14 +94,16 @@ def _limit(least: int) -> Any:
     return attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(least)]))
 
 
-def _names(given: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(given, str):
-        raise TypeError(f"require must be names, not the str {given!r:.80}")
-    names = tuple(given)
+def _names(given: Any) -> Any:
+    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else given
+
+
+def _known(_: object, attribute: object, names: object) -> None:
+    if not isinstance(names, tuple):
+        raise TypeError(f"require must be names, not {names!r:.80}")
     for name in names:
         if name not in REQUIREMENTS:
             raise ValueError(f"each of require must be one of {', '.join(REQUIREMENTS)}, not {name!r:.80}")
-    return names
 
 
 @attrs.frozen(kw_only=True)
@@ -121,7 +123,7 @@ class Budget:
     max_texture: int | None = _limit(1)
     max_bytes: int | None = _limit(1)
     max_morph_targets: int | None = _limit(0)
-    require: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    require: tuple[str, ...] = attrs.field(default=(), converter=_names, validator=_known)
 
 
 @attrs.frozen

@@ -49,7 +49,7 @@ class ApiRequest:
     path: str
     template: str = attrs.field(default=attrs.Factory(lambda self: self.path, takes_self=True))
     query: Mapping[str, str] = attrs.field(factory=dict)
-    body: bytes | None = None
+    body: bytes | None = attrs.field(default=None, repr=False)
     repeatable: bool = True
     attempts: int | None = None
 

@@ -26,7 +26,7 @@ from ..errors import (
     UnprocessableError,
 )
 from ..models import ValidationError
-from ..redact import MaskedBytes, Secret, without_queries, without_query
+from ..redact import MaskedBytes, Secret, mask_links, without_queries, without_query
 from . import codec
 from .dates import retry_after
 
@@ -115,19 +115,22 @@ def status_error(response: Response, method: str, path: str, token: Secret) -> A
 
 
 def _explain(body: bytes) -> tuple[str | None, list[ValidationError]]:
-    """Return FastAPI's `detail` as a sentence and, if it is a list of findings, those that can be read."""
+    """Return FastAPI's `detail` as a sentence, without queries of urls, and those of its findings that can be read."""
     try:
         parsed = codec.parse_json(body)
     except ValueError:
         return None, []
-    detail = parsed.get("detail") if isinstance(parsed, dict) else None
-    if detail is None or isinstance(detail, str):
-        return detail, []
+    detail = mask_links(parsed.get("detail")) if isinstance(parsed, dict) else None
+    if detail is None:
+        return None, []
+    if isinstance(detail, str):
+        return without_queries(detail), []
     try:
         findings = codec.structure(detail, list[ValidationError])
     except codec.MismatchError:
         findings = []
-    return "; ".join(map(_sentence, findings)) or json.dumps(detail, ensure_ascii=False), findings
+    sentence = "; ".join(map(_sentence, findings)) or json.dumps(detail, ensure_ascii=False)
+    return without_queries(sentence), findings
 
 
 def _sentence(finding: ValidationError) -> str:

@@ -22,7 +22,7 @@ from ..models import (
 from ..pending.avatar import PendingAvatar
 from ..pending.base import read_token
 from ..pending.context import PendingContext
-from ..redact import SecretUrl
+from ..redact import SecretUrl, mask_links
 from .photos import Photos
 
 __all__ = ["Avatars"]
@@ -236,7 +236,7 @@ def _check_upload(photos: object, progress: object) -> None:
 def _upload_status(body: bytes) -> ScanStatus:
     """Return the status in the response to an upload: a JSON object with a status (contract, PhotoUpload)."""
     try:
-        answer = codec.parse_json(body)
+        answer = mask_links(codec.parse_json(body))
         status = answer.get("status") if isinstance(answer, dict) else None
     except ValueError:
         status = None

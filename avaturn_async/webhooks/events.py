@@ -47,6 +47,7 @@ def parse_event(body: bytes | str) -> Event | UnknownEvent:
         return _structure(codec.parse_json(body))
     except ValueError as error:
         problem = str(error)
+    del body
     raise WebhookError(f"the webhook can't be read: {problem}")  # here, where no local holds any of the content
 
 

@@ -111,6 +111,7 @@ class PostgresMailbox(StoreMailbox):
         ping_every: float = 5,
         reread_every: float = 10,
     ) -> None:
+        self._table = table
         self._dsn = None if dsn is None else Secret(dsn)
         del dsn  # it may have a password, which a traceback with locals would show
         try:
@@ -123,7 +124,6 @@ class PostgresMailbox(StoreMailbox):
             raise ValueError("dsn must be a postgresql:// url")
         super().__init__(borrowed=pool is not None, ttl=ttl, timeout=timeout, reread_every=reread_every)
         self._check_seconds(ping_every=ping_every)
-        self._table = table
         self._quoted_table = _quoted(table)
         self._pool = pool
         self._ping_every = ping_every

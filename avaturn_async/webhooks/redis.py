@@ -85,6 +85,7 @@ class RedisMailbox(StoreMailbox):
         ping_every: float = 5,
         reread_every: float = 10,
     ) -> None:
+        self._prefix = prefix
         self._url = None if url is None else Secret(url)
         del url  # it may have a password, which a traceback with locals would show
         try:
@@ -95,7 +96,6 @@ class RedisMailbox(StoreMailbox):
             raise ValueError("give either url or client")
         super().__init__(borrowed=client is not None, ttl=ttl, timeout=timeout, reread_every=reread_every)
         self._check_seconds(ping_every=ping_every)
-        self._prefix = prefix
         self._client = client
         self._ping_every = ping_every
         self._connect()  # parses the url; nothing is sent yet
