@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ..redact import Secret
 from .replies import COMPRESSED, TOO_LARGE, TOO_SLOW, UNREADABLE, Reply, refused_unread
@@ -52,7 +52,9 @@ def setup(receiver: Receiver, app: web.Application, prefix: str) -> None:
 
 async def answer(receiver: Receiver, request: web.BaseRequest) -> web.Response:
     """Read a request, bounded in size and time, and answer it; the connection closes unless its body was read."""
-    body = refused_unread(request.method, request.headers, receiver.max_body) or await _read(receiver, request)
+    encoding, length = request.headers.get(hdrs.CONTENT_ENCODING), request.headers.get(hdrs.CONTENT_LENGTH)
+    refused = refused_unread(request.method, encoding, length, receiver.max_body)
+    body = refused or await _read(receiver, request)
     if isinstance(body, Reply):
         reply = receiver.refuse(body)
     else:

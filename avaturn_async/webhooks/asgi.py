@@ -42,7 +42,8 @@ class AsgiApp:
         receiver = self._receiver
         receiver.bind(reopen=False)
         fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        body = refused_unread(scope["method"], fields, receiver.max_body) or await self._read(receive)
+        encoding, length = fields.get("content-encoding"), fields.get("content-length")
+        body = refused_unread(scope["method"], encoding, length, receiver.max_body) or await self._read(receive)
         if body is None:
             return
         if isinstance(body, Reply):

@@ -31,7 +31,9 @@ class WsgiApp:
         names = {name: name[5:].replace("_", "-").lower() for name in environ if name.startswith("HTTP_")}
         names |= {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
         headers = {header: environ[name] for name, header in names.items() if name in environ}
-        body = refused_unread(environ["REQUEST_METHOD"], headers, self._receiver.max_body) or self._read(environ)
+        encoding, length = headers.get("content-encoding"), headers.get("content-length")
+        refused = refused_unread(environ["REQUEST_METHOD"], encoding, length, self._receiver.max_body)
+        body = refused or self._read(environ)
         reply = _process(self._receiver, body, Secret(environ.get("PATH_INFO", "")), headers)
         fields = [*reply.headers.items(), ("Content-Length", str(len(reply.body)))]
         start_response(f"{reply.status} {HTTPStatus(reply.status).phrase}", fields)
@@ -57,7 +59,8 @@ def respond_to_lambda(receiver: Receiver, event: Mapping[str, Any]) -> dict[str,
     for name, values in (event.get("multiValueHeaders") or {}).items():  # the only ones of some load balancers
         headers.setdefault(str(name).lower(), values[-1])
     text, is_base64 = event.get("body") or "", event.get("isBase64Encoded")
-    refused = refused_unread(event.get("httpMethod", http.get("method")), headers, receiver.max_body)
+    method, encoding = event.get("httpMethod", http.get("method")), headers.get("content-encoding")
+    refused = refused_unread(method, encoding, headers.get("content-length"), receiver.max_body)
     try:
         body = refused or (base64.b64decode(text, validate=True) if is_base64 else text.encode())
     except ValueError:

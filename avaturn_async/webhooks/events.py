@@ -70,10 +70,8 @@ def _structure(value: Any) -> Event | UnknownEvent:
 
 def key_of(event: Event) -> str:
     """Return the mailbox key of an event: ``export:{avatar_id}``, ``avatar:{avatar_id}`` or ``render:{id}``."""
-    if isinstance(event, RenderReadyWebhook):
-        return f"render:{event.id}"
-    kind = "export" if isinstance(event, ExportReadyWebhook) else "avatar"
-    return f"{kind}:{event.avatar_id}"
+    kind = event.event.removesuffix(".ready")
+    return f"{kind}:{event.id if isinstance(event, RenderReadyWebhook) else event.avatar_id}"
 
 
 def keys_of(event: Event) -> list[str]:

@@ -165,8 +165,10 @@ class WebhookReceiver:
             200 accepted, 202 unknown event name, 400 not an event, 401 or 404 not authenticated, 413 too large, 503
             not processed. An event is also stored if it is answered with 503 because callbacks are behind.
         """
-        traceparent = _traceparent(headers)
-        scope = self._observe(traceparent) if self._observers else None
+        traceparent, scope = _traceparent(headers), None
+        if self._observers:
+            make = partial(WebhookInfo, webhook=new_number(), traceparent=traceparent)
+            scope = self._observers.scope("webhook_received", "webhook_answered", make)
         work = self._handle(body, path, headers, traceparent, scope)
         del body, path, headers  # a traceback that shows locals must not show them
         if scope is None:
@@ -183,10 +185,6 @@ class WebhookReceiver:
             self._observers.tell("webhook_received", info)
             self._observers.tell("webhook_answered", info)
         return reply
-
-    def _observe(self, traceparent: str | None) -> Scope:
-        make = partial(WebhookInfo, webhook=new_number(), traceparent=traceparent)
-        return self._observers.scope("webhook_received", "webhook_answered", make)
 
     async def _handle(
         self, body: bytes, path: str, headers: Mapping[str, str], traceparent: str | None, scope: Scope | None
@@ -374,9 +372,10 @@ class WebhookReceiver:
 
 def _traceparent(headers: Any) -> str | None:
     """Return the trace context that a request's header names."""
-    if not isinstance(headers, Mapping):
+    try:
+        return valid_traceparent(headers.get("traceparent") or headers.get("Traceparent"))
+    except (AttributeError, TypeError):  # no mapping
         return None
-    return valid_traceparent(headers.get("traceparent") or headers.get("Traceparent"))
 
 
 def _as_bytes(body: Any) -> MaskedBytes | None:

@@ -67,14 +67,13 @@ COMPRESSED = refusal(415, "the body must not be compressed", Accept_Encoding="id
 UNAVAILABLE = refusal(503, "the event was not processed", Retry_After="5")
 
 
-def refused_unread(method: str, headers: Mapping[str, str], max_body: int) -> Reply | None:
-    """Return the reply to a request whose body needs no reading, or None; names of headers are in lower case."""
+def refused_unread(method: str, encoding: str | None, length: str | None, max_body: int) -> Reply | None:
+    """Return the reply to a request by its method, Content-Encoding and Content-Length alone, or None."""
     if method != "POST":
         return NOT_ALLOWED
-    if headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+    if encoding and encoding.strip().lower() not in ("", "identity"):
         return COMPRESSED
-    length = headers.get("content-length", "")
-    return TOO_LARGE if length.isdigit() and int(length[:18]) > max_body else None
+    return TOO_LARGE if length and length.isdigit() and int(length[:18]) > max_body else None
 
 
 class Receiver(Protocol):
