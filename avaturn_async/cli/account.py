@@ -1,4 +1,4 @@
-"""``avaturn users``, ``avatars`` and ``sessions``: what an account has, by single calls of the API."""
+"""``avaturn users``, ``avatars`` and ``sessions``: commands that make one call of the API."""
 
 import sys
 from collections.abc import Awaitable
@@ -25,14 +25,14 @@ MissingOk = Annotated[bool, typer.Option("--missing-ok", help="Succeed if it doe
 
 CREATE = """Create an avatar from three photos and print its id.
 
-It waits until the photos are processed, and then sets a customization, without which exports and renders of the avatar
-are undefined: Avaturn's defaults, or those of --customization FILE, such as
+Waits until the photos are processed, then sets a customization, without which an avatar can't be exported or rendered:
+Avaturn's defaults, or that of --customization FILE, such as
 
 \b
   {"body": "body_0", "assets": {"clothing": {"id": "..."},
    "hair_and_headwear": {"id": "...", "color": "#402010"}}}
 
-"avaturn avatars customization get" prints that of another avatar.
+"avaturn avatars customization get" prints the customization of another avatar.
 """
 
 
@@ -182,7 +182,7 @@ def read_customization(file: Path) -> "ExternalAvatarCustomization":
     """Read a customization from a JSON file, or from stdin for ``-``.
 
     Raises:
-        ValueError: it is not one; the message says where.
+        ValueError: it is not a customization; the message names the file and the place in it.
     """
     from ..errors import ResponseFormatError
     from ..http import codec

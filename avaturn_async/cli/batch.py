@@ -1,9 +1,9 @@
-"""``avaturn batch``."""
+"""``avaturn batch``: export the avatars of a table; and the tables, counts and progress that `make` uses too."""
 
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..downloads.sinks import Sink
     from ..resources.photos import Photos
 
-__all__ = ["Planned", "Tally", "percentiles", "read_table", "run_plan", "show_plan", "tracker"]
+__all__ = ["Planned", "Tally", "read_table", "run_plan", "show_plan", "tracker"]
 
 HELP = """Export the avatars of a table and download them, as DIR/ID.glb.
 
@@ -41,10 +41,9 @@ a journal, existing files are replaced. A journal must be in a folder that only 
 environment; this needs the package obstore.
 """
 
-#: Failures of one kind that are printed one by one.
+#: Failures of one kind that are printed individually.
 PRINTED = 20
-PERCENTILES = (50, 95, 99)
-#: Lines of progress that a whole batch prints where there is no terminal.
+#: Lines of progress that a whole batch prints where stderr is not a terminal.
 LINES = 20
 #: Rows that a dry run shows to people.
 ROWS = 10
@@ -138,15 +137,15 @@ async def run_plan(
     under_way: "dict[UUID, Planned] | None" = None,
     describe: "Callable[[Any, BatchOutcome], Awaitable[tuple[dict[str, str], BatchOutcome]]] | None" = None,
 ) -> None:
-    """Run a batch of the rows that can be used; the others fail before it.
+    """Report the rows that can't be used as failed, then run a batch of the others.
 
     Args:
         start: starts the batch of the keys of rows.
-        plan: returns the rows; called twice, so that they need not be kept.
+        plan: returns the rows; called twice, so that they are not kept in memory.
         tally: counts and prints the outcomes.
-        writer: writes them to files.
-        under_way: holds the rows under way by their keys.
-        describe: completes an outcome, and returns what was made of its row.
+        writer: writes the outcomes to files.
+        under_way: the dict in which to keep the rows under way, by their keys.
+        describe: returns the fields to add to the record of an outcome, and the outcome to report.
     """
     from ..batch.report import BatchOutcome
 
@@ -188,7 +187,7 @@ def read_table(source: Path, column: str) -> "Table":
 
 
 def _planned(table: "Table", column: str, template: str | None, *, folder: bool) -> Iterator[Planned]:
-    """Yield the rows of a table. Those that repeat an avatar are left out, unless rows name files: then they fail."""
+    """Yield the rows of a table. Repeated avatars are skipped or, where rows name the files, yielded as errors."""
     from ..batch.table import FileNames, Row
     from ..models import as_uuid
 
@@ -211,13 +210,13 @@ def _planned(table: "Table", column: str, template: str | None, *, folder: bool)
 
 
 async def _unfinished(client: "AvaturnClient", path: Path) -> list[Planned]:
-    """Return the avatars of a journal that failed or did not end."""
+    """Return the avatars that a journal records as failed or unfinished."""
     import asyncio
 
     from ..batch.journal import Journal
     from ..batch.table import Row
 
-    await asyncio.to_thread(path.stat)  # a journal that does not exist would be made
+    await asyncio.to_thread(path.stat)  # opening a missing journal would create it
     journal = Journal(path, client.base_url)
     try:
         await journal.open()
@@ -231,7 +230,7 @@ async def _unfinished(client: "AvaturnClient", path: Path) -> list[Planned]:
 
 
 def _sink(url: str) -> "Sink":
-    """Open an object store. obstore takes regions, keys and endpoints from the environment."""
+    """Open an object store; obstore reads regions, keys and endpoints from the environment."""
     from ..downloads.sinks import ObjectStoreSink
     from ..errors import ConfigurationError
 
@@ -248,7 +247,7 @@ def _sink(url: str) -> "Sink":
 
 
 def show_plan(plan: Iterable[Planned], output: Output) -> int:
-    """Print what a dry run found: each row for machines; for people some, and what is wrong with the others."""
+    """Print a dry run: each row as JSON or, for people, the first rows and all problems."""
     good, bad, shown = 0, 0, []
     for each in plan:
         line = each.row.line
@@ -269,7 +268,7 @@ def show_plan(plan: Iterable[Planned], output: Output) -> int:
 
 
 class Tally:
-    """Counts outcomes as they come, without keeping them."""
+    """Counts and prints outcomes as they arrive, without keeping them."""
 
     def __init__(self, output: Output, target: Path | str) -> None:
         import time
@@ -290,24 +289,36 @@ class Tally:
         return self._reasons.total()
 
     def add(self, outcome: "BatchOutcome", row: dict[str, Any] | None = None) -> None:
-        """Count an outcome and print its record, with the line and more of its row; people see failures alone."""
-        told = row or {}
-        if outcome.error is not None:
-            self._add_failure(outcome, outcome.error, told)
+        """Count an outcome; print its record with the fields of `row` or, for people, only failures."""
+        from ..errors import AuthenticationError, PaymentRequiredError
+
+        told, error = row or {}, outcome.error
+        if error is None:
+            self.done += 1
+            self._size += outcome.download.size if outcome.download else 0
+            if outcome.export is None:
+                self._earlier += 1
+            else:
+                self._waited.append(outcome.export.waited)
+            self.output.emit(told | _record(outcome))
             return
-        self.done += 1
-        self._size += outcome.download.size if outcome.download else 0
-        if outcome.export is None:
-            self._earlier += 1
-        else:
-            self._waited.append(outcome.export.waited)
-        self.output.emit(told | _record(outcome))
+        kind = type(error).__name__
+        self._reasons[kind] += 1
+        record = {"avatar_id": str(outcome.avatar_id), "error": kind, "message": failure(error)}
+        self.output.emit(told | record | {"attempts": outcome.attempts})
+        if isinstance(error, AuthenticationError | PaymentRequiredError):  # after which a batch stops
+            if self._reasons[kind] == 1:
+                note(f"avaturn: {failure(error)}; nothing more is sent")
+        elif self._reasons[kind] <= PRINTED:
+            tell_of(f"line {told['line']}" if told else outcome.avatar_id, error)
+        elif self._reasons[kind] == PRINTED + 1:
+            note(f"avaturn: further {kind} failures are only counted")
 
     async def end(self, writer: ReportWriter) -> None:
-        """Print how many are done, how many failed and why, and how long exports took; write the same to files."""
+        """Print the summary, and write it to files."""
         import asyncio
 
-        waits = percentiles(self._waited)
+        waits = self._percentiles()
         totals = {"done": f"{self.done:,}", "failed": f"{self.failed:,}", "in files": size_of(self._size)}
         totals |= {"took": f"{self._clock() - self._started:.1f} s"}
         totals |= {f"{share}th percentile of waits": f"{value:.1f} s" for share, value in waits.items()}
@@ -316,9 +327,9 @@ class Tally:
         self.sum_up()
 
     def sum_up(self) -> None:
-        """Print how many are done, how many failed and why, and how long exports took."""
+        """Print the summary: how many are done, how many failed and why, and how long exports took."""
         seconds = self._clock() - self._started
-        waits = percentiles(self._waited)
+        waits = self._percentiles()
         record = {"done": self.done, "before": self._earlier, "failed": self.failed, "size": self._size}
         self.output.emit(record | {"seconds": round(seconds, 3), "percentiles": waits, "reasons": self._reasons})
         earlier = f" ({self._earlier} of them before)" if self._earlier else ""
@@ -330,26 +341,10 @@ class Tally:
             shown = ", ".join(f"{value:.1f} s at the {share}th" for share, value in waits.items())
             self.output.line(f"from the start of an export to its end, by percentile: {shown}")
 
-    def _add_failure(self, outcome: "BatchOutcome", error: Exception, told: dict[str, Any]) -> None:
-        from ..errors import AuthenticationError, PaymentRequiredError
+    def _percentiles(self) -> dict[int, float]:
+        from ..batch.report import percentiles
 
-        kind = type(error).__name__
-        self._reasons[kind] += 1
-        record = {"avatar_id": str(outcome.avatar_id), "error": kind, "message": failure(error)}
-        self.output.emit(told | record | {"attempts": outcome.attempts})
-        if isinstance(error, AuthenticationError | PaymentRequiredError):
-            if self._reasons[kind] == 1:
-                note(f"avaturn: {failure(error)}; nothing more is sent")
-        elif self._reasons[kind] <= PRINTED:
-            tell_of(f"line {told['line']}" if told else outcome.avatar_id, error)
-        elif self._reasons[kind] == PRINTED + 1:
-            note(f"avaturn: further {kind} failures are only counted")
-
-
-def percentiles(waited: Sequence[float]) -> dict[int, float]:
-    """Return seconds by percentile, of the nearest rank; nothing for an empty sequence."""
-    ranked = sorted(waited)
-    return {share: round(ranked[-(-share * len(ranked) // 100) - 1], 3) for share in PERCENTILES} if ranked else {}
+        return {share: round(seconds, 3) for share, seconds in percentiles(self._waited).items()}
 
 
 def _record(outcome: "BatchOutcome") -> dict[str, Any]:
@@ -364,30 +359,26 @@ def _record(outcome: "BatchOutcome") -> dict[str, Any]:
 
 @contextmanager
 def tracker(output: Output, total: int) -> "Iterator[Callable[[BatchProgress], object]]":
-    """Return the callback for a batch's progress: a bar on a terminal, a line now and then elsewhere."""
+    """Return the progress callback of a batch: it updates a bar on a terminal, and prints lines elsewhere."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-    bar = output.bars(BarColumn(bar_width=16), MofNCompleteColumn(), TextColumn("{task.fields[shown]}"))
-    if bar is None:
-        yield _print_lines(total)
-        return
-    with bar:
-        task = bar.add_task("", total=total, shown="")
-        yield lambda now: bar.update(task, completed=now.done + now.failed, shown=_described(now))
-
-
-def _print_lines(total: int) -> "Callable[[BatchProgress], object]":
     step = max(1, total // LINES)
     following = step
 
-    def show(now: "BatchProgress") -> None:
+    def print_line(now: "BatchProgress") -> None:
         nonlocal following
         ended = now.done + now.failed
         if ended >= following:
             following = ended - ended % step + step
             note(f"exports: {ended} of {total}, {_described(now)}")
 
-    return show
+    bar = output.bars(BarColumn(bar_width=16), MofNCompleteColumn(), TextColumn("{task.fields[shown]}"))
+    if bar is None:
+        yield print_line
+        return
+    with bar:
+        task = bar.add_task("", total=total, shown="")
+        yield lambda now: bar.update(task, completed=now.done + now.failed, shown=_described(now))
 
 
 def _described(now: "BatchProgress") -> str:

@@ -1,4 +1,4 @@
-"""What all commands share: options, the connection to the API, Ctrl-C, errors on one line, and exit codes."""
+"""What all commands share: registration, common options, the connection to the API, Ctrl-C, errors, exit codes."""
 
 import inspect
 import os
@@ -39,7 +39,7 @@ Commands that call the API take the token from AVATURN_API_TOKEN. Exit codes: 0 
 usage errors, 130 after Ctrl-C.
 """
 
-#: What commands import lazily; on a running loop an import would block it.
+#: Modules that commands import lazily; imported before the loop runs, as importing would block it.
 _BEFORE_THE_LOOP = ("..client", "..webhooks.server", "rich.progress", "rich.table")
 
 # Typer keeps it in different modules from version to version; BadParameter stays.
@@ -93,7 +93,7 @@ def _avaturn(
 UserId = Annotated[str, typer.Argument(metavar="USER")]
 AvatarId = Annotated[str, typer.Argument(metavar="ID")]
 OutFolder = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="The folder for the files; it is made if it does not exist.")
+    Path, typer.Option("--out", metavar="DIR", help="The folder for the files; it is created if needed.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Timeout = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for each.")]
@@ -110,9 +110,7 @@ class Access(NamedTuple):
     token: Annotated[str | None, _secret("AVATURN_API_TOKEN", "TOKEN", "The API token of the project.")] = None
     base_url: Annotated[
         str | None,
-        typer.Option(
-            envvar="AVATURN_BASE_URL", metavar="URL", help="Where the API is, if not at Avaturn: an emulator."
-        ),
+        typer.Option(envvar="AVATURN_BASE_URL", metavar="URL", help="The API, if it is not Avaturn's: an emulator."),
     ] = None
     proxy: Annotated[
         str | None, typer.Option(metavar="URL", show_default="HTTPS_PROXY", help="An HTTP proxy for all requests.")
@@ -126,7 +124,7 @@ class Access(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """The options for receiving webhooks, which are received if a port is given."""
+    """The options for receiving webhooks; without a port there is no receiver."""
 
     webhook_host: Annotated[str, typer.Option(metavar="HOST", help="The address at which webhooks are received.")] = (
         "127.0.0.1"
@@ -148,7 +146,7 @@ class Hooks(NamedTuple):
         return f"<Hooks at {self.webhook_host}:{self.webhook_port}>"
 
     def receiver(self) -> "WebhookReceiver | None":
-        """Make the receiver, which does not listen yet; None without a port."""
+        """Return a receiver that does not listen yet, or None without a port."""
         from ..errors import ConfigurationError
         from ..webhooks import WebhookReceiver
 
@@ -165,7 +163,7 @@ NO_HOOKS = Hooks()
 
 
 class Reports(NamedTuple):
-    """The options for the files in which a batch's outcomes are kept."""
+    """The options for the files that report a batch."""
 
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a table of all outcomes: CSV, or JSON lines.")
@@ -226,7 +224,7 @@ def group(name: str, help: str, among: typer.Typer = app) -> typer.Typer:
 
 @asynccontextmanager
 async def connected(access: Access, hooks: Hooks = NO_HOOKS) -> "AsyncIterator[AvaturnClient]":
-    """Open a client, and a receiver for it where `hooks` has a port."""
+    """Open a client, with a receiver if `hooks` has a port."""
     from yarl import URL
 
     from ..client import AvaturnClient
@@ -235,7 +233,7 @@ async def connected(access: Access, hooks: Hooks = NO_HOOKS) -> "AsyncIterator[A
 
     if not access.token:
         raise ConfigurationError("no API token: set AVATURN_API_TOKEN; tokens are made in the developer portal")
-    # Plain http is refused in the terms of the command line; the client refuses the rest.
+    # The client would refuse plain http as well, but name its own parameter instead of the option.
     url = URL(access.base_url or "")
     if url.scheme == "http" and not access.allow_http and not is_loopback(url):
         raise ConfigurationError(
@@ -266,7 +264,7 @@ def proxy_of_environment(base_url: str | None) -> str | None:
 
 
 def run(work: Coroutine[Any, Any, int]) -> NoReturn:
-    """Run a command to its end, and exit with the code that it returns or that its error stands for."""
+    """Run a command, and exit with the code that it returns, or with that of its error."""
     import asyncio
 
     async def interruptible() -> int:
@@ -315,7 +313,7 @@ def _cancelled_by_ctrl_c(task: "asyncio.Task[int]") -> Iterator[None]:
 
 
 def tell(error: BaseException) -> int | None:
-    """Print an error on one line and return the exit code; None, and nothing printed, for an unexpected exception."""
+    """Print an expected error on one line, and return the exit code; return None for any other exception."""
     from ..errors import AvaturnError, ConfigurationError, WebhooksRequiredError
 
     usage = isinstance(error, ConfigurationError | WebhooksRequiredError)

@@ -77,7 +77,7 @@ async def _demo(
     )
     folder = await asyncio.to_thread(_folder, out)
     note(f"models go to {folder}")
-    # The first poll comes after the last webhook would have, so that a poll resolves only what lost its webhook.
+    # The first poll comes after the last webhook, so that polls resolve only jobs whose webhook was lost.
     polling = PollPolicy(first=2.0, first_with_webhooks=2.0, factor=1.2)
     async with (
         emulator as avaturn,
@@ -94,7 +94,7 @@ async def _demo(
 async def _make_models(
     client: "AvaturnClient", catalogue: "Catalogue", progress: "Progress", folder: Path, count: int, seed: int
 ) -> list[Model]:
-    """Go from photos to models, stage by stage, each for all avatars at once."""
+    """Make models from photos, each stage for all avatars concurrently."""
     import asyncio
     from random import Random
 
@@ -147,7 +147,7 @@ def _folder(out: Path | None) -> Path:
 async def _each(
     progress: "Progress", name: str, items: Sequence[T], work: Callable[[T], Coroutine[Any, Any, R]]
 ) -> list[R]:
-    """Run one stage of the demo for all avatars at once."""
+    """Run one stage for all items concurrently."""
     import asyncio
 
     advance = progress.stage(name, len(items))
@@ -184,7 +184,7 @@ def _outfit(catalogue: "Catalogue", dice: "Random") -> "ExternalAvatarCustomizat
 
 
 def _check(download: "Download") -> None:
-    """Compare a model on the disk with what was received; whether that was a model was checked before."""
+    """Compare a file with the bytes that were received; the download has checked that they are a model."""
     import hashlib
 
     from ..errors import NotAModelError

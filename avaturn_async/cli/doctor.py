@@ -1,4 +1,4 @@
-"""``avaturn doctor``."""
+"""``avaturn doctor``: check the set-up."""
 
 import os
 import re
@@ -13,19 +13,19 @@ from .output import Column, Output
 
 HELP = """Check versions, extras, variables, clock and proxy.
 
-Nothing is sent, and no value of a variable is shown. --check-api reads the avatars of a user that does not exist, and
-says what the answer means.
+Nothing is sent, and no values of variables are shown. --check-api requests the avatars of a user that does not exist,
+and explains the answer.
 """
 
 VARIABLES = ("AVATURN_API_TOKEN", "AVATURN_BASE_URL", "AVATURN_WEBHOOK_SECRET", "AVATURN_LOG", "SSL_CERT_FILE")
-#: A year in which this release exists.
+#: The clock is wrong if it shows an earlier year than that of this release.
 YEAR = 2025
-#: Seconds by which a clock may be wrong before links expire early or Retry-After dates mislead.
+#: Seconds of clock error from which links expire early and Retry-After dates mislead.
 SKEW = 60
 
 
 class Check(NamedTuple):
-    """What was found, and whether it is right; None if it may be either way."""
+    """A finding, and whether it is right; None if it is neither right nor wrong."""
 
     name: str
     ok: bool | None
@@ -55,7 +55,7 @@ async def _doctor(
 
 
 def _packages() -> Iterator[Check]:
-    """Yield Python, this package, and what it needs or can use, with their versions."""
+    """Yield the versions of Python, this package, its requirements, and those of its extras."""
     from importlib import metadata
 
     yield Check("python", True, f"{sys.version.split()[0]} on {sys.platform}")
@@ -65,7 +65,7 @@ def _packages() -> Iterator[Check]:
         for requirement in metadata.requires("avaturn-async") or []:
             extra = re.search(r"extra == ['\"]([\w-]+)", requirement)
             needs.setdefault(re.split(r"[^\w.-]", requirement)[0], []).extend(extra.groups() if extra else [])
-    except metadata.PackageNotFoundError:  # in an application that was frozen
+    except metadata.PackageNotFoundError:  # in a frozen application
         yield Check("avaturn-async", None, "not installed as a package")
     for name, extras in needs.items():
         of = f" (extra {', '.join(extras)})" if extras else ""
@@ -114,7 +114,7 @@ def _proxy(access: Access) -> Check:
 
 
 async def _api(access: Access) -> Check:
-    """Read a user that does not exist."""
+    """Request the avatars of a user that does not exist."""
     from .. import errors
 
     try:
@@ -134,7 +134,7 @@ async def _api(access: Access) -> Check:
 
 
 async def _skew(access: Access) -> Check:
-    """Compare the clock with that of the API, by the Date header of an answer without the token."""
+    """Compare the clock with the Date header of the API's answer to a request without the token."""
     import time
     from email.utils import parsedate_to_datetime
 

@@ -1,4 +1,4 @@
-"""``avaturn emulator``."""
+"""``avaturn emulator``: run a local Avaturn."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ from .output import Output
 
 HELP = """Run a local Avaturn until Ctrl-C.
 
-It prints the environment for clients that use it instead of the real one, and how to get an avatar.
+Prints the environment variables for clients that use it, and how to get an avatar.
 """
 
 BANNER = """\
@@ -56,7 +56,7 @@ async def _emulator(
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 is any free port.")] = 8480,
     public_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Where clients reach it, if not there; other host names are refused."),
+        typer.Option(metavar="URL", help="The url that clients use, if it is another; other hosts are refused."),
     ] = None,
     token: Annotated[str | None, typer.Option(metavar="TOKEN", show_default="random", help="The API token.")] = None,
     webhook_url: Annotated[str | None, typer.Option(metavar="URL", help="Where events are posted.")] = None,

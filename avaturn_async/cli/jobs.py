@@ -1,4 +1,4 @@
-"""``avaturn export``, ``render`` and ``wait``: await jobs, and download what they made."""
+"""``avaturn export``, ``render`` and ``wait``: await jobs, and download their results."""
 
 import errno
 import json
@@ -36,23 +36,23 @@ __all__ = ["COLUMNS", "Model", "prepare_folder", "saved_as"]
 
 EXPORT = """Export avatars as GLB models and download them, as DIR/ID.glb.
 
-Exports are polled. With --webhook-port and AVATURN_WEBHOOK_SECRET they are awaited by webhook as well, which is quicker
-and costs fewer requests.
+Exports are polled. With --webhook-port and AVATURN_WEBHOOK_SECRET they are also awaited by webhook, which is quicker
+and takes fewer requests.
 """
 RENDER = """Render an avatar in a scene and download the image.
 
 The image is saved as DIR/ID-SCENE.FORMAT.
 
-The API reports the end of a render by webhook alone. So --webhook-port and AVATURN_WEBHOOK_SECRET are needed, and the
+The API reports the end of a render only by webhook, so --webhook-port and AVATURN_WEBHOOK_SECRET are required, and the
 url in the developer portal must lead to that port.
 """
 WAIT = """Wait for a job by its resume token, and print how it ended.
 
-TOKEN is that of an export, render, avatar or session, as your app stored it or an error carried it; - reads
-it from stdin. It is JSON, so put it in quotes. --out downloads the model or image.
+TOKEN is the resume token of an export, render, avatar or session, from your app or from an error; - reads it from
+stdin. It is JSON, so put it in quotes. --out downloads the model or image.
 """
 RENDERS_NEED_WEBHOOKS = (
-    "the end of a render is reported by webhook alone: give --webhook-port and set AVATURN_WEBHOOK_SECRET"
+    "the end of a render is reported only by webhook: give --webhook-port and set AVATURN_WEBHOOK_SECRET"
 )
 COLUMNS = (
     Column("avatar", 36),
@@ -65,19 +65,19 @@ COLUMNS = (
 
 
 class Model(NamedTuple):
-    """A model on the disk, and its export."""
+    """A downloaded model, and its export."""
 
     export: "Export"
     download: "Download"
 
     def record(self) -> dict[str, Any]:
-        """Return the record for machines."""
+        """Return the record for --json."""
         export = self.export
         record = {"avatar_id": str(export.avatar_id), "resolved_by": export.resolved_by}
         return record | {"seconds": round(export.waited, 3), "polls": export.polls, **saved_as(self.download)}
 
     def row(self) -> tuple[str, ...]:
-        """Return the row of the table for people, with the file's name alone: its folder is named elsewhere."""
+        """Return the row of the table `COLUMNS`; it has the file's name without its folder."""
         export, download = self
         seconds, size = f"{export.waited:.2f} s", size_of(download.size)
         return str(export.avatar_id), export.resolved_by, seconds, str(export.polls), size, download.path.name
@@ -107,7 +107,7 @@ async def _export(
     access: Access,
     hooks: Hooks,
     output: Output,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Avatars; each is exported once.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Avatars; repeated ids are exported once.")],
     out: OutFolder = Path(),
     timeout: Timeout = 900,
     overwrite: Overwrite = False,
@@ -127,7 +127,7 @@ async def _export(
             models[avatar] = Model(made, saved)
             output.emit(models[avatar].record())
         except (AuthenticationError, PaymentRequiredError):
-            raise  # each of the others would fail too
+            raise  # the other exports would fail too
         except AvaturnError as error:
             tell_of(avatar, error)
             output.emit({"avatar_id": str(avatar), "error": type(error).__name__, "message": failure(error)})

@@ -1,4 +1,4 @@
-"""``avaturn listen``."""
+"""``avaturn listen``: receive webhooks, print them, save them, and forward them to an app."""
 
 import os
 from contextlib import AsyncExitStack, suppress
@@ -21,17 +21,17 @@ __all__ = ["refusal"]
 
 HELP = """Receive webhooks and print them until Ctrl-C.
 
-The first line is the url to enter in the developer portal. Its last part is a secret: that of AVATURN_WEBHOOK_SECRET,
-or a random one for this run.
+The first line is the url to enter in the developer portal. Its last part is a secret: AVATURN_WEBHOOK_SECRET, or a
+random one for this run.
 
---save appends each event to a file before the webhook is answered. --forward-to posts them to your app, in order, and
-again until it answers with 2xx; what it refuses as malformed (400, 413, 422) is told and left out. Events that were not
-forwarded when the command ended are forwarded by the next one with the same --save.
+--save appends each event to a file before the webhook is answered. --forward-to posts events to your app, in order, and
+repeats each until the app answers 2xx; an event that the app refuses as malformed (400, 413, 422) is reported and
+skipped. Events that were not forwarded when the command ended are forwarded by the next run with the same --save.
 """
 
-#: Answers of a target that another attempt would not change.
+#: Statuses with which a target refuses an event for good.
 REFUSED = (400, 413, 422)
-#: Seconds between two attempts to forward an event: at first, and at most.
+#: Seconds between attempts to forward an event: the first pause, and the longest.
 PAUSES = (0.25, 5.0)
 
 REASONS = {
@@ -54,7 +54,7 @@ async def _listen(
     host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 is any free port.")] = 8481,
     public_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the world reaches the port: a tunnel or a proxy.")
+        str | None, typer.Option(metavar="URL", help="The public address of the port, if there is a tunnel or a proxy.")
     ] = None,
     secret: Annotated[
         str | None,
@@ -66,7 +66,8 @@ async def _listen(
         ),
     ] = None,
     urls: Annotated[
-        bool, typer.Option("--urls", help="Show urls whole: for a while, anyone who has one can fetch the avatar.")
+        bool,
+        typer.Option("--urls", help="Show whole urls; with one, anyone can fetch the avatar until it expires."),
     ] = False,
     save: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Append events to a file, as lines of JSON.")
@@ -98,15 +99,15 @@ async def _listen(
 
 
 def _printer(secret: str, events: "EventFile | None", output: Output, *, whole_urls: bool) -> "WebhookReceiver":
-    """Return a receiver that keeps and prints what it accepts, and prints why it refused the rest."""
+    """Return a receiver that saves and prints the events that it accepts, and prints why it refused others."""
     from ..webhooks import WebhookReceiver, parse_event
     from ..webhooks.replies import UNAVAILABLE
 
     class Printer(WebhookReceiver):
-        """Adds to the reply of a receiver."""
+        """A receiver that saves and prints."""
 
         async def handle(self, body: bytes, **request: Any) -> "Reply":
-            """Take in a webhook, keep it and print it."""
+            """Handle a webhook, then save and print its event."""
             reply = await super().handle(body, **request)
             if reply.status >= 300:
                 note(refusal(reply.status))
@@ -124,15 +125,15 @@ def _printer(secret: str, events: "EventFile | None", output: Output, *, whole_u
 
 
 class EventFile:
-    """Events that were received, one a line, and how many bytes of them were forwarded; `async with` it.
+    """A file of received events, one a line, and the number of bytes that were forwarded; an async context manager.
 
-    An event is on the disk before `add` returns. The position is kept in a file beside it once events are forwarded,
-    so that another process goes on there.
+    An event is on the disk before `add` returns. When events are forwarded, the position is kept in a second file
+    beside the first, so that the next process continues there.
 
     Args:
-        path: the file, which is made for this user alone if it does not exist; None for a temporary one, which is kept
-            if events in it were not forwarded.
-        forwarding: whether the events are going to be forwarded.
+        path: the file, created readable for this user alone if it does not exist; None for a temporary file, which is
+            kept if it has events that were not forwarded.
+        forwarding: whether `forward` will be called.
     """
 
     def __init__(self, path: Path | None, *, forwarding: bool) -> None:
@@ -159,7 +160,7 @@ class EventFile:
             note(f"not forwarded yet: {left}. To go on: avaturn listen --save {self._path} --forward-to URL")
 
     async def add(self, body: bytes) -> None:
-        """Append an event; OSError if it can't be written."""
+        """Append an event. Raises OSError if it can't be written."""
         import asyncio
         import json
 
@@ -171,7 +172,7 @@ class EventFile:
         self._arrived.set()
 
     async def forward(self, url: str) -> None:
-        """Post the events to a url for ever: in order, and each until it is taken or refused for what it is."""
+        """Post events to a url until cancelled: in order, each until it is accepted or refused as malformed."""
         import asyncio
 
         async with new_session() as session:
@@ -202,7 +203,7 @@ class EventFile:
             await asyncio.sleep(pause)
             pause = min(2 * pause, most)
 
-    # The rest blocks.
+    # The methods below block, and are called in a thread.
 
     def _open(self) -> None:
         import tempfile
@@ -219,11 +220,11 @@ class EventFile:
         self._position = self._file.seek(0, os.SEEK_END)
         if self._position:
             self._file.seek(-1, os.SEEK_END)
-            if self._file.read(1) != b"\n":  # of a process that was killed before it answered
+            if self._file.read(1) != b"\n":  # left by a process that was killed while writing
                 self._append(b"\n")
                 self._position += 1
         if self._forwarding:
-            with suppress(OSError, ValueError):  # what is there may have been received without --forward-to
+            with suppress(OSError, ValueError):  # no position yet: earlier events were not meant to be forwarded
                 self._position = min(int(self._position_file.read_text()), self._position)
             self._advance(0)
 
@@ -231,15 +232,15 @@ class EventFile:
         before = self._file.seek(0, os.SEEK_END)
         try:
             rest = memoryview(line)
-            while rest:  # a disk that fills up takes a part at first
+            while rest:  # a full disk accepts only a part
                 rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError:
-            self._file.truncate(before)  # what remained of the line would spoil the next one
+            self._file.truncate(before)  # a partial line would corrupt the next one
             raise
 
     def _next(self) -> bytes:
-        """Return the first line that was not forwarded, or nothing if there is none that is complete."""
+        """Return the first complete line that was not forwarded, or an empty one."""
         with self._path.open("rb") as file:
             file.seek(self._position)
             line = file.readline()
@@ -250,7 +251,7 @@ class EventFile:
         self._position_file.write_text(str(self._position))
 
     def _close(self) -> int:
-        """Close the file, and return how many events were not forwarded, if they were to be."""
+        """Close the file, and return the number of events that still have to be forwarded."""
         self._file.seek(self._position)
         left = sum(map(_is_event, self._file)) if self._forwarding else 0
         self._file.close()
@@ -261,7 +262,7 @@ class EventFile:
 
 
 def _is_event(line: bytes) -> bool:
-    """Say whether a line is an event: a process that was killed before it answered may have left a part of one."""
+    """Whether a line is an event; a process that was killed while writing leaves a part of one."""
     from ..errors import WebhookError
     from ..webhooks import parse_event
 

@@ -1,4 +1,4 @@
-"""``avaturn make``."""
+"""``avaturn make``: from photos to a model, for one person or for each row of a table."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -139,7 +139,7 @@ def _photos_of(row: "Row", files: list[Path], body_type: str | None) -> "Photos"
 
 
 async def _with_photos(planned: Planned) -> Planned:
-    """Return a row, with an error if its photos can't be used."""
+    """Open the photos of a row; return the row, with an error if they can't be read."""
     if planned.photos is None:
         return planned
     try:
@@ -162,7 +162,7 @@ def _one(photos: list[Path], body_type: str | None, user_id: str | None) -> Plan
 async def _make_one(
     maker: "Maker", person: Planned, file: Path, overwrite: bool, timeout: float, output: Output
 ) -> int:
-    """Make one avatar, with a line or a bar for each stage."""
+    """Make one avatar, and show each stage as a line or a bar."""
     import asyncio
 
     await asyncio.to_thread(prepare_folder, file.parent, [] if overwrite else [file])
@@ -193,7 +193,7 @@ async def _make_all(
     writer: ReportWriter,
     options: dict[str, Any],
 ) -> None:
-    """Make the avatars of a table, on a batch's stages."""
+    """Make the avatars of a table: a batch whose items are rows instead of avatars."""
     import asyncio
 
     import attrs
@@ -215,10 +215,10 @@ async def _make_all(
 
 
 class Maker:
-    """Makes avatars of photos up to their scans, in stages that a journal records; an exporter of a batch.
+    """Creates avatars from photos, in stages that are recorded in a journal; the exporter of a batch.
 
-    What is recorded of a row are its user, its avatar and upload url, and the step: ``creating`` and ``uploading`` are
-    recorded before their request is sent, for its outcome is unknown if the process ends there.
+    The record of a row has its user, its avatar, the upload url, and a step. The steps ``creating`` and ``uploading``
+    are recorded before the request is sent, as its outcome is unknown if the process ends before the response.
     """
 
     def __init__(self, client: "AvaturnClient", customization: "ExternalAvatarCustomization | None") -> None:
@@ -231,7 +231,7 @@ class Maker:
         self._stages: dict[UUID, dict[str, str]] = {}
 
     async def read(self, key: Any) -> dict[str, str]:
-        """Return what is recorded of a row."""
+        """Return the record of a row, empty if there is none."""
         import json
 
         if self.journal is None:
@@ -240,7 +240,11 @@ class Maker:
         return {} if entry is None or entry.resume_token is None else json.loads(entry.resume_token)
 
     async def record(self, key: UUID, **stage: str) -> dict[str, str]:
-        """Replace what is recorded of a row. What can't be recorded is not done: a later run would do it again."""
+        """Replace the record of a row.
+
+        Raises:
+            ConfigurationError: the journal could not be written, so a later run would repeat what follows.
+        """
         import json
 
         from ..errors import ConfigurationError
@@ -254,11 +258,11 @@ class Maker:
         return stage
 
     def resume(self, token: str) -> Any:
-        """Refuse: `create` continues from what is recorded."""
+        """Raise ValueError, so that the batch calls `create`, which continues from the record."""
         raise ValueError(token)
 
     async def create(self, avatar_id: Any) -> Any:
-        """Bring a row, given by its key, to where its scan is awaited, from wherever an earlier run left it."""
+        """Create the avatar of a row and upload its photos, as far as earlier runs have not; `avatar_id` is its key."""
         from ..models import ScanStatus
 
         key: UUID = avatar_id
@@ -266,14 +270,14 @@ class Maker:
         if "avatar_id" in stage and stage["step"] != "ready":
             status = await self._status(stage)
             if status is None or status is ScanStatus.FAILED:
-                stage = await self.record(key, user_id=stage["user_id"])  # deleted, or of no use
+                stage = await self.record(key, user_id=stage["user_id"])  # deleted or failed
             elif status is not ScanStatus.PENDING:
                 stage = await self.record(key, **{**stage, "step": "scanning"})
         if stage.get("step") == "uploading":
             raise _unknown(stage)
         if stage.get("step") not in ("scanning", "ready"):
-            assert person.photos is not None  # noqa: S101 - rows without photos fail before
-            async with person.photos.open():  # refused before anything is created
+            assert person.photos is not None  # noqa: S101 - rows without photos failed earlier
+            async with person.photos.open():  # fails before anything is created
                 pass
             if "avatar_id" not in stage:
                 stage = await self._create_avatar(key, person, stage)
@@ -318,7 +322,7 @@ class Maker:
                     await self.record(key, **stage)
                     raise
                 raise _unknown(stage) from None
-        except (OSError, ValueError):  # of a file
+        except (OSError, ValueError):  # from reading a photo
             await self.record(key, **stage)
             raise
         return await self.record(key, **{**stage, "step": "scanning"})
@@ -330,9 +334,9 @@ class Maker:
 
 
 class _Making:
-    """A scan, and then an export; what a batch awaits."""
+    """The pending object that a batch awaits: a scan, then an export."""
 
-    resume_token = "{}"  # noqa: S105 - the stages are recorded instead
+    resume_token = "{}"  # noqa: S105 - the record of the row is used instead
 
     def __init__(self, maker: Maker, key: UUID, stage: dict[str, str]) -> None:
         self.avatar_id = key
@@ -358,7 +362,7 @@ class _Making:
 
 
 def _was_refused(error: Exception) -> bool:
-    """Say whether an error means that the request had no effect."""
+    """Whether an error means that the request had no effect."""
     from ..errors import APIStatusError, ConnectError
 
     return isinstance(error, ConnectError) or (isinstance(error, APIStatusError) and error.status_code < 500)

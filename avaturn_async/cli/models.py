@@ -1,4 +1,4 @@
-"""``avaturn inspect`` and ``shrink``: what is in models, whether they keep within limits, and smaller copies."""
+"""``avaturn inspect`` and ``shrink``: show what is in models, check them against limits, and make smaller copies."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

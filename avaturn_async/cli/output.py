@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "Output", "Progress", "note", "one_line", "size_of"]
 
-#: Characters of a text that people are shown; an API could send megabytes.
+#: Characters after which a text for people is cut; an API could send megabytes.
 LONGEST = 4_000
-#: Columns of a terminal below which tables have narrow gaps.
+#: Terminals with fewer columns get tables with narrow gaps.
 ROOMY = 90
-#: Characters in a line of output that is no terminal's.
+#: Width of a line where the output is not a terminal.
 ENDLESS = 10_000
 
 
 class Column(NamedTuple):
-    """A column of a table: its heading, its width where that is fixed, and whether it holds numbers."""
+    """A column of a table: its heading, its width if that is fixed, and whether it has numbers."""
 
     heading: str
     width: int | None = None
@@ -52,7 +52,7 @@ class Output:
             _print(one_line(text))
 
     def text(self, text: str) -> None:
-        """Print lines of our own, unless --json was given."""
+        """Print lines that need no cleaning, unless --json was given."""
         if not self.as_json:
             _print(text)
 
@@ -97,7 +97,7 @@ class Output:
         console = _console_on(sys.stderr)
         if self.as_json or not console.is_terminal:
             return None
-        # Results go to stdout unchanged; only notes on stderr must not tear the bars.
+        # Results go to stdout unchanged; notes on stderr are printed above the bars.
         return Bars(*columns, console=console, transient=True, redirect_stdout=False)
 
 

@@ -1,4 +1,4 @@
-"""The files in which a batch's outcomes are kept: a table, the rows that failed, and a page to look at."""
+"""The files that report a batch: a table of all outcomes, a table of the failed rows, and an HTML page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["ReportWriter", "histogram"]
 OUTCOME = ["avatar_id", "ok", "attempts", "resolved_by", "waited", "polls", "file", "size", "sha256"]
 OUTCOME += ["error", "message"]
 SHOWN = ["line", "avatar_id", "ok", "waited", "size", "file", "error", "message"]
-#: Rows that are written at once.
+#: Rows that are written in one go.
 PIECE = 500
 BARS = 20
 
@@ -57,10 +57,10 @@ td {{ max-width: 24em }} th, .number {{ white-space: nowrap }} .number {{ text-a
 
 
 class ReportWriter:
-    """Writes outcomes to files as they come, off the event loop; `async with` it.
+    """Writes outcomes to files as they arrive, in a thread; an async context manager.
 
-    The files appear under their names at `finish`. Until then those of an earlier run stay as they are, so that a batch
-    may read the list of failures that it is going to replace. Files are CSV, or JSON lines if the name says so.
+    The files get their names in `finish`. Until then files of an earlier run stay unchanged, so that a batch can read
+    the list of failures that it will replace. Files are CSV, or JSON lines if they are called .json, .jsonl or .ndjson.
     """
 
     def __init__(self, reports: Reports, columns: Sequence[str]) -> None:
@@ -85,9 +85,9 @@ class ReportWriter:
         await asyncio.to_thread(self._stack.close)
 
     async def add(self, row: Row, outcome: BatchOutcome, made: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Write the outcome of a row and, in the report, what was made of it.
+        """Write the outcome of a row, with the fields of `made` in the report.
 
-        A row that failed is written as it was read: with a user that was made for it, it would be another person's.
+        Failed rows are written as they were read, without the user that was created for them.
         """
         self._rows.append((row, outcome, made))
         if len(self._rows) >= PIECE:
@@ -96,7 +96,7 @@ class ReportWriter:
     async def finish(
         self, title: str, totals: Mapping[str, str], waited: Sequence[float], reasons: Counter[str]
     ) -> None:
-        """Write what is left, and put the files under their names."""
+        """Write the remaining rows, and rename the files to their final names."""
         import asyncio
 
         await self._flush()
@@ -122,7 +122,7 @@ class ReportWriter:
             with suppress(FileNotFoundError):
                 path.unlink()
 
-        # "surrogateescape": cells that were not UTF-8 are written as they were read.
+        # "surrogateescape": cells that are not UTF-8 are written unchanged.
         file = path.open("w+", encoding="utf-8", errors="surrogateescape", newline="")
         self._stack.callback(remove)
         self._stack.callback(file.close)
@@ -146,10 +146,10 @@ class ReportWriter:
                 self._page.write(f'<tr class="{"done" if outcome.ok else "failed"}">{cells}</tr>\n')
 
     def _assemble(self, path: Path, summary: tuple[str, Mapping[str, str], Sequence[float], Counter[str]]) -> None:
-        """Write the page: its head, now that the totals are known, and then the rows."""
+        """Write the page: the head, which needs the totals, then the rows."""
         import shutil
 
-        assert self._page is not None  # noqa: S101 - it is there if the page is wanted
+        assert self._page is not None  # noqa: S101 - it is open if the page is wanted
         part = _part(path)
         self._page.seek(0)
         with self._open(part) as file:
@@ -206,7 +206,7 @@ def _bars(waited: Sequence[float]) -> str:
 
 
 def histogram(waited: Sequence[float]) -> tuple[float, list[int]]:
-    """Return the width of a bar in seconds, a round number, and the number of values in each of up to 20 bars."""
+    """Return the width of a bar in seconds (a round number) and the counts of up to 20 bars."""
     longest = max(1.0, max(waited))
     scale = 10.0 ** math.floor(math.log10(longest / BARS))
     width = next(step * scale for step in (1, 2, 5, 10) if step * scale * BARS >= longest)

@@ -1,4 +1,4 @@
-"""``avaturn trigger``, and how events are sent."""
+"""``avaturn trigger``, and the sending of events that `listen` uses too."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,10 +15,10 @@ __all__ = ["check_target", "new_session", "post", "told"]
 
 HELP = """Send an event to a webhook receiver, as Avaturn would.
 
-Links in it lead nowhere, and the API knows nothing of it: a client that awaits the avatar polls, and waits on. --replay
-sends the events that "avaturn listen --save" kept, in their order.
+Its links lead nowhere, and the API does not know the job: a client that awaits the avatar polls, and keeps waiting.
+--replay sends the events that "avaturn listen --save" has saved, in order.
 
-Events are sent to this machine alone, as they may have links to people's avatars, unless --anywhere is given.
+Events may contain links to people's avatars, so they are sent only to this machine unless --anywhere is given.
 """
 
 #: Seconds in which a receiver must answer.
@@ -37,16 +37,17 @@ Anywhere = Annotated[bool, typer.Option("--anywhere", help="Send events to other
 async def _trigger(
     output: Output,
     to: Annotated[str, typer.Option("--to", metavar="URL", help="The receiver, with its secret.")],
-    event: Annotated[EventName | None, typer.Argument(metavar="EVENT", help="One of those of the API.")] = None,
+    event: Annotated[EventName | None, typer.Argument(metavar="EVENT", help="The event's name.")] = None,
     avatar_id: Annotated[
         str | None, typer.Option("--avatar-id", metavar="ID", show_default="random", help="The avatar.")
     ] = None,
     user_id: Annotated[str, typer.Option("--user-id", metavar="USER", help="Its user.")] = "triggered",
     render_id: Annotated[
-        str | None, typer.Option("--render-id", metavar="ID", show_default="random", help="That of render.ready.")
+        str | None,
+        typer.Option("--render-id", metavar="ID", show_default="random", help="The render of render.ready."),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="The job failed.")] = False,
-    unknown: Annotated[bool, typer.Option("--unknown", help="Under a name that the API does not document.")] = False,
+    unknown: Annotated[bool, typer.Option("--unknown", help="Use an undocumented event name.")] = False,
     replay: Annotated[Path | None, typer.Option(metavar="FILE", help="Send the events of a file instead.")] = None,
     anywhere: Anywhere = False,
 ) -> int:
@@ -73,7 +74,7 @@ async def _trigger(
 def _payload(
     event: EventName, avatar_id: str | None, user_id: str, render_id: str | None, failed: bool, unknown: bool
 ) -> dict[str, Any]:
-    """Return an event as the contract has it."""
+    """Return the payload of an event, as the contract defines it."""
     from uuid import uuid4
 
     from ..models import as_uuid
@@ -93,7 +94,7 @@ def _payload(
 
 
 async def _send(session: "aiohttp.ClientSession", url: str, body: bytes, line: str, output: Output) -> bool:
-    """Send an event, print what was answered, and return whether the receiver took it."""
+    """Send an event, print the answer, and return whether the receiver accepted the event."""
     from ..errors import WebhookError
     from ..http.codec import parse_json
     from ..webhooks import parse_event
@@ -111,7 +112,10 @@ async def _send(session: "aiohttp.ClientSession", url: str, body: bytes, line: s
 
 
 def check_target(option: str, url: str, *, anywhere: bool) -> None:
-    """Refuse a url that is none, and one of another machine unless that is wanted. Its path may have a secret."""
+    """Raise ValueError for a url that is not http or https or, unless `anywhere`, not of this machine.
+
+    The message does not quote the url, whose path may contain a secret.
+    """
     from yarl import URL
 
     from ..http.urls import is_loopback
@@ -128,7 +132,7 @@ def check_target(option: str, url: str, *, anywhere: bool) -> None:
 
 
 def new_session() -> "aiohttp.ClientSession":
-    """Return a session that sends events as Avaturn does: without cookies, and not through a proxy."""
+    """Open a session that sends events as Avaturn does: without cookies and without a proxy."""
     import aiohttp
 
     return aiohttp.ClientSession(

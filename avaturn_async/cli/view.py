@@ -1,4 +1,4 @@
-"""``avaturn view``: a local page to look at models."""
+"""``avaturn view``: a local page that shows models."""
 
 from html import escape
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HELP = """Look at GLB models in a browser.
 
-Serves a page on this machine alone: the models, a viewer to turn one with mouse or arrow keys, and what `inspect` says.
+Serves a page to this machine only: the models, a viewer to turn one with mouse or arrow keys, and the facts of inspect.
 The viewer is <model-viewer>, loaded from jsdelivr.net and checked by its hash, or a local file.
 """
 
@@ -139,7 +139,7 @@ def _application(files: list[Path], viewer: Path | None) -> "web.Application":
 
     @web.middleware
     async def guard(request: web.Request, handler: "Handler") -> web.StreamResponse:
-        # Another site could let its own name lead to this address, to read what is served here.
+        # DNS rebinding: another site could resolve its own name to this address, to read what is served here.
         if request.url.host not in ("127.0.0.1", "localhost"):
             raise web.HTTPForbidden
         return await handler(request)
@@ -155,7 +155,7 @@ def _application(files: list[Path], viewer: Path | None) -> "web.Application":
 
 
 def _page(files: list[Path], number: int, viewer: Path | None) -> str:
-    """Return the page of one model, with links to the others; its facts are read anew."""
+    """Return the page of one model, with links to the others; the file is inspected for each request."""
     from .. import glb
     from ..errors import NotAModelError
 

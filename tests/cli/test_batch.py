@@ -10,7 +10,7 @@ import pytest
 
 from avaturn_async import AvaturnClient, BatchProgress, ExternalAvatarCustomization, Photos, PollPolicy
 from avaturn_async.batch.report import BatchOutcome
-from avaturn_async.cli.batch import PRINTED, Tally, percentiles, tracker
+from avaturn_async.cli.batch import PRINTED, Tally, tracker
 from avaturn_async.cli.output import Output
 from avaturn_async.emulator import EmulatorThread, Timing
 from avaturn_async.errors import JobFailedError
@@ -82,7 +82,7 @@ def test_by_webhook(emulated: EmulatorThread, ids: Path, tmp_path: Path) -> None
 
 
 def test_ctrl_c(emulated: EmulatorThread, ids: Path, tmp_path: Path) -> None:
-    """Who has a journal is told that it goes on."""
+    """With a journal, a note says that the same command continues."""
     emulated.timing = Timing(export=3600)
     ids.write_text(f"{ids.read_text()}\njunk\n")
     line = ["batch", "--from", ids, "--out", "models", "--journal", "batch.db", "--json"]
@@ -157,12 +157,6 @@ def test_done_before(capsys: pytest.CaptureFixture[str]) -> None:
     tally.add(earlier)
     tally.sum_up()
     assert "1 done (1 of them before), 0 failed" in capsys.readouterr().out
-
-
-def test_percentiles() -> None:
-    """They are those of the nearest rank."""
-    assert {} == percentiles([])
-    assert {50: 2.0, 95: 3.0, 99: 3.0} == percentiles([3.0, 1.0, 2.0])
 
 
 def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def files(tmp_path: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -
         ("users create --nonsense", "No such option: --nonsense"),
         (
             f"render {AVATAR}",
-            "the end of a render is reported by webhook alone: give --webhook-port and set AVATURN_WEBHOOK_SECRET",
+            "the end of a render is reported only by webhook: give --webhook-port and set AVATURN_WEBHOOK_SECRET",
         ),
         (f"render {AVATAR} --format gif --webhook-port 0 --secret {SECRET}", "Invalid value for '--format'"),
         (f"render {AVATAR} --scene= --webhook-port 0 --secret {SECRET}", "scene must be letters, digits"),
