@@ -52,8 +52,8 @@ def _default_assets() -> tuple[Asset, ...]:
 class Catalogue:
     """What a customization may name. The default assets have the same identifiers in every emulator."""
 
-    assets: tuple[Asset, ...] = attrs.field(factory=_default_assets, converter=tuple)
-    bodies: tuple[str, ...] = attrs.field(default=("body_0", "body_1", "body_2", "body_3"), converter=tuple)
+    assets: tuple[Asset, ...] = attrs.field(factory=_default_assets, converter=tuple, repr=False)
+    bodies: tuple[str, ...] = attrs.field(default=("body_0", "body_1", "body_2", "body_3"), converter=tuple, repr=False)
 
     def available(self, slot: str) -> tuple[Asset, ...]:
         """Return the assets that can be put on in a slot."""
