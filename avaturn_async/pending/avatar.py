@@ -170,7 +170,7 @@ class PendingSession(_Listed):
         return f"<PendingSession session_id={self.session_id} avatar_id={self.avatar_id} status={self._status.value}>"
 
     @property
-    def _key(self) -> str | None:
+    def _key(self) -> str:
         return f"session:{self.session_id}" if self.avatar_id is None else f"avatar:{self.avatar_id}"
 
     def _token_fields(self) -> dict[str, Any]:

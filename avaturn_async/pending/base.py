@@ -295,7 +295,7 @@ class Pending(ABC, Generic[T]):
     # For each kind of job.
 
     @property
-    def _key(self) -> str | None:
+    def _key(self) -> str:
         return f"{self._kind}:{self.avatar_id}"
 
     def _token_fields(self) -> dict[str, Any]:

@@ -24,8 +24,6 @@ from ..redact import without_query
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from tenacity import RetryCallState
-
     from ..downloads.downloader import Downloader
     from ..http.transport import Transport
     from ..webhooks.mailbox import Mailbox
@@ -122,17 +120,14 @@ class PollSchedule:
         else:
             state.set_result(outcome)
         state.outcome_timestamp = now
-        if self._policy.wait is None:
-            return self._default_delay(state)
-        delay: Any = self._policy.wait(state)
-        if not isinstance(delay, int | float) or not delay >= 0:
-            raise ValueError(f"PollPolicy.wait must return a number of seconds from 0, not {delay!r:.80}")
-        return min(delay, _LONGEST_CUSTOM_DELAY)
-
-    def _default_delay(self, state: RetryCallState) -> float:
         policy = self._policy
+        if policy.wait is not None:
+            custom: Any = policy.wait(state)
+            if not isinstance(custom, int | float) or not custom >= 0:
+                raise ValueError(f"PollPolicy.wait must return a number of seconds from 0, not {custom!r:.80}")
+            return min(custom, _LONGEST_CUSTOM_DELAY)
         delay = self._exponential(state)
-        aged = _AGE_SHARE * (state.seconds_since_start or 0.0)
+        aged = _AGE_SHARE * (now - started)
         if aged > policy.cap:
             delay = min(aged, max(policy.cap, _LONGEST_DELAY))
         if self._health.working:
@@ -199,7 +194,8 @@ class PollTimers:
         self._loop = loop
         timer = PollTimer(when, race)
         heapq.heappush(self._heap, timer)
-        self._schedule()
+        if self._heap[0] is timer:
+            self._schedule()
         return timer
 
     def cancel(self, timer: PollTimer) -> None:

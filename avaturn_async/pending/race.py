@@ -69,7 +69,7 @@ class Job(Protocol):
     _trouble: str
 
     @property
-    def _key(self) -> str | None: ...
+    def _key(self) -> str: ...
 
     def _age(self) -> float: ...
 
@@ -97,6 +97,7 @@ class Race:
         "_failed_events",
         "_failures",
         "_job",
+        "_key",
         "_loop",
         "_mailbox_failures",
         "_position",
@@ -121,6 +122,7 @@ class Race:
         self._woken = False  # an event triggered the next poll
         self._reported_failed = False  # an event with the status failed did
         self._confirm_delays: Sequence[float] = ()
+        self._key = ""  # of the subscription
         self._position = job._position
         self._failures = self._failed_events = self._mailbox_failures = 0
 
@@ -179,11 +181,12 @@ class Race:
         if self._subscription is not None:
             self._subscription.cancel()
             self._subscription = None
-        mailbox, key = self._context.mailbox, self._job._key
-        if mailbox is None or key is None or not self._awaiters:
+        mailbox = self._context.mailbox
+        if mailbox is None or not self._awaiters:
             return
+        self._key = self._job._key
         try:
-            self._subscription = asyncio.ensure_future(mailbox.wait(key, self._position or ""))
+            self._subscription = asyncio.ensure_future(mailbox.wait(self._key, self._position or ""))
         except Exception as error:  # noqa: BLE001 - a mailbox may be the user's own
             self._on_mailbox_failure(error)
         else:
@@ -228,7 +231,7 @@ class Race:
         reaction: Reaction = "poll"
         if delivery.authenticated:
             reaction = self._job._on_event(delivery.event, newer=newer)
-        elif not self._job._readable or not self._context.limiter.allow(self._job._key or "", self._loop.time()):
+        elif not self._job._readable or not self._context.limiter.allow(self._key, self._loop.time()):
             return
         if reaction == "check failure":
             # A poll may have restarted the job after each earlier failure.
@@ -302,7 +305,7 @@ class Race:
         self._queued = not self._woken  # polls that events trigger don't queue
         async with self._context.scheduled_polls if self._queued else nullcontext():
             self._queued = False
-            key, position, woken, failed = job._key, self._position, self._woken, self._reported_failed
+            position, woken, failed = self._position, self._woken, self._reported_failed
             self._woken = self._reported_failed = False
             try:
                 error = await job._poll_once("webhook" if woken else "poll")
@@ -318,7 +321,7 @@ class Race:
         if error is None:
             self._failures, job._trouble = 0, ""
             job._position = position  # not earlier: a later wait needs the event of a poll that was cancelled
-            if job._key != key:  # the poll found the avatar of a session
+            if self._subscription is not None and job._key != self._key:  # the poll found the avatar of a session
                 self._position = job._position = None
                 self._subscribe()
             self._failed_events += failed
