@@ -1,4 +1,4 @@
-"""What requests are answered: the operations of the contract, the upload of photos, and the pages for browsers."""
+"""The handlers of requests: the operations of the contract, the photo upload, and pages for browsers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ FINISHED = "<p>The session is finished. Its avatar is <code>{}</code>."
 
 @attrs.frozen
 class Api:
-    """Handlers, named after the contract's operationIds where it has them."""
+    """The handlers; those of the contract's operations are named after their operationIds."""
 
     state: State
     settings: Settings
@@ -101,7 +101,7 @@ class Api:
         return web.json_response({"id": str(session.id), "url": url, "custom_upload_url": None})
 
     async def create_avatar(self, request: web.Request) -> web.Response:
-        """Create an avatar that awaits its photos."""
+        """Create an avatar whose photos have not been uploaded."""
         body = await _json(request)
         avatar = self.state.create_avatar(body["user_id"])
         url = self.links.secret_url("uploads", avatar.id)
@@ -140,7 +140,7 @@ class Api:
         return response
 
     async def upload_photos(self, request: web.Request) -> web.Response:
-        """Take the contract's PhotoUpload and start the scan. A second upload is answered 409."""
+        """Accept the contract's PhotoUpload and start the scan; answer 409 to a second upload."""
         avatar = self.state.avatar(self.links.owner_of(request.match_info))
         if hdrs.AUTHORIZATION in request.headers:
             raise ApiError(400, "The API token must not be sent to upload_url")
@@ -205,7 +205,7 @@ def _check_pending(avatar: Avatar) -> None:
 
 
 async def _read_form(request: web.Request) -> dict[str, bytes | str]:
-    """Read a form to its end, and return the first bytes of each photo, and the words."""
+    """Read a form in pieces, and return its text fields and the first bytes of each photo."""
     if request.content_type != "multipart/form-data":
         raise invalid([Issue(("body",), "Input should be multipart/form-data", "multipart_type")])
     malformed = ApiError(400, "There was an error parsing the body")
@@ -233,7 +233,7 @@ async def _read_form(request: web.Request) -> dict[str, bytes | str]:
 
 
 def served(url: str, bodies: Sequence[str]) -> dict[str, Any]:
-    """Return the contract of a server at `url` that knows these bodies alone."""
+    """Return the contract of a server at `url` that accepts only these bodies."""
     document = contract()
     components = document["components"]
     schemas = components["schemas"]

@@ -1,4 +1,4 @@
-"""Models and images: created on demand, and served at their download urls as object stores do."""
+"""Models and images, created on demand and served at temporary urls as object stores do."""
 
 import asyncio
 import hashlib
@@ -45,10 +45,7 @@ def can_draw() -> bool:
 
 
 class Files:
-    """Create files from the seed, the avatar and its version, so that each is the same on every request.
-
-    The latest 64 MiB are kept.
-    """
+    """Creates files from the seed, the avatar and its version, the same on every request; caches 64 MiB of them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -57,7 +54,7 @@ class Files:
         self._lock = asyncio.Lock()  # concurrent requests for one file create it once
 
     async def open(self, file: File, worn: Mapping[str, str] | None) -> Blob:
-        """Return a file's content. A model has a mesh for each slot in `worn`, or for all slots without it."""
+        """Return a file's content. A model has a mesh for each slot in `worn`; None means all slots."""
         settings = self._settings
         seed = int(_digest(settings.seed, file.avatar_id, file.version)[:8], 16)
         if settings.model_variety:
@@ -101,7 +98,7 @@ def _digest(*parts: object) -> str:
 
 @attrs.frozen
 class Downloads:
-    """Stream files, whole or in part, to requests whose url is valid."""
+    """Serves files, whole or in part."""
 
     state: State
     settings: Settings
@@ -156,7 +153,7 @@ class Downloads:
         except ConnectionError:
             return response  # the client has left
         if broken and request.transport is not None:
-            request.transport.close()  # after what was written so far
+            request.transport.close()  # after the bytes written so far
         return response
 
 

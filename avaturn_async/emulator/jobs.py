@@ -1,4 +1,4 @@
-"""The jobs of an emulator, from start to event, and the sending of webhooks with its faults."""
+"""The jobs of an emulator, from start to event, and the sending of events as webhooks, with its faults."""
 
 import asyncio
 import itertools
@@ -31,7 +31,7 @@ EVENTS = {
 
 
 class Scheduler:
-    """Run coroutines and delayed calls in the background, and know when none is left."""
+    """Runs coroutines and delayed calls in the background, and reports when all have ended."""
 
     def __init__(self) -> None:
         self._pending: set[asyncio.Future[None]] = set()
@@ -41,7 +41,7 @@ class Scheduler:
         self._add(asyncio.create_task(work))
 
     def after(self, delay: float, action: Callable[[], None]) -> None:
-        """Call `action` in `delay` seconds, without a task, as tests of programs look for tasks that remain."""
+        """Call `action` in `delay` seconds. No task waits for it, as tests of programs look for leaked tasks."""
 
         def run() -> None:
             try:
@@ -61,7 +61,7 @@ class Scheduler:
         work.add_done_callback(self._pending.discard)
 
     async def idle(self) -> None:
-        """Return once nothing runs and nothing is scheduled."""
+        """Return when nothing runs and nothing is scheduled."""
         while self._pending:
             await asyncio.wait(self._pending)
 
@@ -85,9 +85,9 @@ class Delivery:
 
 
 class WebhookSender:
-    """Post events to the webhook url, once each, as the contract documents no retries.
+    """Posts events to the webhook url, once each, as the contract documents no retries.
 
-    At most a hundred are sent at once; up to ten thousand wait for their turn, and further ones are dropped.
+    At most 100 are sent at once; up to 10,000 wait in a queue, and further ones are dropped.
     """
 
     def __init__(self, settings: Settings, scheduler: Scheduler, deliveries: deque[Delivery]) -> None:
@@ -126,12 +126,12 @@ class WebhookSender:
                 self._start(number, event)
 
     async def deliver(self, event: dict[str, Any]) -> None:
-        """Send an event and return when it was received or lost."""
+        """Send an event, subject to loss and duplication, and return when that is done."""
         for _ in range(self._copies(event)):
             await self.send(event)
 
     async def send(self, event: Mapping[str, Any]) -> Delivery | None:
-        """Send an event once, without faults, and return the outcome; None if there is no webhook url."""
+        """Send an event once, without faults, and return its delivery; None if there is no webhook url."""
         async with self._slots:
             url = self._settings.webhook_url
             if url is None:
@@ -142,7 +142,7 @@ class WebhookSender:
                     await response.content.read(65_536)
                     delivery = Delivery(event, status=response.status)
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                # Not the error's text, which quotes the url and so the receiver's secret.
+                # Not the error's text: it quotes the url, which contains the receiver's secret.
                 delivery = Delivery(event, error=type(error).__name__)
             self._deliveries.append(delivery)
             return delivery
@@ -171,14 +171,14 @@ class WebhookSender:
         self._release(number)
 
     def _release(self, number: int) -> None:
-        """Send the events that were held back for this one or a later one to pass."""
+        """Send the events that were held back until event `number`, or a later one, was sent."""
         while self._held and self._held[0][0] <= number:
             self._start(*self._held.popleft())
 
 
 @attrs.frozen
 class Jobs:
-    """Run jobs: end each when its time is up, and send its event."""
+    """Runs jobs: ends each when its time is up, and sends its event."""
 
     state: State
     settings: Settings
@@ -226,7 +226,7 @@ class Jobs:
         render_id: UUID | None,
         status: Literal["ready", "failed"],
     ) -> dict[str, Any]:
-        """Return a payload if it is valid, or make the one of this name, without changing any state."""
+        """Return a valid payload unchanged, or make the payload of a named event; no state changes."""
         if not isinstance(event, str):
             if not isinstance(event.get("event"), str):
                 raise ValueError('an event needs a name: {"event": "export.ready", ...}')
@@ -242,7 +242,7 @@ class Jobs:
         avatar_id = avatar_id or uuid4()
         try:
             avatar = self.state.avatar(avatar_id)
-        except ApiError:  # Avaturn also sends events of avatars that its receiver does not know
+        except ApiError:  # Avaturn also sends events about avatars that the receiver does not know
             avatar = Avatar(avatar_id, "UNKNOWN")
         if event == "render.ready":
             job = render_of(avatar, render_id or uuid4())

@@ -1,4 +1,4 @@
-"""What happens to a request around its handler: a log, errors as JSON, the Host check, faults, the token."""
+"""Middlewares: the request log, errors as JSON, the check of the Host header, faults, and the token."""
 
 import asyncio
 import contextlib
@@ -87,7 +87,7 @@ class Middleware:
 
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer our errors, and aiohttp's own, as FastAPI does."""
+        """Answer `ApiError` and the errors of aiohttp in the shape of FastAPI."""
         try:
             return await handler(request)
         except ApiError as error:
@@ -98,7 +98,7 @@ class Middleware:
 
     @web.middleware
     async def _check_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse other names: a web page whose domain resolves to this machine could call it (DNS rebinding)."""
+        """Refuse foreign names, so that web pages can't reach the emulator by DNS rebinding."""
         if not self._is_ours(request):
             raise ApiError(421, "The Host header is neither a loopback name nor the emulator's host or public_url")
         return await handler(request)
@@ -132,10 +132,10 @@ class Middleware:
             if settings.stream("resets").random() < 0.5:
                 await _carry_out(request, handler)
             if request.transport is not None:
-                # Without lingering, the client gets a RST instead of an end of stream.
+                # Without lingering, the client receives a RST instead of an end of stream.
                 request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
                 request.transport.abort()
-            return web.Response(status=500)  # reaches nobody
+            return web.Response(status=500)  # never sent
         if settings.happens("server_errors"):
             return await self._fail(request, handler)
         return await handler(request)
@@ -161,7 +161,7 @@ class Middleware:
 
 
 async def _carry_out(request: web.Request, handler: Handler) -> None:
-    """Handle a request whose response will be lost; a download is skipped, as its response is all there is to it."""
+    """Handle a request whose response will be lost. Downloads are skipped, as they have no other effect."""
     if not request.path.startswith("/files/"):
         with contextlib.suppress(ApiError, web.HTTPException):
             await handler(request)

@@ -1,4 +1,4 @@
-"""The emulator, its parts put together on a socket; and the same in a thread, for programs without an event loop."""
+"""The emulator on a socket, and the same in a thread of its own."""
 
 import asyncio
 import hashlib
@@ -32,24 +32,24 @@ LOG = 10_000
 
 
 class Emulator:
-    """A local Avaturn on a real socket, for as long as its `async with` block runs.
+    """A local Avaturn on a real socket, while its `async with` block runs.
 
     Args:
         host: The address to listen at. Requests must name it, a loopback name or `public_url` in their Host header.
         port: The port to listen at; 0 for any free one.
         token: The only valid API token; by default one derived from the seed, so that tests are repeatable.
-        webhook_url: Where events are posted. It can be set later, as receivers tend to start after the emulator.
-        public_url: The start of all urls handed out, if clients reach the emulator at another address.
-        seed: What identifiers, models, images and faults are drawn from.
-        timing: How long things take.
-        faults: What goes wrong.
+        webhook_url: The url to which events are posted. It can be set later, as receivers often start later.
+        public_url: The base of all urls in responses, if clients reach the emulator at another address.
+        seed: The seed of identifiers, models, images and faults.
+        timing: The durations of jobs and urls.
+        faults: The faults to inject.
         catalogue: The assets and bodies that customizations may name.
         body: The type of the models: T2 has expressions, T1 has none.
         models: `full` for models that weigh what Avaturn's exports weigh, about 3 MB (T1) or 12 MB (T2); `small` for
             tests, with the same names and structure, 170 kB or 1.2 MB.
         idle_clip: Whether models have the idle animation that most exports have.
         model_size: The minimum size of models in bytes, up to 64 MiB; None for their natural size.
-        model_variety: The number of different models; None for one of its own for each version of each avatar.
+        model_variety: The number of different models; None for a different one for each version of each avatar.
 
     Entering raises `OSError` if the port is taken. An emulator can be entered again and keeps its users and avatars.
     """
@@ -89,15 +89,15 @@ class Emulator:
         self.token: str = token or f"emulator-{hashlib.sha256(f'token/{seed}'.encode()).hexdigest()[:32]}"
         self.catalogue: Catalogue = catalogue or Catalogue()
         self.deliveries: deque[Delivery] = deque(maxlen=LOG)
-        """The latest ten thousand webhooks: received, refused or lost."""
+        """The latest 10,000 webhooks: received, refused or lost."""
         self._log = RequestLog()
         self.requests: deque[RequestRecord] = self._log.requests
-        """The latest hundred thousand requests, in the order in which they ended."""
+        """The latest 100,000 requests, in the order in which they ended."""
         self.counts: Counter[str] = self._log.counts
         """The number of requests of each operation, by operationId, answered or not."""
         self._state = State(self._settings, self.catalogue)
         self._links = Links(self._settings)
-        # What exists only while the emulator runs, and belongs to its loop.
+        # These exist only while the emulator runs, and belong to its loop.
         self._jobs: Jobs | None = None
         self._stack = AsyncExitStack()
 
@@ -119,8 +119,8 @@ class Emulator:
                 access_log=None,
                 shutdown_timeout=GRACE,
                 keepalive_timeout=KEEPALIVE,
-                auto_decompress=False,  # the contract has no Content-Encoding
-                handler_cancellation=True,  # else a handler whose client has left outlives the server
+                auto_decompress=False,  # the contract defines no Content-Encoding
+                handler_cancellation=True,  # else a handler outlives the server after its client has left
             )
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
@@ -151,13 +151,13 @@ class Emulator:
         return self._links.base
 
     webhook_url: str | None = forwarded("_settings", "webhook_url")
-    """Where events are posted."""
+    """The url to which events are posted, or None."""
 
     timing: Timing = forwarded("_settings", "timing")
-    """How long things take, of those that start from now on."""
+    """The durations of jobs that start after the assignment."""
 
     faults: Faults = forwarded("_settings", "faults")
-    """What goes wrong from now on."""
+    """The faults from the assignment on."""
 
     async def complete_session(self, session_id: str | UUID, *, customization: dict[str, Any] | None = None) -> UUID:
         """End a session as its user would in the editor, and return the avatar's id.
@@ -179,10 +179,10 @@ class Emulator:
         render_id: str | UUID | None = None,
         status: Literal["ready", "failed"] = "ready",
     ) -> Delivery:
-        """Post an event to `webhook_url` now, unaffected by the faults, and return what became of it.
+        """Post an event to `webhook_url` now, unaffected by the faults, and return its delivery.
 
-        Nothing else changes: an export that is pending stays pending, whatever its event says. So an event can be sent
-        too early, twice, or for a job of somebody else.
+        No state changes: an export that is pending stays pending, whatever its event says. So an event can be sent too
+        early, twice, or for a job of another project.
 
         Args:
             event: A payload; or `avatar.ready`, `export.ready` or `render.ready` for one about the avatar's current
@@ -201,7 +201,7 @@ class Emulator:
         return delivery
 
     async def settled(self) -> None:
-        """Return once no job is running and every event, late ones included, has been sent."""
+        """Return when no job is running and every event, delayed ones included, has been sent."""
         await self._running().scheduler.idle()
 
     def expire_urls(self) -> None:
@@ -215,7 +215,7 @@ class Emulator:
 
 
 class EmulatorThread:
-    """Run an emulator that has not been started in a thread, by `with` or by `start` and `stop`.
+    """Runs an emulator in a thread, by `with` or by `start` and `stop`; for programs without an event loop.
 
     All members can be used from any thread. Logs are returned as copies.
     """
@@ -284,17 +284,17 @@ class EmulatorThread:
     """The assets and bodies that customizations may name."""
 
     webhook_url: str | None = forwarded("_emulator", "webhook_url")
-    """Where events are posted."""
+    """The url to which events are posted, or None."""
 
     timing: Timing = forwarded("_emulator", "timing")
-    """How long things take, of those that start from now on."""
+    """The durations of jobs that start after the assignment."""
 
     faults: Faults = forwarded("_emulator", "faults")
-    """What goes wrong from now on."""
+    """The faults from the assignment on."""
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
-        """The latest hundred thousand requests, in the order in which they ended."""
+        """The latest 100,000 requests, in the order in which they ended."""
         return tuple(self._emulator.requests)
 
     @property
@@ -304,7 +304,7 @@ class EmulatorThread:
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:
-        """The latest ten thousand webhooks: received, refused or lost."""
+        """The latest 10,000 webhooks: received, refused or lost."""
         return tuple(self._emulator.deliveries)
 
     def complete_session(self, session_id: str | UUID, *, customization: dict[str, Any] | None = None) -> UUID:

@@ -1,4 +1,4 @@
-"""What an emulator remembers: its catalogue, users, avatars, sessions and jobs, and the temporary urls of files."""
+"""The state of an emulator: catalogue, users, avatars, sessions and jobs; and its temporary urls."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ MAX_SESSIONS = 10_000
 
 @attrs.frozen
 class Asset:
-    """An item of one slot. A retired one can no longer be put on."""
+    """An asset that avatars wear in one slot, unless it is retired."""
 
     id: UUID
     slot: str
@@ -50,32 +50,32 @@ def _default_assets() -> tuple[Asset, ...]:
 
 @attrs.frozen
 class Catalogue:
-    """What a customization may name. The default assets have the same identifiers in every emulator."""
+    """The assets and bodies that a customization may name. The default assets have the same ids in every emulator."""
 
     assets: tuple[Asset, ...] = attrs.field(factory=_default_assets, converter=tuple, repr=False)
     bodies: tuple[str, ...] = attrs.field(default=("body_0", "body_1", "body_2", "body_3"), converter=tuple, repr=False)
 
     def available(self, slot: str) -> tuple[Asset, ...]:
-        """Return the assets that can be put on in a slot."""
+        """Return the assets of a slot that are not retired."""
         return tuple(asset for asset in self.assets if asset.slot == slot and not asset.retired)
 
     def retired(self, slot: str) -> tuple[Asset, ...]:
-        """Return the assets of a slot that can no longer be put on."""
+        """Return the retired assets of a slot."""
         return tuple(asset for asset in self.assets if asset.slot == slot and asset.retired)
 
     def outfit(self) -> dict[str, Any]:
-        """Return the customization that the editor starts with: the first asset of each slot, and the first body."""
+        """Return the editor's initial customization: the first asset of each slot, and the first body."""
         first = {slot: next(iter(self.available(slot)), None) for slot in SLOTS}
         worn = {slot: asset and {"id": str(asset.id)} for slot, asset in first.items()}
         return {"assets": worn, "body": self.bodies[0]}
 
     def names(self, customization: Mapping[str, Any]) -> dict[str, str]:
-        """Return the name of what is worn in each slot that is not empty."""
+        """Return the name of the worn asset of each slot that is not empty."""
         known = {asset.id: asset.name for asset in self.assets}
         return {slot: known[asset_id] for slot, asset_id in _worn(customization)}
 
     def check(self, customization: Mapping[str, Any]) -> None:
-        """Raise the contract's 409, 410 or 422 if a customization, of valid shape, names what can't be put on."""
+        """Raise the contract's 409, 410 or 422 if a customization of valid shape names an unusable body or asset."""
         if customization["body"] not in self.bodies:
             wanted = " or ".join(map(repr, self.bodies))
             raise invalid([Issue(("body", "body"), f"Input should be {wanted}", "enum")])
@@ -109,7 +109,7 @@ class File:
 
 
 class Links:
-    """Issue urls below `base`, and verify them."""
+    """Issues urls below `base`, and verifies them. They are signed, so no record of them is kept."""
 
     def __init__(self, settings: Settings) -> None:
         self.base = ""
@@ -125,7 +125,7 @@ class Links:
         return f"{self.base}{file.path}?{urlencode({name: value for name, value in query.items() if value})}"
 
     def allows(self, path: str, query: Mapping[str, str]) -> bool:
-        """Whether a download url was issued here and has not expired."""
+        """Whether a download url is genuine and has not expired."""
         signed = {name: query.get(name, "") for name in ("expires", "nonce", "scene")}
         genuine = _same(query.get("signature", ""), self._sign_file(path, signed))
         return genuine and time.time() < float(signed["expires"])
@@ -135,11 +135,11 @@ class Links:
         self._file_key = secrets.token_bytes(32)
 
     def secret_url(self, kind: str, owner: UUID) -> str:
-        """Return the url below /uploads or /sessions (`kind`) of an avatar or a session."""
+        """Return the url of an avatar below /uploads, or of a session below /sessions."""
         return f"{self.base}/{kind}/{owner}/{self._secret(owner)}"
 
     def owner_of(self, match: Mapping[str, str]) -> UUID:
-        """Return whose url was requested, given the `owner` and `secret` in its path; raise a 404 if it is forged."""
+        """Return the avatar or session whose url was requested; raise a 404 if the url is forged."""
         try:
             owner = UUID(match["owner"])
         except ValueError:
@@ -162,7 +162,7 @@ def _same(given: str, right: str) -> bool:
 
 @attrs.define(eq=False)
 class Session:
-    """A link that opens the editor, with `config` as the request had it."""
+    """A link that opens the editor; `config` is that of the request."""
 
     id: UUID
     user_id: str
@@ -196,13 +196,13 @@ class Job:
     status: Literal["pending", "ready", "failed"] = "pending"
 
     def finish(self, *, failed: bool) -> None:
-        """End the job; an avatar takes the status of its scan."""
+        """End the job. A scan sets the status of its avatar."""
         self.status = "failed" if failed else "ready"
         if self.kind == "scan":
             self.avatar.status = self.status
 
     def url(self, links: Links) -> str | None:
-        """Return a new url of the model or image, or None unless the job is ready."""
+        """Return a new url of the model or image; None unless the job is ready."""
         return links.file(self.file) if self.file and self.status == "ready" else None
 
     def event(self, links: Links) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def render_of(avatar: Avatar, render_id: UUID, scene: str = "common/preview", fo
 
 
 class State:
-    """The state behind the API. Methods raise the `ApiError` that the API answers."""
+    """The users, avatars and sessions. Methods raise the `ApiError` that the API answers."""
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
@@ -294,7 +294,7 @@ class State:
     def customize(self, avatar: Avatar, given: dict[str, Any]) -> None:
         """Set a customization of the right shape; a different one makes a new version, which has no export yet."""
         self.catalogue.check(given)
-        # Responses have null for what was left out, and keep unknown fields.
+        # Responses have null for omitted fields, and keep unknown ones.
         blank = dict.fromkeys(("age", "metadata", "bone_scale", "skin_tone_correction"))
         customization = {**blank, **given, "assets": {**dict.fromkeys(SLOTS), **given["assets"]}}
         if customization != avatar.customization:
