@@ -33,17 +33,11 @@ __all__ = [
     "parse_event",
 ]
 
-_HOMES = {
-    "events": ("Event", "UnknownEvent", "key_of", "keys_of", "parse_event"),
-    "mailbox": ("Delivery", "Mailbox", "MemoryMailbox"),
-    "receiver": ("WebhookReceiver",),
-    "replies": ("Reply",),
-    "verification": ("BasicAuth", "PathSecret", "Unauthenticated", "Verifier"),
-}
-
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f".{module}", __name__), name)
+    if name in __all__:
+        for module in ("events", "replies", "verification", "mailbox", "receiver"):
+            home = import_module(f".{module}", __name__)
+            if name in home.__all__:
+                return getattr(home, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

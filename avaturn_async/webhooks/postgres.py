@@ -122,11 +122,10 @@ class PostgresMailbox(StoreMailbox):
             raise ValueError("give either dsn or pool")
         if self._dsn is not None and not self._dsn.startswith(("postgresql://", "postgres://")):
             raise ValueError("dsn must be a postgresql:// url")
-        super().__init__(borrowed=pool is not None, ttl=ttl, timeout=timeout, reread_every=reread_every)
-        self._check_seconds(ping_every=ping_every)
+        borrowed = pool is not None
+        super().__init__(borrowed=borrowed, ttl=ttl, timeout=timeout, ping_every=ping_every, reread_every=reread_every)
         self._quoted_table = _quoted(table)
         self._pool = pool
-        self._ping_every = ping_every
 
     def __repr__(self) -> str:
         return f"<PostgresMailbox table={self._table!r}>"
@@ -167,23 +166,16 @@ class _PostgresStore:
     ) -> None:
         import asyncpg
 
-        self.errors: tuple[type[Exception], ...] = (
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            OSError,
-            ValueError,  # a dsn that asyncpg can't parse
-        )
+        # ValueError: a dsn that asyncpg can't parse
+        broken = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError)
+        self.errors: tuple[type[Exception], ...] = (asyncpg.PostgresError, *broken)
         self.connection_errors: tuple[type[Exception], ...] = (
             asyncpg.PostgresConnectionError,
             asyncpg.OperatorInterventionError,  # shut down, or starting up
             asyncpg.InsufficientResourcesError,  # too many connections
             asyncpg.InvalidAuthorizationSpecificationError,
             asyncpg.InvalidCatalogNameError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            OSError,
-            ValueError,
+            *broken,
         )
         self._transient = (
             asyncpg.PostgresConnectionError,

@@ -329,16 +329,7 @@ class WebhookReceiver:
         """
         from .server import ReceiverServer
 
-        return ReceiverServer(
-            self,
-            host,
-            port,
-            prefix=prefix,
-            public_url=public_url,
-            max_connections=max_connections,
-            header_timeout=header_timeout,
-            shutdown_timeout=shutdown_timeout,
-        )
+        return ReceiverServer(self, host, port, prefix, public_url, max_connections, header_timeout, shutdown_timeout)
 
     # Its life.
 

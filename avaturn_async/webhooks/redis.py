@@ -94,10 +94,9 @@ class RedisMailbox(StoreMailbox):
             raise ConfigurationError('RedisMailbox needs redis-py: pip install "avaturn-async[redis]"') from None
         if (self._url is None) == (client is None):
             raise ValueError("give either url or client")
-        super().__init__(borrowed=client is not None, ttl=ttl, timeout=timeout, reread_every=reread_every)
-        self._check_seconds(ping_every=ping_every)
+        borrowed = client is not None
+        super().__init__(borrowed=borrowed, ttl=ttl, timeout=timeout, ping_every=ping_every, reread_every=reread_every)
         self._client = client
-        self._ping_every = ping_every
         self._connect()  # parses the url; nothing is sent yet
 
     def __repr__(self) -> str:

@@ -80,7 +80,6 @@ class Receiver(Protocol):
     """A `WebhookReceiver`, as its shells see it."""
 
     path: str
-    reads_headers: bool
     max_body: int
     body_timeout: float
 

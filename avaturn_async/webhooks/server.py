@@ -43,7 +43,6 @@ class ReceiverServer:
         receiver: Receiver,
         host: str = "127.0.0.1",
         port: int = 0,
-        *,
         prefix: str = "/avaturn",
         public_url: str | None = None,
         max_connections: int = 1000,
@@ -138,7 +137,8 @@ class _Connections:
         """Keep a new connection, or drop it."""
         room = not self._closing
         if room and len(self._open) >= self._limit:
-            slowest = next((each for each in self._open.values() if each.is_waiting), None)
+            waiting = (each for each in self._open.values() if each.body is None or not each.body.is_eof())
+            slowest = next(waiting, None)
             if slowest is not None:
                 slowest.drop()
             room = slowest is not None
@@ -179,7 +179,7 @@ class _Connections:
         self._closing = True
         try:
             for connection in tuple(self._open.values()):
-                if connection.is_idle:
+                if connection.body is None:
                     connection.transport.close()  # once its last response is read
             if self._open:
                 self._none_open.clear()
@@ -208,28 +208,18 @@ class _Connection(asyncio.Protocol):
         self._http = http
         self._header_timeout = header_timeout
         self._loop = asyncio.get_running_loop()
-        self._body: StreamReader | None = None  # of the request that is being handled
+        self.body: StreamReader | None = None  # of the request that is being handled
         self._deadline = self._loop.time() + header_timeout
         self._timer = self._loop.call_later(header_timeout, self._check_deadline)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is being handled."""
-        return self._body is None
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether headers or a body have yet to arrive."""
-        return self._body is None or not self._body.is_eof()
-
     def begin(self, body: StreamReader) -> None:
         """Lift the deadline: headers are complete, and the body has a timeout of its own."""
-        self._body = body
+        self.body = body
         self._deadline = float("inf")
 
     def end(self) -> None:
         """Expect the next headers; until then, the response has to be read."""
-        self._body = None
+        self.body = None
         self._deadline = self._loop.time() + self._header_timeout
 
     def drop(self) -> None:

@@ -118,23 +118,21 @@ class StoreMailbox(ABC):
 
     _store_name: ClassVar[str]
 
-    def __init__(self, *, borrowed: bool, ttl: float, timeout: float, reread_every: float) -> None:
-        self._check_seconds(ttl=ttl, timeout=timeout, reread_every=reread_every)
+    def __init__(self, *, borrowed: bool, ttl: float, timeout: float, ping_every: float, reread_every: float) -> None:
+        options = {"ttl": ttl, "timeout": timeout, "reread_every": reread_every, "ping_every": ping_every}
+        for name, seconds in options.items():
+            if not 0 < seconds <= _MAX_SECONDS:
+                raise ValueError(f"{name} must be a positive number of seconds of at most a year, not {seconds!r}")
         self._borrowed = borrowed
         self._ttl = ttl
         self._timeout = timeout
+        self._ping_every = ping_every
         self._reread_every = reread_every
         self._home: _Watch | None = None
         self._health = _Health(self._store_name, type(self).__name__)
         self.observers: WeakSet[Observers] = self._health.observers
         self._closed = False
         self._sweep_at = 0.0
-
-    @staticmethod
-    def _check_seconds(**options: float) -> None:
-        for name, seconds in options.items():
-            if not 0 < seconds <= _MAX_SECONDS:
-                raise ValueError(f"{name} must be a positive number of seconds of at most a year, not {seconds!r}")
 
     @abstractmethod
     def _connect(self, *, brief: bool = False) -> Store:
