@@ -71,7 +71,8 @@ def parse_json(body: bytes | str) -> Any:
         ValueError: it is not UTF-8 or not JSON, has a number beyond a float's range, a lone surrogate, or more than
             `MAX_DEPTH` levels. The message quotes nothing of it.
     """
-    body = MaskedBytes(body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body)
+    if not isinstance(body, MaskedBytes):
+        body = MaskedBytes(body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body)
     try:
         return _parse(body)
     except RecursionError:
@@ -210,7 +211,7 @@ def _converter() -> Converter:
     converter.register_structure_hook(UUID, _uuid)
     converter.register_structure_hook(models.SessionConfig, lambda value, _: _session_config(value, converter))
     converter.register_structure_hook_func(_is_literal, _literal)
-    converter.register_structure_hook_func(_is_open_enum, _open_enum)
+    converter.register_structure_hook_func(_is_open_enum, _scalar((str,), "a string"))  # converted by the model
     converter.register_structure_hook_factory(_is_array, lambda kind: _array_hook(kind, converter))
     converter.register_structure_hook_factory(attrs.has, lambda kind: _model_hook(kind, converter))
     return converter
@@ -244,12 +245,6 @@ def _literal(value: Any, kind: Any) -> Any:
 
 def _is_open_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, models.OpenEnum)
-
-
-def _open_enum(value: Any, kind: type[Any]) -> Any:
-    if not isinstance(value, str):
-        raise _TypeMismatchError("a string", value)
-    return kind(value)
 
 
 def _session_config(value: Any, converter: Converter) -> models.SessionConfig:
@@ -291,23 +286,25 @@ def _model_hook(kind: type[attrs.AttrsInstance], converter: Converter) -> Callab
 
     make = make_dict_structure_fn(kind, converter)
     fields = [field for field in attrs.fields(kind) if field.name != "extra"]
+    names = {field.name for field in fields}
     demanded = {field.name: _ABSENT for field in fields if field.metadata.get("required")}
     optional = {field.name for field in fields if field.default is not attrs.NOTHING} - demanded.keys()
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
             raise _TypeMismatchError("an object", value)
-        extra = dict(value)
-        known = demanded | {field.name: extra.pop(field.name) for field in fields if field.name in extra}
+        extra = {name: item for name, item in value.items() if name not in names}
         try:
-            return make({**known, "extra": extra}, kind)
+            return make({**demanded, **value, "extra": extra}, kind)
         except Exception:
-            required = {name: item for name, item in known.items() if name not in optional}
-            unreadable = {name for name in known if name in optional and not can_make({**required, name: known[name]})}
+            needed = {name: item for name, item in value.items() if name in names - optional}
+            unreadable = {
+                name: value[name] for name in optional & value.keys() if not can_make({**needed, name: value[name]})
+            }
             if not unreadable:
                 raise
-        extra |= {name: known.pop(name) for name in unreadable}
-        return make({**known, "extra": extra}, kind)
+        readable = {name: item for name, item in value.items() if name not in unreadable}
+        return make({**demanded, **readable, "extra": extra | unreadable}, kind)
 
     def can_make(value: dict[str, Any]) -> bool:
         try:

@@ -30,7 +30,7 @@ _USER = f"{_ROOT}/users/{{user_id}}"
 _CUSTOMIZATION = f"{_ROOT}/avatars/{{avatar_id}}/customization"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class ApiRequest:
     """One request to the API.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -30,7 +30,7 @@ from ..redact import MaskedBytes, Secret, mask_links, without_queries, without_q
 from . import codec
 from .dates import retry_after
 
-__all__ = ["MAX_BODY", "Response", "read_body", "status_error"]
+__all__ = ["MAX_BODY", "Response", "receive", "status_error"]
 
 #: Bytes of a 2xx that are read; the contract's responses are far smaller.
 MAX_BODY = 16 * 2**20
@@ -48,7 +48,7 @@ _CLASSES: dict[int, type[APIStatusError]] = {
 _MARKUP = r"(?is)<(script|style)\b.*?</\1\s*>|<[^>]*>"
 
 
-@attrs.frozen
+@attrs.define
 class Response:
     """A complete response of the API.
 
@@ -68,11 +68,12 @@ class Response:
         return 200 <= self.status < 300
 
 
-async def read_body(response: aiohttp.ClientResponse) -> MaskedBytes:
-    """Read a body: of a 2xx up to a little over `MAX_BODY`, of other responses 64 KiB.
+async def receive(sending: Awaitable[aiohttp.ClientResponse]) -> Response:
+    """Await a response and read its body: of a 2xx up to a little over `MAX_BODY`, of other responses 64 KiB.
 
     An error's status matters more than its body, so a body of one that breaks off is returned as far as it came.
     """
+    response = await sending
     ok = 200 <= response.status < 300
     limit = MAX_BODY if ok else _MAX_ERROR_BODY
     buffer = BytesIO()  # unlike a bytearray, it shows no content in tracebacks that print locals
@@ -85,7 +86,8 @@ async def read_body(response: aiohttp.ClientResponse) -> MaskedBytes:
     finally:
         if not response.closed:
             response.close()
-    return MaskedBytes(buffer.getvalue() if ok else buffer.getvalue()[:limit])
+    body = MaskedBytes(buffer.getvalue() if ok else buffer.getvalue()[:limit])
+    return Response(response.status, body, response.headers)
 
 
 def status_error(response: Response, method: str, path: str, token: Secret) -> APIStatusError:

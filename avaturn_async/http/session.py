@@ -89,10 +89,6 @@ class ClientSessions:
         if self.closed:
             raise ClientClosedError("the client is closed")
 
-    def for_api(self) -> aiohttp.ClientSession:
-        """Return the session for calls of the API."""
-        return self.borrowed or self.open("api")
-
     def for_uploads(self) -> aiohttp.ClientSession:
         """Return the session for uploads, which has connections of its own: a stuck upload holds up no call."""
         # A kept-alive connection may break just when photos are sent.

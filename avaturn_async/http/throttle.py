@@ -14,7 +14,7 @@ __all__ = ["Throttle"]
 class Throttle:
     """A context manager around each request to the API; requests enter in the order in which they ask.
 
-    Only the first in the queue waits for the rate limit or the end of a hold-back, and it holds no slot meanwhile.
+    Of the requests that have a slot, only the first in the queue waits for the rate limit or the end of a hold-back.
 
     Args:
         slots: requests sent at once.
@@ -30,16 +30,18 @@ class Throttle:
         self._sleep = sleep
 
     async def __aenter__(self) -> Self:
-        async with self._queue:
-            while True:
+        await self._slots.acquire()
+        if not (self._spacing or self._queue.locked() or self.remaining() > 0):
+            return self
+        try:
+            async with self._queue:
                 while (delay := self.remaining()) > 0:
                     await self._sleep(delay)
-                await self._slots.acquire()
-                if self.remaining() <= 0:
-                    break
-                self._slots.release()  # a hold-back began while this waited for the slot
-            if self._spacing:
-                self._opens_at = asyncio.get_running_loop().time() + self._spacing
+                if self._spacing:
+                    self._opens_at = asyncio.get_running_loop().time() + self._spacing
+        except BaseException:
+            self._slots.release()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

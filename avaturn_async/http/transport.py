@@ -26,7 +26,7 @@ from ..redact import Secret, SecretUrl, SignedUrl, origin_of
 from .backoff import backoff
 from .endpoints import ApiRequest
 from .failures import DeleteTracker, Failure, exchange_failure, response_failure
-from .responses import MAX_BODY, Response, read_body
+from .responses import MAX_BODY, Response, receive
 from .session import ClientSessions, Ssl
 from .throttle import Throttle
 from .upload import MultipartForm, UploadBody
@@ -37,6 +37,7 @@ __all__ = ["Transport"]
 #: Counts the sendings of one request, including aiohttp's silent resend; new in aiohttp 3.14.4.
 _UploadTracker: Any = getattr(aiohttp, "UploadTracker", None)
 _PYTHON = f"python/{sys.version_info.major}.{sys.version_info.minor}"
+_NO_CONTENT_TYPE = ("Content-Type",)  # aiohttp would add one to a POST without a body
 _ATTEMPT = ("request_sent", "request_answered")
 _USER_AGENT = f"avaturn-async/{__version__} {_PYTHON} aiohttp/{aiohttp.__version__}"
 
@@ -86,9 +87,14 @@ class Transport:
         self.base_url: str = str(url).rstrip("/")
         self._host = url.host or ""
         self._allow_http = allow_http or url.scheme == "http"
-        self._timeouts = timeouts or Timeouts()
         self._retry = retry or RetryPolicy()
-        self._headers = parse_headers(headers or {})
+        self._headers = {
+            "Accept": "application/json",
+            "User-Agent": _USER_AGENT,
+            **parse_headers(headers or {}),
+            "Authorization": self._authorization,
+        }
+        self._set_timeouts(timeouts or Timeouts())
         self.sessions: ClientSessions = ClientSessions(
             max_connections=max_connections, borrowed=session, proxy=proxy, ssl=ssl
         )
@@ -106,10 +112,14 @@ class Transport:
     ) -> Self:
         """Return a view with other options, and more headers, that shares the sessions and the throttle."""
         view = copy.copy(self)
-        view._timeouts = timeouts or self._timeouts
         view._retry = retry or self._retry
         view._headers = self._headers | parse_headers(headers or {})
+        view._set_timeouts(timeouts or self._timeouts)
         return view
+
+    def _set_timeouts(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._call_timeout = aiohttp.ClientTimeout(total=timeouts.total, sock_connect=timeouts.connect)
 
     @property
     def limit(self) -> int:
@@ -224,39 +234,37 @@ class Transport:
 
     async def _attempt(self, request: ApiRequest, tracker: DeleteTracker | None) -> Response | Failure:
         """Send a request to the API once."""
-        if closed := self.sessions.reason_closed():
+        sessions, headers, options, resends = self.sessions, self._headers, dict[str, Any](), None
+        if closed := sessions.reason_closed():
             return Failure(closed)
-        url = URL(self.base_url + request.path, encoded=True).update_query(request.query)
-        headers = {"Accept": "application/json", "User-Agent": _USER_AGENT, **self._headers}
-        options: dict[str, Any] = {"headers": headers, "data": request.body}
-        if request.body is None:
-            options["skip_auto_headers"] = ("Content-Type",)
+        if request.body is not None:
+            headers = {**headers, "Content-Type": "application/json"}
+        if (session := sessions.borrowed) is None:
+            session = sessions.open("api", skip_auto_headers=_NO_CONTENT_TYPE)
+            if tracker is not None:
+                options["middlewares"] = (tracker,)
         else:
-            headers["Content-Type"] = "application/json"
-        borrowed = self.sessions.borrowed
-        if borrowed is not None and not borrowed.auto_decompress:
-            headers["Accept-Encoding"] = "identity"
-        if await self.sessions.netrc_applies(self._host):
-            options["middlewares"] = (self._authorize,)
-        else:
-            headers["Authorization"] = self._authorization
-        resends = None
-        if tracker is not None and borrowed is None:
-            options["middlewares"] = (tracker,)
-        elif tracker is not None and _UploadTracker is not None:
-            resends = options["upload_tracker"] = _UploadTracker()
-        limits = self._timeouts
-        result = await self._exchange(
-            self.sessions.for_api().request(
-                request.method,
-                url,
-                timeout=aiohttp.ClientTimeout(total=limits.total, sock_connect=limits.connect),
-                allow_redirects=False,
-                raise_for_status=False,
-                **options,
-            )
+            headers, options["skip_auto_headers"] = headers.copy(), _NO_CONTENT_TYPE
+            if not session.auto_decompress:
+                headers["Accept-Encoding"] = "identity"
+            if await sessions.netrc_applies(self._host):
+                del headers["Authorization"]
+                options["middlewares"] = (self._authorize,)
+            if tracker is not None and _UploadTracker is not None:
+                resends = options["upload_tracker"] = _UploadTracker()
+        sending = session.request(
+            request.method,
+            URL(self.base_url + request.path, encoded=True),
+            params=request.query,
+            data=request.body,
+            headers=headers,
+            timeout=self._call_timeout,
+            allow_redirects=False,
+            raise_for_status=False,
+            **options,
         )
-        outcome = self._judge(result, request, repeatable=request.repeatable, timeout=limits.total)
+        result = await sessions.attempt(receive(sending))
+        outcome = self._judge(result, request, repeatable=request.repeatable, timeout=self._timeouts.total)
         if tracker is None:
             return outcome
         if resends is not None and resends.attempts > 1:
@@ -298,14 +306,16 @@ class Transport:
         result: Response | Exception = RuntimeError()
         try:
             async with deadline:
-                result = await self._exchange(
-                    self.sessions.for_uploads().post(
-                        URL(url, encoded=url.isascii()).origin(),
-                        middlewares=(sent_to(url),),
-                        data=body,
-                        headers={"User-Agent": _USER_AGENT, "Content-Type": content_type},
-                        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
-                        allow_redirects=False,
+                result = await self.sessions.attempt(
+                    receive(
+                        self.sessions.for_uploads().post(
+                            URL(url, encoded=url.isascii()).origin(),
+                            middlewares=(sent_to(url),),
+                            data=body,
+                            headers={"User-Agent": _USER_AGENT, "Content-Type": content_type},
+                            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
+                            allow_redirects=False,
+                        )
                     )
                 )
         except TimeoutError as error:
@@ -320,26 +330,17 @@ class Transport:
             raise body.error
         return self._judge(result, request, repeatable=not body.complete, timeout=limits.upload)
 
-    async def _exchange(self, sending: Awaitable[aiohttp.ClientResponse]) -> Response | Exception:
-        """Await a response with its body; return what aiohttp raised, or ClientClosedError if that was the reason."""
-
-        async def read() -> Response:
-            response = await sending
-            return Response(response.status, await read_body(response), response.headers)
-
-        return await self.sessions.attempt(read())
-
     def _judge(
         self, result: Response | Exception, request: ApiRequest, *, repeatable: bool, timeout: float
     ) -> Response | Failure:
-        method, path = request.method, request.path
+        if isinstance(result, Response) and result.ok and len(result.body) <= MAX_BODY:
+            return result
         if isinstance(result, ClientClosedError):
             return Failure(result)
+        method, path = request.method, request.path
         if isinstance(result, Exception):
             limits = {"timeout": timeout, "connect_timeout": self._timeouts.connect}
             return exchange_failure(result, method, path, repeatable=repeatable, **limits)
-        if result.ok and len(result.body) <= MAX_BODY:
-            return result
         cap, token = self._retry.retry_after_cap, self._token
         return response_failure(result, method, path, repeatable=repeatable, retry_after_cap=cap, token=token)
 

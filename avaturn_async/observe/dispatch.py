@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Final, Self
 
-from .logs import LogObserver
+from .logs import LogObserver, logger as log
 from .observer import Observer
 
 __all__ = ["UNOBSERVED", "Observers", "Scope", "new_number", "tell_once", "valid_traceparent"]
@@ -47,7 +47,7 @@ class Observers:
                     raise TypeError(f"{type(observer).__name__}.{name} must be a plain function, not async")
 
     def __bool__(self) -> bool:
-        return bool(self.members) or _LOG.enabled()
+        return bool(self.members) or log.isEnabledFor(logging.INFO)
 
     def tell(self, what: str, info: Any) -> None:
         """Call the method `what` of each observer."""

@@ -19,10 +19,6 @@ SLOW: Final = 60.0
 class LogObserver(Observer):
     """Writes to the logger of this module. Outages of mailboxes are logged by the mailboxes."""
 
-    def enabled(self) -> bool:
-        """Say whether anything would be written."""
-        return logger.isEnabledFor(logging.INFO)
-
     def request_answered(self, info: CallInfo) -> None:
         answer = f"failed ({info.error})" if info.status is None else f"answered {info.status}"
         number = f", attempt {info.attempt}" if info.attempt > 1 else ""
