@@ -274,7 +274,7 @@ NOT_JSON = {
     "lone surrogate": b'{"a":"secret\\ud800"}',
     "encoded surrogate": b'"\xed\xa0\x80"',
     "byte order mark": b"\xef\xbb\xbf{}",
-    "deep": b'{"a":' * 33 + b"0" + b"}" * 33,
+    "deep": b'{"a":' * 33 + b'"secret"' + b"}" * 33,
     "deeper": b"[" * 100_000,
 }
 
