@@ -182,7 +182,7 @@ class ExportBatch:
     async def run(self) -> BatchReport:
         """Run the batch to its end and return all outcomes, in input order.
 
-        The failures of items are in their outcomes; what the input or ``on_progress`` raises is raised.
+        Failures of items are in their outcomes; exceptions of the input and of ``on_progress`` propagate.
         """
         clock = asyncio.get_running_loop().time
         started = clock()
@@ -224,7 +224,7 @@ class ExportBatch:
             raise RuntimeError(f"a batch is used inside its `async with` block: this one is {self._state}")
 
     async def _run(self) -> None:
-        """Read the input to its end and process it. What the input or `on_progress` raises is raised."""
+        """Read the input to its end and process it. Exceptions of the input and of `on_progress` propagate."""
         batch, number = new_number(), 0
 
         def info(**facts: Any) -> BatchInfo:
@@ -312,7 +312,7 @@ class ExportBatch:
         except (Exception, asyncio.CancelledError) as caught:  # noqa: BLE001 - one failure never stops the others
             error = _failure(caught)
             self._check_refusal(error)
-            # These two errors leave the remote job running: the next run awaits it further.
+            # These two errors leave the remote job running: the next run resumes it.
             token = error.resume_token if isinstance(error, WaitTimeoutError | ClientClosedError) else None
             text = f"{type(error).__name__}: {error}"
             state = "failed" if token is None else "pending"
@@ -408,7 +408,7 @@ async def _make_folder(folder: Path) -> None:
 
 
 def _is_file(path: Path, size: int, sha256: str | None) -> bool:
-    """Say whether `path` is a regular file of this size, and of this SHA-256 if one is given."""
+    """Return whether `path` is a regular file of this size, and of this SHA-256 if one is given."""
     try:
         # O_NONBLOCK: opening a FIFO would wait for a writer.
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))

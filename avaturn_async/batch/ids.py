@@ -42,13 +42,13 @@ class IdSource:
 
     @property
     def total(self) -> int | None:
-        """How many items there are, as far as known: an input may grow after its length was taken."""
+        """The number of items, if known; an input may grow after its length was taken."""
         if self._ended:
             return self._count
         return None if self._length is None else max(self._length, self._count)
 
     async def read(self) -> UUID | InvalidId | None:
-        """Return the next item, or None at the end. What the input raises is raised."""
+        """Return the next item, or None at the end. Exceptions of the input propagate."""
         try:
             if self._async_ids is not None:
                 given = await anext(self._async_ids)
@@ -75,7 +75,7 @@ class IdSource:
 
 
 def _length_of(avatar_ids: object) -> int | None:
-    """Return ``len()`` where there is one. It serves the progress only, so what it raises is ignored."""
+    """Return the length of the input, or None. Only the progress needs it, so exceptions are ignored."""
     try:
         return len(avatar_ids)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - a Django QuerySet refuses to be counted on the loop, for example

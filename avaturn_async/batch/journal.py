@@ -1,4 +1,4 @@
-"""The journal of a batch: a SQLite file by which a later run continues where an earlier one ended."""
+"""The journal of a batch: a SQLite file with which a later run continues an earlier one."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ _REASONS = {
 
 
 class _RefusedError(Exception):
-    """A file that is not used as a journal, or an entry that is not used."""
+    """The file can't be used as a journal, or an entry is invalid."""
 
 
 @attrs.frozen
 class Entry:
-    """What a journal knows of one avatar.
+    """The entry of one avatar.
 
     Attributes:
         state: ``"pending"``; ``"done"``: exported, and downloaded if `file` is set; ``"saved"``: given to a sink, which
             returned; or ``"failed"``.
-        attempts: how often its export was created, over all runs.
+        attempts: number of times that its export was created, over all runs.
         resume_token: the token by which a pending export is resumed.
         file: the name of the file that was downloaded or saved, or would have been.
         size: its length in bytes.
@@ -85,8 +85,8 @@ class Entry:
 class Journal:
     """A SQLite file that one batch at a time uses, in a thread of its own.
 
-    A write that was awaited is committed, together with all writes that came while the thread was busy. Once the
-    journal is open, its failures never stop a batch: each kind is logged once, and at worst a later run repeats work.
+    Awaiting a write commits it, together with all writes requested while the thread was busy. Once the journal is
+    open, its failures never stop a batch: each kind is logged once, and at worst a later run repeats work.
 
     The file is created with mode 0600, and is refused unless it and SQLite's files beside it are regular files of this
     user without further links. Its folder is not checked: use one that other users can't write to.
@@ -94,7 +94,7 @@ class Journal:
     Args:
         path: the file; its folder must exist.
         base_url: the API that its exports belong to.
-        kind: what its entries are about; a file is used for one kind.
+        kind: the kind of its entries; a file holds one kind.
     """
 
     def __init__(self, path: str | os.PathLike[str], base_url: str, *, kind: str = "exports") -> None:
@@ -124,7 +124,7 @@ class Journal:
         raise ConfigurationError(f"the journal {self._path} can't be used: {reason}")
 
     async def read(self, avatar_id: UUID) -> Entry | None:
-        """Return what is known of an avatar, or None."""
+        """Return the entry of an avatar, or None."""
         return await self._attempt("can't be read", self._read, avatar_id.bytes)
 
     async def unfinished(self) -> list[tuple[UUID, str | None]]:
@@ -132,7 +132,7 @@ class Journal:
         return await self._attempt("can't be read", self._read_unfinished) or []
 
     async def write(self, avatar_id: UUID, state: State, attempts: int, **fields: Any) -> None:
-        """Replace what is known of an avatar by an `Entry` of these; return once that is committed."""
+        """Replace the entry of an avatar by one with these fields; return once it is committed."""
         entry = Entry(state, attempts, **fields)
         if entry.error is not None:
             text = without_queries(entry.error)[:_MAX_ERROR].encode("utf-8", "replace").decode()
@@ -141,7 +141,7 @@ class Journal:
         await self._attempt("lacks entries", self._flush)
 
     async def aclose(self) -> None:
-        """Commit what is left and close the file."""
+        """Commit the remaining writes and close the file."""
         try:
             await self._attempt("was not closed properly", self._close)
         finally:
@@ -151,7 +151,7 @@ class Journal:
         """Run `work` in the thread; if it fails, log the problem unless it was logged before, and return None."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-        except Exception as error:  # noqa: BLE001 - whatever happens to the journal, the batch goes on
+        except Exception as error:  # noqa: BLE001 - a failing journal never stops the batch
             if problem not in self._logged:
                 self._logged.add(problem)
                 logger.warning("the journal %s %s: %s", self._path, problem, _reason(error))

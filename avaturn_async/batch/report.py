@@ -1,4 +1,4 @@
-"""What a batch tells its caller: outcomes, the report and progress."""
+"""The outcomes, report and progress of a batch."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class BatchOutcome:
     Attributes:
         avatar_id: the avatar; the text of the item if it was not a UUID.
         export: the export, or None if it failed or an earlier run had finished it.
-        download: the file ; None if it failed or none was asked for.
+        download: the file; None if it failed or none was requested.
         error: why it failed, or None.
-        attempts: how often the export was created, over all runs with one journal; 0 if it never was.
+        attempts: number of times that the export was created, over all runs with one journal.
     """
 
     avatar_id: UUID | str
@@ -106,7 +106,7 @@ def percentiles(waited: Iterable[float]) -> dict[int, float]:
 
 @attrs.frozen(kw_only=True)
 class BatchProgress:
-    """How far a batch is.
+    """The progress of a batch.
 
     Attributes:
         total: items in the input, or None while an input without a length has not ended.
@@ -128,10 +128,10 @@ class BatchProgress:
 
 
 class ProgressMeter:
-    """Counts what a batch does.
+    """Measures the progress of a batch.
 
-    The rate covers twice as many exports as run concurrently: they tend to finish in waves, and less than a whole wave
-    says nothing. Items that an earlier run finished count as done, but not towards the rate.
+    The rate covers twice as many exports as run concurrently: they tend to finish in waves, so a shorter window would
+    fluctuate. Items that an earlier run finished count as done, but not towards the rate.
 
     Args:
         max_pending: the largest number of concurrent exports.
@@ -154,7 +154,7 @@ class ProgressMeter:
             self._marks.append(self._started)
 
     def export_ended(self) -> None:
-        """Count an export as finished, well or not."""
+        """Count an export as finished, successfully or not."""
         self.pending -= 1
         now = asyncio.get_running_loop().time()
         self._marks.append(now)

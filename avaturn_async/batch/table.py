@@ -1,4 +1,4 @@
-"""Tables as people have them: CSV of any spreadsheet, JSON lines, or one id a line; and names of files made of rows."""
+"""Tables of ids: CSV, JSON lines or one id per line; and file names made from their rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Row:
 
     Attributes:
         line: the number of its first line, from 1.
-        cells: its texts by column, without spaces around them; empty ones are left out.
+        cells: its texts by column, without surrounding spaces; empty ones are omitted.
         problem: why it can't be used, or None.
     """
 
@@ -56,7 +56,7 @@ class Row:
 
 
 class Table:
-    """A table whose format is told by its content; iterate over it, repeatedly, for its rows.
+    """A table whose format is detected from its content; each iteration yields its rows.
 
     JSON lines begin with ``{``. A first line with a comma, a semicolon or a tab, or that is the name of the wanted
     column, is the header of a CSV. Anything else is a list of values of the wanted column, one a line, in which lines
@@ -107,7 +107,7 @@ class Table:
         return stream
 
     def _lines(self) -> Iterator[Row]:
-        """Read one row a line."""
+        """Yield one row per line."""
         for line, text in enumerate(self._stream(), 1):
             content = text.strip()
             if content and not content.startswith("#"):
@@ -120,7 +120,7 @@ class Table:
         return [name.strip() for name in names]
 
     def _records(self) -> Iterator[Row]:
-        """Read the rows below a header."""
+        """Yield the rows below a header."""
         parsed = self._parsed()
         names = self._header(parsed)
         for line, cells in parsed:
@@ -184,13 +184,13 @@ def _json_row(line: int, text: str) -> Row:
 
 
 class FileNames:
-    """Names of files, made of a template such as ``{user_id}/{avatar_id}.glb`` and the cells of rows.
+    """Names of files, made from a template such as ``{user_id}/{avatar_id}.glb`` and the cells of rows.
 
-    Each is a plain relative path, and none is that of an earlier row, also where a file system takes ``A`` for ``a``.
+    Each is a plain relative path that differs from those of earlier rows, even on a case-insensitive file system.
 
     Args:
         template: names of columns in braces; ``{{`` and ``}}`` are braces.
-        columns: those that it may name.
+        columns: the columns that it may name.
         folder: whether the names are those of files in a folder, rather than of objects in a store.
 
     Raises:

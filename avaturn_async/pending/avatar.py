@@ -40,8 +40,8 @@ class _Listed(Pending[AvatarListItem]):
 class PendingAvatar(_Listed):
     """An avatar whose photos are being processed; await it for its `AvatarListItem`.
 
-    It is polled by reading the list of its user's avatars. If it was given a customization, that is set once the scan
-    is ready, before the wait ends.
+    It is polled by reading the list of its user's avatars. A customization is set once the scan is ready, before the
+    wait ends.
 
     Attributes:
         avatar_id: the avatar.
@@ -65,7 +65,7 @@ class PendingAvatar(_Listed):
         position: str | None = None,
         created_at: float | None = None,
     ) -> None:
-        """Make the handle of a scan that begins now or, with `created_at`, began elsewhere."""
+        """Create the handle of a new scan or, with `created_at`, of an earlier one."""
         self.avatar_id = avatar_id
         self.user_id = user_id
         super().__init__(context, ScanStatus.PENDING, position=position, created_at=created_at)
@@ -156,7 +156,7 @@ class PendingSession(_Listed):
         created_at: float,
         known: Collection[UUID] | None = None,
     ) -> None:
-        """Make the handle of a session; `known` are the avatars that the user had when it was first polled."""
+        """Create the handle of a session; `known` are the avatars that the user had at its first poll."""
         self.avatar_id = None
         self.session_id = session_id
         self.user_id = user_id

@@ -40,7 +40,7 @@ _TOKEN_VERSION = 1
 _LATEST = 253_402_300_800
 #: Fields of a resume token that are strings if present.
 _TOKEN_STRINGS = ("avatar_id", "id", "position", "session_id", "user_id")
-#: One object for all: each pending would create another one.
+#: One object, as each evaluation of -math.inf creates another one.
 _NEVER = -math.inf
 _WAIT = ("wait_started", "wait_ended")
 
@@ -80,9 +80,9 @@ class Pending(ABC, Generic[T]):
         created_at: float | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Make the handle of a job that was created just now or, with `created_at`, is to be polled at once.
+        """Create the handle of a new job or, with `created_at`, of an earlier one, which is polled immediately.
 
-        `position` is the id of the last delivery from before the creation, if that is known.
+        `position` is the id of the last delivery from before the creation, if known.
         """
         self._context = context
         self._status = status
@@ -95,7 +95,7 @@ class Pending(ABC, Generic[T]):
         self._resolved_by: ResolvedBy | None = None
         self._request_id = request_id  # of the last response
         self._trouble = ""
-        # Seconds since the epoch, and on the loop's clock, which may not be known yet.
+        # Seconds since the epoch, and on the loop's clock if known.
         self._created_at = time.time() if created_at is None else created_at
         self._created = asyncio.get_running_loop().time() if created_at is None else None
         self._next_poll = None if created_at is None else _NEVER
@@ -127,8 +127,8 @@ class Pending(ABC, Generic[T]):
             JobFailedError: the job failed.
             WebhooksRequiredError: the job is a render and the client has no authenticated ``webhooks=``.
             AuthenticationError, PermissionDeniedError: raised immediately; the token is invalid or lacks permission.
-            AvaturnError: polls failed more than ten times in a row, or for a reason that will not pass. Every
-                AvaturnError from here carries ``resume_token`` and ``avatar_id``.
+            AvaturnError: more than ten consecutive polls failed, or one failed permanently. Every AvaturnError raised
+                here carries ``resume_token`` and ``avatar_id``.
             ValueError, TypeError: `timeout` is not a number of seconds of at most a year.
         """
         seconds = self._context.wait_timeout if isinstance(timeout, ClientDefault) else as_timeout(timeout)
@@ -178,7 +178,7 @@ class Pending(ABC, Generic[T]):
         return self._status
 
     def done(self) -> bool:
-        """Return whether the outcome is known. This changes only while somebody waits or refreshes."""
+        """Return whether the outcome is known. This changes only during a call of `wait` or `refresh`."""
         return self._outcome is not None
 
     def result(self) -> T:
@@ -277,7 +277,7 @@ class Pending(ABC, Generic[T]):
         return None
 
     def _info(self, **facts: Any) -> JobInfo:
-        """Return what observers learn of this job."""
+        """Return the facts about this job for observers."""
         return JobInfo(
             job=id(self),
             kind=self._kind,
@@ -302,7 +302,7 @@ class Pending(ABC, Generic[T]):
         return {"avatar_id": str(self.avatar_id)}
 
     def _hints(self) -> list[str]:
-        """Return what a WaitTimeoutError should mention."""
+        """Return details for the message of a WaitTimeoutError."""
         return []
 
     def _check_webhooks(self) -> None:
@@ -314,9 +314,9 @@ class Pending(ABC, Generic[T]):
 
     @abstractmethod
     def _on_event(self, event: Event, *, newer: bool) -> Reaction:
-        """Settle the job by an authenticated event, or return what the event calls for.
+        """Settle the job by an authenticated event, or return the reaction of the race.
 
-        `newer` is whether the event is known to have come after the job's creation.
+        `newer` is whether the event is known to be from after the job's creation.
         """
 
 

@@ -41,7 +41,7 @@ class PendingExport(Pending[Export]):
         created_at: float | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Make the handle of an export from the response that created it, or for one created at an earlier time."""
+        """Create the handle from the response that created the export, or without one for an earlier export."""
         status = RenderStatus.PENDING if created is None else created.status
         self.avatar_id = avatar_id
         super().__init__(context, status, position=position, created_at=created_at, request_id=request_id)

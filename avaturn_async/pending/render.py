@@ -45,7 +45,7 @@ class PendingRender(Pending[Render]):
         created_at: float | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Make the handle of a render from the response that created it, or for one created at an earlier time."""
+        """Create the handle from the response that created the render, or without one for an earlier render."""
         self.avatar_id = avatar_id
         self.id = render_id
         super().__init__(context, RenderStatus.PENDING, position="", created_at=created_at, request_id=request_id)

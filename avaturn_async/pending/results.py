@@ -1,4 +1,4 @@
-"""The results of jobs, `Export` and `Render`, and the ways to their bytes."""
+"""The results of jobs, `Export` and `Render`, with the methods that download them."""
 
 import os
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ ResolvedBy: TypeAlias = Literal["create", "webhook", "poll"]
 
 
 class UrlSource(Protocol):
-    """Asks the API for another link to an export."""
+    """Requests another link to an export."""
 
     async def fresh_url(self, avatar_id: UUID) -> str:
         """Return a new link."""
@@ -52,20 +52,20 @@ class _Result(ABC):
         """Download the file to `path`, whole or not at all.
 
         It is streamed with constant memory, without the API token, into a temporary file beside the target, which is
-        renamed at the end. A broken connection is resumed, and so is what an earlier call has left, if the host sends
-        strong ETags and ranges. An expired link of an export is renewed.
+        renamed at the end. A broken connection, or the partial file of an earlier call, is resumed if the host supports
+        ranges and strong ETags. An expired link of an export is renewed.
 
         Args:
             path: the file to write; its folder must exist.
             overwrite: replace a file that exists.
             checksum: compute the SHA-256, which costs more than receiving and writing the file.
             progress: called with the bytes so far, and the total or None. What it raises ends the download.
-            max_bytes: a longer file is refused. An export ends at the length that its header declares in any case.
+            max_bytes: a longer file is refused. An export also ends at the length that its header declares.
 
         Raises:
             DownloadError: the file could not be fetched or written; `UnsafeAddressError`, `IncompleteDownloadError` and
                 (for an export) `NotAModelError` say more.
-            AvaturnError: an export's link was refused, and another one could not be had.
+            AvaturnError: an export's link was refused and could not be renewed.
             ValueError: `path` has a NUL character or a lone surrogate in it, or is named like a partial file.
             TypeError: `progress` is async.
         """
@@ -84,8 +84,8 @@ class _Result(ABC):
     ) -> Saved:
         """Save the file in `sink`, whole or not at all, with constant memory.
 
-        The checks are those of `download`, and the last bytes reach the sink only after them. If the file has to begin
-        again, because its host can't resume it, so does the upload.
+        The checks are those of `download`, and the last bytes reach the sink only after them. If the host can't resume
+        the file, both the download and the upload start over.
 
         Args:
             sink: an `ObjectStoreSink` or another `Sink`.
@@ -98,7 +98,7 @@ class _Result(ABC):
         Raises:
             ValueError: the name is not a plain relative path.
             DownloadError: the file could not be fetched, as in `download`, or the sink failed.
-            AvaturnError: an export's link was refused, and another one could not be had.
+            AvaturnError: an export's link was refused and could not be renewed.
         """
         return await self._downloader.save(
             self._link(max_bytes),
@@ -116,7 +116,7 @@ class _Result(ABC):
 
         Raises:
             DownloadError: the file could not be fetched, as in `download`.
-            AvaturnError: an export's link was refused, and another one could not be had.
+            AvaturnError: an export's link was refused and could not be renewed.
         """
         return await self._downloader.read(self._link(max_bytes))
 
@@ -141,7 +141,7 @@ class Export(_Result):
         url: the temporary link; do not store it (contract). The repr shows it without its query.
         resolved_by: what resolved the job: ``"create"``, ``"webhook"`` or ``"poll"``.
         waited: seconds from the creation of the export to its end.
-        polls: how often the API was polled.
+        polls: number of polls.
     """
 
     avatar_id: UUID
