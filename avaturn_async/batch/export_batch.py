@@ -34,7 +34,7 @@ from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
 from ..observe.observer import BatchInfo
 from ..pending.export import PendingExport
 from ..pending.results import Export
-from .ids import AvatarIds, IdSource, InvalidId
+from .ids import AvatarIds, IdSource
 from .report import BatchOutcome, BatchProgress, BatchReport, ProgressMeter, percentiles
 
 if TYPE_CHECKING:
@@ -252,11 +252,11 @@ class ExportBatch:
             self._on_progress(self._meter.snapshot(self._ids.total))
             await asyncio.sleep(_PROGRESS_INTERVAL)
 
-    async def _work(self, number: int, given: UUID | InvalidId) -> None:
+    async def _work(self, number: int, given: UUID | BatchOutcome) -> None:
         """Process one item of the input, or share the outcome of an equal one that is under way."""
         slot, shared = self._pending, None
-        if isinstance(given, InvalidId):
-            outcome = BatchOutcome(avatar_id=given.text, error=given.error, attempts=0)
+        if isinstance(given, BatchOutcome):
+            outcome = given
         elif (shared := self._under_way.get(given)) is None:
             shared = self._under_way[given] = asyncio.get_running_loop().create_future()
             item = _Item(given, slot)

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import reprlib
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from typing import TypeAlias
 from uuid import UUID
 
-import attrs
-
 from ..models import as_uuid
+from .report import BatchOutcome
 
-__all__ = ["AvatarIds", "IdSource", "InvalidId"]
+__all__ = ["AvatarIds", "IdSource"]
 
 AvatarIds: TypeAlias = Iterable[str | UUID] | AsyncIterable[str | UUID]
-
-
-@attrs.frozen
-class InvalidId:
-    """An item of the input that is not an avatar id."""
-
-    text: str
-    error: Exception
 
 
 class IdSource:
@@ -34,9 +26,10 @@ class IdSource:
     def __init__(self, avatar_ids: AvatarIds) -> None:
         if isinstance(avatar_ids, str | bytes):
             raise TypeError("avatar_ids must be an iterable of ids, not a single one")
-        self._async_ids = aiter(avatar_ids) if isinstance(avatar_ids, AsyncIterable) else None
-        self._ids = iter(()) if isinstance(avatar_ids, AsyncIterable) else iter(avatar_ids)
-        self._length = _length_of(avatar_ids)
+        self._ids = aiter(avatar_ids) if isinstance(avatar_ids, AsyncIterable) else iter(avatar_ids)
+        self._length: int | None = None
+        with contextlib.suppress(Exception):  # a Django QuerySet refuses to be counted on the loop, for example
+            self._length = len(avatar_ids)  # type: ignore[arg-type]
         self._count = 0
         self._ended = False
 
@@ -47,36 +40,28 @@ class IdSource:
             return self._count
         return None if self._length is None else max(self._length, self._count)
 
-    async def read(self) -> UUID | InvalidId | None:
-        """Return the next item, or None at the end. Exceptions of the input propagate."""
+    async def read(self) -> UUID | BatchOutcome | None:
+        """Return the next id, the outcome of an item that is not an id, or None at the end.
+
+        Exceptions of the input propagate.
+        """
         try:
-            if self._async_ids is not None:
-                given = await anext(self._async_ids)
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():  # the input swallowed the cancellation
-                    raise asyncio.CancelledError
-            else:
-                given = next(self._ids)
+            given = await anext(self._ids) if isinstance(self._ids, AsyncIterator) else next(self._ids)
         except (StopIteration, StopAsyncIteration):
             self._ended = True
             return None
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # the input swallowed the cancellation
+            raise asyncio.CancelledError
         self._count += 1
         try:
             return as_uuid(given, "avatar_id")
         except TypeError as error:
-            return InvalidId(reprlib.repr(given), ValueError(str(error)))
+            return BatchOutcome(avatar_id=reprlib.repr(given), error=ValueError(str(error)), attempts=0)
         except ValueError as error:
-            return InvalidId(str(given), error.with_traceback(None))
+            return BatchOutcome(avatar_id=str(given), error=error.with_traceback(None), attempts=0)
 
     async def aclose(self) -> None:
         """Close an async generator, so that its cleanup runs now rather than at its finalization."""
-        if isinstance(self._async_ids, AsyncGenerator):
-            await self._async_ids.aclose()
-
-
-def _length_of(avatar_ids: object) -> int | None:
-    """Return the length of the input, or None. Only the progress needs it, so exceptions are ignored."""
-    try:
-        return len(avatar_ids)  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001 - a Django QuerySet refuses to be counted on the loop, for example
-        return None
+        if isinstance(self._ids, AsyncGenerator):
+            await self._ids.aclose()

@@ -43,10 +43,12 @@ class Renders:
             format: ``jpg``, ``png`` or ``webp``.
         """
         avatar = as_uuid(avatar_id, "avatar_id")
-        request = endpoints.create_render(avatar, _scene(scene), _format(format))
-        response = await self._context.transport.request(request)
-        created = codec.load(response.body, RenderResult)
-        request_id = response.headers.get("X-Request-Id")
+        if not isinstance(scene, str) or not re.fullmatch(_SCENE, scene):
+            raise ValueError(f"scene must be letters, digits, '_' and '/', such as common/preview, not {scene!r:.80}")
+        if format not in get_args(ImageFormat):
+            raise ValueError(f"format must be one of {', '.join(get_args(ImageFormat))}, not {format!r:.80}")
+        response = await self._context.transport.request(endpoints.create_render(avatar, scene, format))
+        created, request_id = codec.load(response.body, RenderResult), response.headers.get("X-Request-Id")
         return PendingRender(self._context, avatar, created.id, created, request_id=request_id)
 
     async def create_and_wait(
@@ -84,15 +86,3 @@ class Renders:
             as_uuid(fields.get("id", ""), "the token's id"),
             created_at=fields["created"],
         )
-
-
-def _scene(scene: str) -> str:
-    if not isinstance(scene, str) or not re.fullmatch(_SCENE, scene):
-        raise ValueError(f"scene must be letters, digits, '_' and '/', such as common/preview, not {scene!r:.80}")
-    return scene
-
-
-def _format(image_format: str) -> str:
-    if image_format not in get_args(ImageFormat):
-        raise ValueError(f"format must be one of {', '.join(get_args(ImageFormat))}, not {image_format!r:.80}")
-    return image_format
