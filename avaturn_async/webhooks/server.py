@@ -14,7 +14,6 @@ from .aiohttp import answer
 from .replies import NOT_FOUND
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
     from aiohttp import StreamReader
@@ -36,7 +35,15 @@ _GRACE = 1.0
 
 
 class ReceiverServer:
-    """A server for one receiver; `async with` it. `WebhookReceiver.serve` documents its arguments."""
+    """A server for one receiver; `async with` it. `WebhookReceiver.serve` documents its arguments.
+
+    aiohttp's low-level server reads the requests. At the limit of connections a new one replaces the one that has
+    waited longest for its sender, so that slow senders keep nobody out. It is refused only if every other connection
+    has brought a whole request that is being answered.
+    """
+
+    _http: web.Server
+    _none_open: asyncio.Event
 
     def __init__(
         self,
@@ -57,8 +64,10 @@ class ReceiverServer:
         self._max_connections = max_connections
         self._header_timeout = header_timeout
         self._shutdown_timeout = shutdown_timeout
-        self._connections: _Connections | None = None
         self._server: asyncio.Server | None = None
+        self._open: dict[asyncio.BaseTransport | None, _Connection] = {}  # those unchanged for longest come first
+        self._handlers: set[asyncio.Task[object]] = set()
+        self._closing = False
 
     @property
     def url(self) -> str:
@@ -77,9 +86,10 @@ class ReceiverServer:
 
     async def __aenter__(self) -> Self:
         self._receiver.bind()
-        self._connections = _Connections(self._answer, self._max_connections, self._header_timeout)
+        self._closing, self._none_open = False, asyncio.Event()
+        self._http = web.Server(self._handle, logger=_SILENT, access_log=None, lingering_time=0, auto_decompress=False)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connections.accept, *self._address, backlog=1024)
+        self._server = await loop.create_server(self._accept, *self._address, backlog=1024)
         if self._public_url is None:
             host = self._address[0]
             shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
@@ -90,10 +100,10 @@ class ReceiverServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop listening, let requests in flight end, then drain the receiver's callbacks."""
-        assert self._server is not None and self._connections is not None  # noqa: PT018, S101
+        assert self._server is not None  # noqa: S101
         self._server.close()
         try:
-            await self._connections.close(self._shutdown_timeout)
+            await self._close_connections()
         finally:
             await self._receiver.aclose()
 
@@ -106,37 +116,13 @@ class ReceiverServer:
         logger.info("%s %s/*** answered %d", request.method, self._root, response.status)
         return response
 
-    def __repr__(self) -> str:
-        return f"<ReceiverServer {origin_of(self._origin) if self._origin else 'not started'}>"
-
-
-class _Connections:
-    """The open connections, which aiohttp's low-level server reads requests from.
-
-    At the limit a new connection replaces the one that has waited longest for its sender, so that slow senders keep
-    nobody out. It is refused only if every other connection has brought a whole request that is being answered.
-    """
-
-    def __init__(
-        self, answer: Callable[[web.BaseRequest], Awaitable[web.Response]], limit: int, header_timeout: float
-    ) -> None:
-        self._answer = answer
-        self._limit = limit
-        self._header_timeout = header_timeout
-        self._http = web.Server(self._handle, logger=_SILENT, access_log=None, lingering_time=0, auto_decompress=False)
-        self._open: dict[asyncio.BaseTransport | None, _Connection] = {}  # those unchanged for longest come first
-        self._handlers: set[asyncio.Task[object]] = set()
-        self._none_open = asyncio.Event()
-        self._closing = False
-
-    def accept(self) -> _Connection:
-        """Return the protocol of a new connection."""
+    def _accept(self) -> _Connection:
         return _Connection(self, self._http(), self._header_timeout)
 
-    def add(self, connection: _Connection) -> None:
+    def _add(self, connection: _Connection) -> None:
         """Keep a new connection, or drop it."""
         room = not self._closing
-        if room and len(self._open) >= self._limit:
+        if room and len(self._open) >= self._max_connections:
             waiting = (each for each in self._open.values() if each.body is None or not each.body.is_eof())
             slowest = next(waiting, None)
             if slowest is not None:
@@ -148,8 +134,7 @@ class _Connections:
         else:
             connection.drop()
 
-    def discard(self, connection: _Connection) -> None:
-        """Forget a connection."""
+    def _discard(self, connection: _Connection) -> None:
         self._open.pop(connection.transport, None)
         if not self._open:
             self._none_open.set()
@@ -174,8 +159,8 @@ class _Connections:
                 if self._open.pop(connection.transport, None):
                     self._open[connection.transport] = connection
 
-    async def close(self, seconds: float) -> None:
-        """Close idle connections, give requests in flight this time to end, and drop the rest."""
+    async def _close_connections(self) -> None:
+        """Close idle connections, give requests in flight time to end, and drop the rest."""
         self._closing = True
         try:
             for connection in tuple(self._open.values()):
@@ -183,7 +168,7 @@ class _Connections:
                     connection.transport.close()  # once its last response is read
             if self._open:
                 self._none_open.clear()
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(self._shutdown_timeout):
                     await self._none_open.wait()
         except TimeoutError:
             pass
@@ -197,14 +182,17 @@ class _Connections:
                     while self._http.connections:  # noqa: ASYNC110 - aiohttp's tasks end within a few turns of the loop
                         await asyncio.sleep(0)
 
+    def __repr__(self) -> str:
+        return f"<ReceiverServer {origin_of(self._origin) if self._origin else 'not started'}>"
+
 
 class _Connection(asyncio.Protocol):
     """Passes a connection on to aiohttp, and drops it when headers are late or responses are not read."""
 
     transport: asyncio.Transport
 
-    def __init__(self, connections: _Connections, http: asyncio.Protocol, header_timeout: float) -> None:
-        self._connections = connections
+    def __init__(self, server: ReceiverServer, http: asyncio.Protocol, header_timeout: float) -> None:
+        self._server = server
         self._http = http
         self._header_timeout = header_timeout
         self._loop = asyncio.get_running_loop()
@@ -224,7 +212,7 @@ class _Connection(asyncio.Protocol):
 
     def drop(self) -> None:
         """Abort the connection, and make room at once."""
-        self._connections.discard(self)
+        self._server._discard(self)
         self.transport.abort()
 
     def _check_deadline(self) -> None:
@@ -239,7 +227,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._http.connection_made(transport)
-        self._connections.add(self)
+        self._server._add(self)
 
     def data_received(self, data: bytes) -> None:
         self._http.data_received(data)
@@ -253,7 +241,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
-        self._connections.discard(self)
+        self._server._discard(self)
         self._http.connection_lost(exc)
 
 
