@@ -124,7 +124,7 @@ class UploadBody(Payload):
         super().__init__(None, content_type=form.content_type)
         self.sent: int = 0
         self.complete: bool = False
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._form = form
         self._on_progress = on_progress
         self._connection: asyncio.WriteTransport | None = None
@@ -163,12 +163,12 @@ class UploadBody(Payload):
     async def _next(self, reading: asyncio.Future[bytes]) -> bytes:
         try:
             self._on_progress(self.sent)
-        except Exception as error:  # noqa: BLE001 - raised by the user's own function
+        except BaseException as error:  # noqa: BLE001 - raised by the user's own function
             self.error = error
         else:
             try:
                 return await asyncio.shield(reading)
-            except Exception as error:  # noqa: BLE001 - as above, from a user's own file
+            except Exception as error:  # noqa: BLE001 - as `FormField.read`
                 self.error = without_frames(error)
         raise ConnectionAbortedError("the upload was ended")  # another one: aiohttp's frames hold the last piece
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from inspect import iscoroutinefunction
 from uuid import UUID
 
@@ -103,8 +103,6 @@ class Avatars:
         except AvaturnError as error:
             error.upload_url = url
             raise
-        finally:
-            del form
         return status
 
     async def create_from_photos(
@@ -116,8 +114,6 @@ class Avatars:
         progress: Callable[[int, int], object] | None = None,
     ) -> PendingAvatar:
         """Create an avatar and upload its photos.
-
-        To be able to continue after a cancellation during the upload, call `create`, `upload` and `pending` instead.
 
         Args:
             user_id: the avatar's user.
@@ -131,26 +127,28 @@ class Avatars:
 
         Raises:
             OSError, ValueError, TypeError: as for `upload`.
-            AvaturnError: if the upload failed, it carries ``upload_url``, ``avatar_id`` and ``resume_token``. Call
-                `upload` with that url, and then `resume` with the token or `pending` with the id.
+            AvaturnError: a call failed.
+
+        Once the avatar exists, any exception has the attributes ``upload_url``, ``avatar_id`` and ``resume_token``: an
+        AvaturnError, the OSError of a disk, what `progress` raises, a CancelledError. Call `upload` with that url, and
+        then `resume` with the token or `pending` with the id. Other exceptions than AvaturnErrors say so in a note.
         """
         if customization is not None:
             _check(customization)
+        pending = None
         try:
             _check_upload(photos, progress)
             async with self._opened(photos) as form:
                 made = await self.create(user_id)
-                position = await self._context.position(f"avatar:{made.avatar_id}")
+                # No event precedes the creation, so the mailbox need not be asked for the last one.
                 pending = PendingAvatar(
-                    self._context, made.avatar_id, user_id, customization=customization, position=position
+                    self._context, made.avatar_id, user_id, customization=customization, position=""
                 )
-                try:
-                    await self._upload(SecretUrl(made.upload_url), form, progress)
-                except AvaturnError as error:
-                    error.avatar_id, error.resume_token = pending.avatar_id, pending.resume_token
-                    raise
-                finally:
-                    del form
+                await self._upload(SecretUrl(made.upload_url), form, progress)
+        except BaseException as error:
+            if pending is not None:
+                _lead_on(error, SecretUrl(made.upload_url), pending)
+            raise
         finally:
             del photos
         return pending
@@ -231,6 +229,17 @@ def _check_upload(photos: object, progress: object) -> None:
         raise TypeError(f"photos must be a Photos, not {type(photos).__name__}")
     if progress is not None and (not callable(progress) or iscoroutinefunction(progress)):
         raise TypeError(f"progress must be a function that is not async, not {type(progress).__name__}")
+
+
+def _lead_on(error: BaseException, upload_url: SecretUrl, pending: PendingAvatar) -> None:
+    """Give an exception what it takes to continue after it."""
+    avatar_id = pending.avatar_id
+    facts = {"upload_url": upload_url, "avatar_id": avatar_id, "resume_token": pending.resume_token}
+    if not isinstance(error, AvaturnError):
+        error.add_note(f"avatar {avatar_id} was created: continue with upload_url and resume_token of this exception")
+    with suppress(Exception):  # an exception of the user's own may be immutable
+        for name, value in facts.items():
+            setattr(error, name, value)
 
 
 def _upload_status(body: bytes) -> ScanStatus:

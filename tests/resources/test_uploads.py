@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
+import os
 import pickle
 import resource
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,9 +18,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import attrs
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from avaturn_async import (
     AvaturnClient,
@@ -48,6 +53,11 @@ END = web.AppKey("end", asyncio.Event)
 Answer = Callable[[web.Request], Any]
 
 
+@attrs.frozen
+class Immutable(Exception):
+    """Takes notes, but no attributes."""
+
+
 def photos() -> Photos:
     """Return photos, one in each kind of form."""
     return Photos(JPEG, BytesIO(JPEG), memoryview(JPEG), body_type="female")
@@ -75,8 +85,10 @@ async def served(store: Answer) -> AsyncIterator[str]:
     app.add_routes([web.post("/api/v1/avatars/new", create), web.post("/store", store)])
     app.add_routes([web.get("/api/v1/users/{id}/avatars", listing)])
     async with TestServer(app) as server:
-        yield str(server.make_url("/")).rstrip("/")
-        app[END].set()
+        try:
+            yield str(server.make_url("/")).rstrip("/")
+        finally:
+            app[END].set()
 
 
 def client_of(url: str, **options: Any) -> AvaturnClient:
@@ -281,6 +293,70 @@ async def test_an_upload_that_ended_can_be_made_again(emulator: Emulator, way: s
         avatar = await client.avatars.pending(user.id, made.avatar_id, customization=wanted)
         assert made.avatar_id == avatar.id
         assert 3 == (await client.avatars.get_customization(avatar.id)).skin_tone_correction
+
+
+def truncate(path: Path) -> None:
+    """Have the disk lose what was not read yet."""
+    os.truncate(path, 0)
+
+
+def stop_by(error: BaseException) -> Callable[[Path], None]:
+    """Return a function that raises it."""
+
+    def stop(path: Path) -> None:
+        raise error
+
+    return stop
+
+
+def cancel_caller(path: Path) -> None:
+    """Cancel the task that uploads; the function runs in another one."""
+    for task in asyncio.all_tasks():
+        if task.get_name() == "caller":
+            task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        (OSError, truncate),
+        (LookupError, stop_by(LookupError())),
+        (Immutable, stop_by(Immutable())),
+        (asyncio.CancelledError, stop_by(asyncio.CancelledError())),
+        (asyncio.CancelledError, cancel_caller),
+        (KeyboardInterrupt, stop_by(KeyboardInterrupt())),
+        (KeyboardInterrupt, lambda _: signal.raise_signal(signal.SIGINT)),
+    ],
+    ids=["disk", "progress", "immutable", "own cancel", "cancelled", "interrupt", "signal"],
+)
+def test_whatever_ends_an_upload_leads_on(tmp_path: Path, kind: type[BaseException], end: Any) -> None:
+    """The avatar that was created before is not lost, and its upload url is not shown."""
+    path = tmp_path / "me.jpg"
+    path.write_bytes(JPEG)
+    attempts = []
+
+    def progress(sent: int, size: int) -> None:
+        attempts.append(sent)
+        if sent:
+            end(path)
+
+    async def main() -> None:
+        given = Photos(path, path, path, body_type="male")
+        async with served(stand) as url, client_of(url, retry=RetryPolicy(base=0)) as client:
+            task = asyncio.create_task(client.avatars.create_from_photos("u", given, progress=progress), name="caller")
+            await task
+
+    with pytest.raises(kind) as caught:
+        asyncio.run(main())
+    interrupted = isinstance(caught.value.__context__, asyncio.CancelledError)  # as asyncio does for a signal
+    error: Any = caught.value.__context__ if interrupted else caught.value
+    assert 1 == attempts.count(0)
+    [note] = error.__notes__
+    assert f"avatar {AVATAR} was created: continue with upload_url and resume_token of this exception" == note
+    assert [] == leaks(caught.value, "sesame")
+    if kind is not Immutable:
+        assert (AVATAR, "/store?signature=sesame") == (error.avatar_id, URL(str(error.upload_url)).path_qs)
+        assert AVATAR == UUID(json.loads(error.resume_token)["avatar_id"])
 
 
 # Slots.
