@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from avaturn_async.cli.output import Column, Output, note, size_of
 
-from .kit import AVATAR, records, terminal
+from .kit import AVATAR, model, records, terminal
 
 COLUMNS = (Column("avatar", 36), Column("size", numbers=True), Column("file"))
 ROW = (AVATAR, "12 kB", f"a/long/path/to/models/{AVATAR}.glb")
@@ -91,6 +94,20 @@ def test_a_stream_that_lacks_a_character(monkeypatch: pytest.MonkeyPatch) -> Non
     Output(False).line("Zo\xeb")
     note("Zo\xeb")
     assert b"Zo\\xeb\nZo\\xeb\n" == raw.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-16"])
+def test_an_encoding_that_lacks_a_character(encoding: str, tmp_path: Path) -> None:
+    """A process whose streams have it loses neither a record nor an error, nor its exit code."""
+    file = model(tmp_path).rename(tmp_path / "Zo\xeb \u6f22.glb")
+    env = {"PYTHONIOENCODING": encoding}
+    for args, code in ((["inspect", file.name], 0), (["inspect", file.name, "--json"], 0), (["inspect", "\u6f22"], 2)):
+        command = [sys.executable, "-m", "avaturn_async", *args]
+        ran = subprocess.run(command, cwd=tmp_path, env=os.environ | env, capture_output=True, check=False)
+        assert code == ran.returncode, ran.stderr
+        text = (ran.stdout if code == 0 else ran.stderr).decode(encoding)
+        assert ("\u6f22" if encoding == "utf-16" and "--json" not in args else "\\u6f22") in text
 
 
 def test_progress_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
