@@ -221,13 +221,15 @@ class PollTimers:
     def _expire(self, now: float) -> None:
         self._when = self._handle = None
         now = max(now, self._loop.time())  # uvloop calls early by a fraction of a millisecond
-        while self._heap and self._heap[0].when <= now:
-            timer = heapq.heappop(self._heap)
-            if timer.race is None:
-                self._cancelled -= 1
-            else:
-                timer.race.start_poll()
-        self._schedule()
+        try:
+            while self._heap and self._heap[0].when <= now:
+                timer = heapq.heappop(self._heap)
+                if timer.race is None:
+                    self._cancelled -= 1
+                else:
+                    timer.race.start_poll()
+        finally:  # the user's task factory may raise
+            self._schedule()
 
 
 @attrs.define(kw_only=True, eq=False)

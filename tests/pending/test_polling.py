@@ -218,6 +218,24 @@ def test_a_poll_may_set_and_cancel_other_timers() -> None:
     assert [1, 1] == started
 
 
+def test_a_poll_that_can_not_start_stops_no_other() -> None:
+    """As with a task factory that raises; the loop reports its exception."""
+    started: list[float] = []
+    reported: list[object] = []
+
+    async def story() -> None:
+        loop, timers, begin = asyncio.get_running_loop(), PollTimers(), now()
+        loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+        timers.set(loop, begin + 1, Poll(lambda: 1 / 0))
+        for due in (1, 2):
+            timers.set(loop, begin + due, Poll(lambda: started.append(round(now() - begin, 6))))
+        await asyncio.sleep(5)
+
+    run(story())
+    assert [1, 2] == started
+    assert [ZeroDivisionError] == [type(error) for error in reported]
+
+
 def test_cancelled_timers_are_forgotten() -> None:
     """Also those that are far in the future, while others stay."""
 
