@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ..client import AvaturnClient
     from ..emulator import Catalogue
     from ..models import ExternalAvatarCustomization
-    from ..pending.results import Download
     from .output import Progress
 
 T = TypeVar("T")
@@ -119,7 +118,6 @@ async def _make_models(
         number, made = numbered
         file = folder / f"model-{number:0{len(str(count))}}.glb"
         saved = await made.download(file, overwrite=True, checksum=True)
-        await asyncio.to_thread(_check, saved)
         return Model(made, saved)
 
     scans = await _each(progress, "photos", range(count), upload)
@@ -181,16 +179,6 @@ def _outfit(catalogue: "Catalogue", dice: "Random") -> "ExternalAvatarCustomizat
         hair_and_headwear=AssetSlotWithColorRGB(id=hair, color=f"#{dice.randrange(0x1000000):06x}"),
     )
     return ExternalAvatarCustomization(assets=assets, body=AvatarBody(dice.choice(catalogue.bodies)))
-
-
-def _check(download: "Download") -> None:
-    """Compare a file with the bytes that were received; the download has checked that they are a model."""
-    import hashlib
-
-    from ..errors import NotAModelError
-
-    if hashlib.sha256(download.path.read_bytes()).hexdigest() != download.sha256:
-        raise NotAModelError(f"{download.path} is not what was downloaded: its SHA-256 differs")
 
 
 def _show(models: list[Model], folder: Path, seconds: float, output: Output) -> None:

@@ -80,11 +80,19 @@ async def _make(
 ) -> int:
     import asyncio
 
-    wanted = None if customization is None else await asyncio.to_thread(read_customization, customization)
+    from ..models import ExternalAvatarCustomization
+    from ..resources.photos import Photos
+
+    wanted = ExternalAvatarCustomization()
+    if customization is not None:
+        wanted = await asyncio.to_thread(read_customization, customization)
     if source is None:
-        person = _one(photos or [], body_type, user_id)
+        if not photos or len(photos) != len(PHOTOS) or body_type is None:
+            raise ValueError("give three photos and --body-type, or a table by --from")
+        files = Photos(*photos, body_type=body_type)  # type: ignore[arg-type]
+        file = out or Path("avatar.glb")
         async with connected(access, hooks) as client:
-            return await _make_one(Maker(client, wanted), person, out or Path("avatar.glb"), overwrite, timeout, output)
+            return await _make_one(client, files, user_id, wanted, file, overwrite, timeout, output)
     if photos or user_id is not None:
         raise ValueError("--from takes the photos and users of a table: leave out the photos and --user")
     table = await asyncio.to_thread(read_table, source, "frontal")
@@ -100,7 +108,7 @@ async def _make(
         await asyncio.to_thread(prepare_folder, out or Path())
         async with await asyncio.to_thread(ReportWriter, reports, [*columns]) as writer:
             options = {"download_to": out or Path(), "timeout": timeout, "max_pending": max_pending}
-            await _make_all(Maker(client, wanted), plan, journal, tally, writer, options)
+            await _make_all(client, wanted, plan, journal, tally, writer, options)
     return FAILED if tally.failed else DONE
 
 
@@ -149,44 +157,43 @@ async def _with_photos(planned: Planned) -> Planned:
         return planned._replace(error=ValueError(f"line {planned.row.line}: {failure(error)}"))
 
 
-def _one(photos: list[Path], body_type: str | None, user_id: str | None) -> Planned:
-    from ..batch.table import Row
-    from ..resources.photos import Photos
-
-    if len(photos) != len(PHOTOS) or body_type is None:
-        raise ValueError("give three photos and --body-type, or a table by --from")
-    cells = {} if user_id is None else {"user_id": user_id}
-    return Planned(Row(1, cells), UUID(int=0), "", photos=Photos(*photos, body_type=body_type))  # type: ignore[arg-type]
-
-
 async def _make_one(
-    maker: "Maker", person: Planned, file: Path, overwrite: bool, timeout: float, output: Output
+    client: "AvaturnClient",
+    photos: "Photos",
+    user_id: str | None,
+    customization: "ExternalAvatarCustomization",
+    file: Path,
+    overwrite: bool,
+    timeout: float,
+    output: Output,
 ) -> int:
     """Make one avatar, and show each stage as a line or a bar."""
     import asyncio
 
     await asyncio.to_thread(prepare_folder, file.parent, [] if overwrite else [file])
-    key = UUID(int=0)
-    maker.people[key] = person
+    async with photos.open():  # fails before anything is created
+        pass
     with output.progress() as progress:
         advance = progress.stage("photos", 1)
-        pending = await maker.create(key)
+        user_id = user_id or (await client.users.create()).id
+        scan = await client.avatars.create_from_photos(user_id, photos, customization=customization)
         advance()
         advance = progress.stage("scan and export", 1)
-        export = await pending.wait(timeout=timeout)
+        avatar = await scan.wait(timeout=timeout)
+        export = await client.exports.create_and_wait(avatar.id, timeout=timeout)
         advance()
         advance = progress.stage("download", 1)
         saved = await export.download(file, overwrite=overwrite, checksum=True)
         advance()
-    user_id = (await maker.read(key)).get("user_id")
-    record = {"user_id": user_id, "avatar_id": str(export.avatar_id), "resolved_by": export.resolved_by}
-    record |= {"seconds": round(export.waited, 3), **saved_as(saved)}
+    record: dict[str, Any] = {"user_id": user_id, "avatar_id": str(export.avatar_id)}
+    record |= {"resolved_by": export.resolved_by, "seconds": round(export.waited, 3), **saved_as(saved)}
     output.result(record, f"{saved.path} ({size_of(saved.size)}): avatar {export.avatar_id} of user {user_id}")
     return DONE
 
 
 async def _make_all(
-    maker: "Maker",
+    client: "AvaturnClient",
+    customization: "ExternalAvatarCustomization",
     plan: Callable[[], Iterator[Planned]],
     path: Path,
     tally: Tally,
@@ -205,8 +212,9 @@ async def _make_all(
         made = await maker.read(key)
         return {"user_id": made.get("user_id", "")}, attrs.evolve(outcome, avatar_id=made.get("avatar_id", ""))
 
-    maker.journal = Journal(path, maker.client.base_url, kind="people")
-    start = partial(ExportBatch, maker, journal=maker.journal, **options)
+    journal = Journal(path, client.base_url, kind="people")
+    maker = Maker(client, customization, journal)
+    start = partial(ExportBatch, maker, journal=journal, **options)
     try:
         await run_plan(start, plan, tally, writer, under_way=maker.people, describe=describe)
     except asyncio.CancelledError:
@@ -221,22 +229,19 @@ class Maker:
     are recorded before the request is sent, as its outcome is unknown if the process ends before the response.
     """
 
-    def __init__(self, client: "AvaturnClient", customization: "ExternalAvatarCustomization | None") -> None:
-        from ..models import ExternalAvatarCustomization
-
+    def __init__(
+        self, client: "AvaturnClient", customization: "ExternalAvatarCustomization", journal: "Journal"
+    ) -> None:
         self.client = client
-        self.customization: ExternalAvatarCustomization = customization or ExternalAvatarCustomization()
-        self.journal: Journal | None = None
+        self.customization = customization
         self.people: dict[UUID, Planned] = {}
-        self._stages: dict[UUID, dict[str, str]] = {}
+        self._journal = journal
 
     async def read(self, key: Any) -> dict[str, str]:
         """Return the record of a row, empty if there is none."""
         import json
 
-        if self.journal is None:
-            return self._stages.get(key, {})
-        entry = await self.journal.read(uuid5(key, "stage"))
+        entry = await self._journal.read(uuid5(key, "stage"))
         return {} if entry is None or entry.resume_token is None else json.loads(entry.resume_token)
 
     async def record(self, key: UUID, **stage: str) -> dict[str, str]:
@@ -249,10 +254,7 @@ class Maker:
 
         from ..errors import ConfigurationError
 
-        if self.journal is None:
-            self._stages[key] = stage
-        else:
-            await self.journal.write(uuid5(key, "stage"), "pending", 1, resume_token=json.dumps(stage))
+        await self._journal.write(uuid5(key, "stage"), "pending", 1, resume_token=json.dumps(stage))
         if await self.read(key) != stage:
             raise ConfigurationError("the journal could not be written, so this person is left as it is")
         return stage

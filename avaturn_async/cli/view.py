@@ -84,7 +84,15 @@ async def _view(
 
     from aiohttp import web
 
-    files = await asyncio.to_thread(_find, paths, viewer)
+    def find() -> list[Path]:
+        found = [file for path in paths for file in (sorted(path.rglob("*.glb")) if path.is_dir() else [path])]
+        for path in (*found, *([viewer] if viewer else [])):
+            path.stat()  # OSError if it does not exist
+        return found
+
+    files = await asyncio.to_thread(find)
+    if not files:
+        raise ValueError(f"there are no .glb files in {', '.join(map(str, paths))}")
     runner = web.AppRunner(_application(files, viewer), access_log=None)
     await runner.setup()
     try:
@@ -97,18 +105,6 @@ async def _view(
     finally:
         await runner.cleanup()
     return DONE
-
-
-def _find(paths: list[Path], viewer: Path | None) -> list[Path]:
-    """Return the models among files and below folders."""
-    found: list[Path] = []
-    for path in paths:
-        found += sorted(path.rglob("*.glb")) if path.is_dir() else [path]
-    for path in (*found, *([viewer] if viewer else [])):
-        path.stat()
-    if not found:
-        raise ValueError(f"there are no .glb files in {', '.join(map(str, paths))}")
-    return found
 
 
 def _application(files: list[Path], viewer: Path | None) -> "web.Application":

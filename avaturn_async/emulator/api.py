@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,6 @@ import attrs
 from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, BodyPartReader, hdrs, web
 from aiohttp.http import HttpProcessingError
 
-from .downloads import can_draw
 from .jobs import Jobs
 from .settings import Settings
 from .state import Avatar, Links, State, scan_of
@@ -170,7 +170,7 @@ class Api:
 
 
 async def _need_pillow() -> None:
-    if not await asyncio.to_thread(can_draw):
+    if not await asyncio.to_thread(find_spec, "PIL"):
         raise ApiError(501, 'The emulator draws with Pillow: pip install "avaturn-async[emulator]"')
 
 

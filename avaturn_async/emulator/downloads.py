@@ -5,7 +5,6 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from .settings import Settings
 from .state import File, Links, State
 from .validation import ApiError
 
-__all__ = ["Downloads", "Files", "UnsatisfiableError", "can_draw", "parse_range"]
+__all__ = ["Downloads", "Files", "UnsatisfiableError", "parse_range"]
 
 MAX_KEPT = 64 * 1024 * 1024
 
@@ -37,11 +36,6 @@ class Blob:
     data: bytes = attrs.field(repr=False)
     etag: str
     type: str
-
-
-def can_draw() -> bool:
-    """Whether Pillow is installed, without importing it."""
-    return find_spec("PIL") is not None
 
 
 class Files:
@@ -66,7 +60,10 @@ class Files:
                 data = await asyncio.to_thread(self._create, seed, kind, file.scene, worn)
                 look = (settings.seed, settings.body, settings.models, settings.idle_clip, settings.model_size)
                 etag = f'"{_digest(*key, *look)[:32]}"'
-                self._keep(key, Blob(data, etag, TYPES[kind]))
+                self._kept[key] = Blob(data, etag, TYPES[kind])
+                self._total += len(data)
+                while self._total > MAX_KEPT and len(self._kept) > 1:
+                    self._total -= len(self._kept.popitem(last=False)[1].data)
             self._kept.move_to_end(key)
             return self._kept[key]
 
@@ -84,12 +81,6 @@ class Files:
         from .images import render_image
 
         return render_image(seed=seed, scene=scene, format=kind)
-
-    def _keep(self, key: tuple[Any, ...], blob: Blob) -> None:
-        self._kept[key] = blob
-        self._total += len(blob.data)
-        while self._total > MAX_KEPT and len(self._kept) > 1:
-            self._total -= len(self._kept.popitem(last=False)[1].data)
 
 
 def _digest(*parts: object) -> str:

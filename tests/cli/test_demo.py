@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 
 from avaturn_async import glb
-from avaturn_async.cli import demo
-from avaturn_async.downloads.downloader import Download
-from avaturn_async.errors import NotAModelError
 
 from .kit import HANGING, avaturn, interrupt, process, read_until, records, without_slowness
 
@@ -84,11 +81,3 @@ def test_demo_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     done = avaturn("demo", "--small-models", "--count", "1", "--webhook-loss", "1", "--seed", "3")
     assert 0 == done.exit_code, done.stderr
     assert "1 by poll" in done.stdout
-
-
-def test_files_are_checked(tmp_path: Path) -> None:
-    """A file with another hash than what was received is an error."""
-    file = tmp_path / "model.glb"
-    file.write_bytes(b"glTF")
-    with pytest.raises(NotAModelError, match="SHA-256"):
-        demo._check(Download(file, 4, "0" * 64))

@@ -223,10 +223,10 @@ def test_interrupted_stages(
     failing: list[Interrupted] = []
 
     class Maker(command.Maker):
-        def __init__(self, client: Any, customization: Any) -> None:
+        def __init__(self, client: Any, *rest: Any) -> None:
             failing.append(Interrupted(client))
             failing[-1].error, failing[-1].fails = error, (name, when) if len(failing) == 1 else ("", "")
-            super().__init__(failing[-1], customization)  # type: ignore[arg-type]
+            super().__init__(failing[-1], *rest)  # type: ignore[arg-type]
 
     line = ["make", "--from", people(tmp_path, photos, [user]), "--journal", tmp_path / "people.db", "--json"]
     line += ["--out", tmp_path / "models"]
