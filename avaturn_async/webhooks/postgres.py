@@ -85,7 +85,8 @@ class PostgresMailbox(StoreMailbox):
         dsn: A ``postgresql://`` url, with asyncpg's options.
         pool: An `asyncpg` pool instead of `dsn`. It is borrowed: never closed, and used on its own event loop only. One
             of its connections is taken for as long as there are waits.
-        table: The table of the events; ``schema.table`` is possible. Apps that share a database need one each.
+        table: The table of the events; ``schema.table`` is possible. Apps that share a database need one each. Spell it
+            alike in all processes of an app: notifications go by this name.
         ttl: Seconds that an event is kept. 15 minutes is as long as the url of a render is valid (contract).
         timeout: Seconds that a read or a delivery may take.
         ping_every: Seconds of silence after which the listening connection is checked; without an answer within as many
