@@ -55,10 +55,10 @@ class Observers:
             self.call(observer, what, info)
 
     def traceparent(self) -> str | None:
-        """Return the first trace context that an observer names for the event being processed."""
+        """Return the first valid trace context that an observer names for the event being processed."""
         for observer in self.members:
-            if found := self.call(observer, "traceparent"):
-                return str(found)
+            if found := valid_traceparent(self.call(observer, "traceparent")):
+                return found
         return None
 
     def scope(self, started: str | None, ended: str, make: Callable[..., Any]) -> Scope:

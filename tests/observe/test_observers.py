@@ -383,6 +383,31 @@ async def test_the_trace_context_of_a_webhook_is_kept(
     assert expected == (await mailbox.wait(f"export:{event.avatar_id}", "")).traceparent
 
 
+class Unbearable:
+    """Neither true nor false, nor text."""
+
+    def __bool__(self) -> bool:
+        raise ValueError
+
+    __str__ = __repr__ = __bool__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "named", [5, "nonsense", "", TRACEPARENT + "0", Unbearable()], ids=["number", "text", "empty", "long", "odd"]
+)
+async def test_an_observer_names_no_trace_context(named: Any) -> None:
+    """What is none is ignored: that of the request is kept, and the webhook is accepted."""
+
+    class Naming(Observer):
+        def traceparent(self) -> Any:
+            return named
+
+    receiver, event = WebhookReceiver(SECRET, observers=[Naming()]), export_event()
+    headers = {"traceparent": TRACEPARENT}
+    assert 200 == (await receiver.handle(export_body(), path=SECRET, headers=headers)).status
+    assert TRACEPARENT == (await receiver.mailbox.wait(f"export:{event.avatar_id}", "")).traceparent
+
+
 class Unlucky(MemoryMailbox):
     """A mailbox whose store fails while `failing`."""
 
