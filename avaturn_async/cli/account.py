@@ -109,15 +109,12 @@ async def _create_avatar(
 ) -> int:
     import asyncio
 
-    from ..models import ExternalAvatarCustomization
     from ..resources.photos import Photos
 
     if customization is not None and no_customization:
         raise ValueError("--customization and --no-customization exclude each other")
     photos = Photos(frontal, side_1, side_2, body_type=body_type, telephoto=telephoto)  # type: ignore[arg-type]
-    wanted = None if no_customization else ExternalAvatarCustomization()
-    if customization is not None:
-        wanted = await asyncio.to_thread(read_customization, customization)
+    wanted = None if no_customization else await asyncio.to_thread(read_customization, customization)
     async with connected(access) as client:
         with output.progress() as bars:
             pending = await client.avatars.create_from_photos(
@@ -178,8 +175,8 @@ async def _set(
     return DONE
 
 
-def read_customization(file: Path) -> "ExternalAvatarCustomization":
-    """Read a customization from a JSON file, or from stdin for ``-``.
+def read_customization(file: Path | None) -> "ExternalAvatarCustomization":
+    """Read a customization from a JSON file, or from stdin for ``-``; None is Avaturn's default.
 
     Raises:
         ValueError: it is not a customization; the message names the file and the place in it.
@@ -188,6 +185,8 @@ def read_customization(file: Path) -> "ExternalAvatarCustomization":
     from ..http import codec
     from ..models import ExternalAvatarCustomization
 
+    if file is None:
+        return ExternalAvatarCustomization()
     try:
         content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         return codec.load(content, ExternalAvatarCustomization)

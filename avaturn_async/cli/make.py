@@ -80,17 +80,13 @@ async def _make(
 ) -> int:
     import asyncio
 
-    from ..models import ExternalAvatarCustomization
     from ..resources.photos import Photos
 
-    wanted = ExternalAvatarCustomization()
-    if customization is not None:
-        wanted = await asyncio.to_thread(read_customization, customization)
+    wanted = await asyncio.to_thread(read_customization, customization)
     if source is None:
         if not photos or len(photos) != len(PHOTOS) or body_type is None:
             raise ValueError("give three photos and --body-type, or a table by --from")
-        files = Photos(*photos, body_type=body_type)  # type: ignore[arg-type]
-        file = out or Path("avatar.glb")
+        files, file = Photos(*photos, body_type=body_type), out or Path("avatar.glb")  # type: ignore[arg-type]
         async with connected(access, hooks) as client:
             return await _make_one(client, files, user_id, wanted, file, overwrite, timeout, output)
     if photos or user_id is not None:
@@ -102,12 +98,12 @@ async def _make(
         return show_plan([await _with_photos(each) for each in plan()], output)
     if journal is None:
         raise ValueError("--from needs --journal FILE: it records what was made, so that nothing is made twice")
-    tally = Tally(output, out or Path())
-    columns = dict.fromkeys((*table.columns, "user_id"))
+    tally, folder = Tally(output, out or Path()), out or Path()
     async with connected(access, hooks) as client:
-        await asyncio.to_thread(prepare_folder, out or Path())
-        async with await asyncio.to_thread(ReportWriter, reports, [*columns]) as writer:
-            options = {"download_to": out or Path(), "timeout": timeout, "max_pending": max_pending}
+        await asyncio.to_thread(prepare_folder, folder)
+        columns = [*dict.fromkeys((*table.columns, "user_id"))]
+        async with await asyncio.to_thread(ReportWriter, reports, columns) as writer:
+            options = {"download_to": folder, "timeout": timeout, "max_pending": max_pending}
             await _make_all(client, wanted, plan, journal, tally, writer, options)
     return FAILED if tally.failed else DONE
 
