@@ -91,7 +91,7 @@ class Store(Protocol):
     connection_errors: tuple[type[Exception], ...]
 
     async def write(self, row: StoredRow) -> None:
-        """Write `row` unless the stored one takes precedence (`replaces`), and notify its key."""
+        """Write `row` unless the stored one takes precedence (`Mailbox.deliver`), and notify its key."""
 
     async def read(self, keys: Sequence[str]) -> Mapping[str, str | bytes | Exception]:
         """Return the rows of `keys`, without those that don't exist; an error concerns its own key alone."""
