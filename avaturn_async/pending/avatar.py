@@ -89,18 +89,23 @@ class PendingAvatar(_Listed):
         elif item.status is ScanStatus.READY:
             if self._customizing is not None:
                 async with self._customizing:
-                    await self._customize()
+                    if not await self._customize():
+                        return
             self._settle(item, cause)
 
-    async def _customize(self) -> None:
-        """Set the customization, unless it is set already: each PUT may make a new version of the avatar."""
+    async def _customize(self) -> bool:
+        """Set the customization, unless it is set already: each PUT may make a new version of the avatar.
+
+        Return False if another process is doing that; a later poll sees whether it succeeded.
+        """
         wanted = self._customization
-        if wanted is None or (self._may_be_customized and await self._is_customized(wanted)):
-            self._customization = None
-            return
-        self._may_be_customized = True  # from now on, even if this fails
-        await self._context.transport.request(endpoints.set_customization(self.avatar_id, wanted, attempts=1))
+        if wanted is not None and not (self._may_be_customized and await self._is_customized(wanted)):
+            self._may_be_customized = True  # from now on, even if this fails
+            if not await self._context.claim(f"customization:{self.avatar_id}"):
+                return False
+            await self._context.transport.request(endpoints.set_customization(self.avatar_id, wanted, attempts=1))
         self._customization = None
+        return True
 
     async def _is_customized(self, wanted: ExternalAvatarCustomization) -> bool:
         try:

@@ -9,6 +9,7 @@ import random
 from collections import OrderedDict
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
 
 import attrs
@@ -22,8 +23,6 @@ from ..observe.observer import MailboxInfo
 from ..redact import without_query
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from ..downloads.downloader import Downloader
     from ..http.transport import Transport
     from ..webhooks.mailbox import Mailbox
@@ -34,6 +33,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 #: A year: the largest timeout in seconds; some event loops overflow on larger ones.
 _LONGEST_TIMEOUT: Final = 366 * 86_400.0
+#: Seconds that a claim lasts: longer than a request takes, and all that a process that died holds up others.
+_CLAIM_SECONDS: Final = 60.0
 #: Seconds between the starts of two polls of one job.
 _SPACING: Final = 0.5
 #: A job older than `cap / _AGE_SHARE` seconds is polled every `_AGE_SHARE` of its age ...
@@ -261,6 +262,7 @@ class PendingContext:
     #: The users of the sessions that this client created.
     session_users: dict[UUID, str] = attrs.field(init=False, factory=dict)
     _customizing: WeakValueDictionary[UUID, asyncio.Lock] = attrs.field(init=False, factory=WeakValueDictionary)
+    _owner: str = attrs.field(init=False, factory=lambda: uuid4().hex)
     _closed: bool = attrs.field(init=False, default=False)
     _mailbox_failed: bool = attrs.field(init=False, default=False)
     _outage_told: bool = attrs.field(init=False, default=False)
@@ -293,6 +295,17 @@ class PendingContext:
             return None
         self.mailbox_works()
         return position
+
+    async def claim(self, name: str) -> bool:
+        """Return whether no other client does at present what `name` says, as far as the mailbox can tell."""
+        claim = getattr(self.mailbox, "claim", None)
+        if claim is None:
+            return True
+        try:
+            return bool(await claim(name, self._owner, _CLAIM_SECONDS))
+        except Exception as error:  # noqa: BLE001 - as above
+            self.mailbox_fails(error)
+            return True
 
     def mailbox_fails(self, error: BaseException) -> None:
         """Warn about a failure of the mailbox, once for each outage, unless the mailbox does so itself."""

@@ -69,6 +69,10 @@ class Mailbox(Protocol):
     your own, implement these four methods and test them with `avaturn_async.testing.mailbox_contract`. A method whose
     store can't be used raises. If it raises `TransportError`, it is expected to have logged the outage; the receiver
     and the client log any other error.
+
+    A mailbox that processes share can have a fifth method, ``async claim(name, owner, seconds)``. It returns whether
+    `owner` holds `name`, as the first one to claim it does for so many seconds. With it, processes that resume one
+    token set a customization once.
     """
 
     async def deliver(self, event: Event, *, authenticated: bool = True) -> None:

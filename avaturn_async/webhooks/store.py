@@ -67,6 +67,14 @@ class StoredRow:
         self.text: Secret = Secret(codec.dumps(fields).decode())  # it has the signed url: no traceback may show it
 
 
+class _Claim(StoredRow):
+    """A row that keeps its owner until it expires, as the first event of a render is kept."""
+
+    def __init__(self, name: str, owner: str, ttl: float) -> None:
+        self.key, self.is_render, self.authenticated, self.ttl = f"render:{name}", True, True, ttl
+        self.text = Secret(codec.dumps({"authenticated": True, "owner": owner}).decode())
+
+
 def _delivery_in(key: str, text: str | bytes) -> Delivery:
     """Parse a row; raise ValueError if another program, or an incompatible release, wrote it."""
     try:
@@ -163,6 +171,16 @@ class StoreMailbox(ABC):
         rows = await self._call("read", lambda store: store.read([key]), f"use the row of {key}")
         delivery = self._health.check(key, rows.get(key))
         return "" if delivery is None else delivery.id
+
+    async def claim(self, name: str, owner: str, seconds: float) -> bool:
+        """Return whether `owner` holds `name`: for so many seconds the first one does that claimed it, in any process.
+
+        It raises as `deliver` does.
+        """
+        row = _Claim(name, owner, seconds)
+        await self._call("write", lambda store: store.write(row), f"use the row of {row.key}")
+        rows = await self._call("read", lambda store: store.read([row.key]), f"use the row of {row.key}")
+        return rows.get(row.key) in (row.text, row.text.encode())
 
     def wait(self, key: str, after: str) -> asyncio.Future[Delivery]:
         """Return a future of the delivery under `key`, once its id differs from `after`.

@@ -201,6 +201,53 @@ def test_a_token_that_is_resumed_twice_customizes_once(clients: int) -> None:
     run(story())
 
 
+class Claims(MemoryMailbox):
+    """A mailbox that answers claims from a script."""
+
+    def __init__(self, *answers: bool | Exception) -> None:
+        super().__init__()
+        self.answers = list(answers)
+        self.claims: list[tuple[str, str]] = []
+
+    async def claim(self, name: str, owner: str, seconds: float) -> bool:
+        self.claims.append((name, owner))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_a_customization_is_left_to_the_process_that_claimed_it_first() -> None:
+    """A later poll sees that it was set, or claims it again if the other process died."""
+
+    async def story() -> None:
+        api = Customizations()
+        mailbox = Claims(False, False, True)
+        avatar = World(api, mailbox=mailbox).avatars.pending("u", AVATAR, customization=WANTED)
+        assert ("ready", False) == (await avatar.refresh(), avatar.done())
+        await avatar
+        assert (1, 3, 3) == (len(api.puts), api.gets, len(mailbox.claims))
+        assert [f"customization:{AVATAR}"] == [name for name, _ in set(mailbox.claims)]
+        other = Claims(False)
+        await World(api, mailbox=other).avatars.pending("u", AVATAR, customization=WANTED)
+        assert (1, []) == (len(api.puts), other.claims)
+
+    run(story())
+
+
+def test_a_claim_that_fails_does_not_hold_up_a_customization(caplog: pytest.LogCaptureFixture) -> None:
+    """Without its store a mailbox can't tell who is first."""
+
+    async def story() -> None:
+        api = Customizations()
+        mailbox = Claims(OSError("down"))
+        await World(api, mailbox=mailbox).avatars.pending("u", AVATAR, customization=WANTED)
+        assert 1 == len(api.puts)
+
+    run(story())
+    assert 1 == sum("mailbox" in record.getMessage() for record in caplog.records)
+
+
 def test_another_customization_is_replaced() -> None:
     """The avatar may have one of its own."""
 

@@ -22,7 +22,9 @@ from avaturn_async import (
     AvaturnClient,
     Delivery,
     Event,
+    ExternalAvatarCustomization,
     Mailbox,
+    Photos,
     PollPolicy,
     RenderReadyWebhook,
     TransportError,
@@ -164,6 +166,54 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 def mailbox_tasks() -> set[asyncio.Task[Any]]:
     """Return the tasks that serve waits."""
     return {task for task in asyncio.all_tasks() if task.get_name() == "avaturn-async mailbox"}
+
+
+class ClaimContract:
+    """What must hold of claims; the subclass has `kind`, `url(server)` and `make_mailbox(**options)`."""
+
+    kind: str
+
+    def url(self, server: Any) -> str:
+        """Return the url of the store."""
+        raise NotImplementedError
+
+    async def test_a_name_has_one_owner(self, make_mailbox: MakeMailbox) -> None:
+        """The first one that claimed it keeps it, in every process; other names are others'."""
+        first, second = await make_mailbox(), await make_mailbox()
+        claims = [mailbox.claim("a", owner, 900) for mailbox, owner in ((first, "x"), (second, "y"), (first, "z"))]
+        assert 1 == sum(await asyncio.gather(*claims))
+        assert await first.claim("b", "x", 900)
+        assert [False, True] == [await second.claim("b", "y", 900), await second.claim("b", "x", 900)]
+
+    async def test_a_claim_ends(self, make_mailbox: MakeMailbox) -> None:
+        """A process that died holds up others for so long, no longer."""
+        mailbox = await make_mailbox()
+        assert await mailbox.claim("a", "x", 0.05)
+        async with asyncio.timeout(20):
+            while not await mailbox.claim("a", "y", 900):
+                await asyncio.sleep(0.01)
+        assert not await mailbox.claim("a", "x", 900)
+
+    async def test_processes_that_resume_one_token_customize_once(self, server: Server) -> None:
+        """Although each sees that the avatar has no customization before another one has set it."""
+        command = [sys.executable, "-m", "tests.webhooks.customizer", self.kind, self.url(server)]
+        async with Emulator(timing=Timing(scan=0), faults=Faults(slow=0.3)) as avaturn:
+            async with AvaturnClient(avaturn.token, base_url=avaturn.url) as client:
+                user = await client.users.create()
+                wanted = ExternalAvatarCustomization(skin_tone_correction=3)
+                jpeg = b"\xff\xd8\xff\xda a face \xff\xd9"
+                scan = await client.avatars.create_from_photos(
+                    user.id, Photos(jpeg, jpeg, jpeg, body_type="male"), customization=wanted
+                )
+            arguments = [*command, avaturn.url, avaturn.token, scan.resume_token]
+            pipe = asyncio.subprocess.PIPE
+            workers = [await asyncio.create_subprocess_exec(*arguments, stdin=pipe, stdout=pipe) for _ in range(3)]
+            for worker in workers:
+                assert worker.stdout is not None
+                assert b"there\n" == await worker.stdout.readline()
+            ends = await asyncio.gather(*(worker.communicate(b"go\n") for worker in workers))
+            assert [b"done\n"] * 3 == [output for output, _ in ends]
+            assert 1 == avaturn.counts["set_customization"]
 
 
 class OutageContract:

@@ -18,7 +18,7 @@ from avaturn_async.testing.mailbox_contract import SharedMailboxContract
 from avaturn_async.webhooks import key_of
 
 from ..samples import avatar, check_session_key, export_event, render_event
-from ..stores import EXPORT, KEY, Heard, mailbox_tasks, stored
+from ..stores import EXPORT, KEY, ClaimContract, Heard, mailbox_tasks, stored
 from .conftest import MakePostgresMailbox
 from .server import PgBouncer, Server
 
@@ -35,6 +35,16 @@ class TestContract(SharedMailboxContract):
     async def other_mailbox(self, make_mailbox: MakePostgresMailbox) -> PostgresMailbox:
         """Open another one in the same table."""
         return await make_mailbox()
+
+
+class TestClaims(ClaimContract):
+    """Claims, in Postgres."""
+
+    kind = "postgres"
+
+    def url(self, server: Server) -> str:
+        """Return the url of the server."""
+        return server.dsn()
 
 
 class TestContractBehindPgBouncer(SharedMailboxContract):

@@ -19,7 +19,7 @@ from avaturn_async.webhooks import key_of
 
 from ...observe.kit import TRACEPARENT
 from ..samples import avatar, check_session_key, export_event, render_event
-from ..stores import EXPORT, KEY, free_port, mailbox_tasks, shown, stored
+from ..stores import EXPORT, KEY, ClaimContract, free_port, mailbox_tasks, shown, stored
 from .conftest import MakeRedisMailbox
 from .server import QUIET, Server
 
@@ -37,6 +37,16 @@ class TestContract(SharedMailboxContract):
     async def other_mailbox(self, make_mailbox: MakeRedisMailbox, server: Server, query: str) -> RedisMailbox:
         """Open another one in the same server."""
         return await make_mailbox(url=server.url + query)
+
+
+class TestClaims(ClaimContract):
+    """Claims, in Redis."""
+
+    kind = "redis"
+
+    def url(self, server: Server) -> str:
+        """Return the url of the server."""
+        return server.url
 
 
 async def test_prefixes_are_separate(make_mailbox: MakeRedisMailbox, server: Server) -> None:
