@@ -36,7 +36,7 @@ def _limit(metavar: str, help: str) -> Any:
 )
 async def _inspect(
     output: Output,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="GLB models.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="GLB models; - is stdin.")],
     max_triangles: Annotated[int | None, _limit("N", "Fail if there are more triangles.")] = None,
     max_texture: Annotated[int | None, _limit("PIXELS", "Fail if a texture has a longer side.")] = None,
     max_bytes: Annotated[int | None, _limit("BYTES", "Fail if the file is larger.")] = None,
@@ -64,12 +64,14 @@ async def _inspect(
 
 async def _inspect_one(file: Path, budget: "Budget", output: Output) -> int:
     import asyncio
+    import sys
 
     from .. import glb
     from ..errors import NotAModelError
 
     try:
-        report = await asyncio.to_thread(glb.inspect, file)
+        source = await asyncio.to_thread(sys.stdin.buffer.read) if str(file) == "-" else file
+        report = await asyncio.to_thread(glb.inspect, source)
     except (OSError, NotAModelError) as error:
         note(f"avaturn: {failure(error)}")
         return USAGE if isinstance(error, OSError) else FAILED

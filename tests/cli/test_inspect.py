@@ -43,6 +43,17 @@ def test_one_bad_file_of_two(tmp_path: Path) -> None:
     assert "52 of 52" in result.stdout
 
 
+def test_stdin(tmp_path: Path) -> None:
+    """A dash is stdin, also where that is no model."""
+    result = avaturn("inspect", "--json", "-", stdin=model(tmp_path).read_bytes())
+    assert (0, [("-", "T2")]) == (
+        result.exit_code,
+        [(each["file"], each["body_type"]) for each in records(result.stdout)],
+    )
+    result = avaturn("inspect", "-", stdin=b"<html>")
+    assert (1, 1) == (result.exit_code, len(result.stderr.splitlines()))
+
+
 def test_missing_file(tmp_path: Path) -> None:
     """A file that is not there is a matter of usage."""
     result = avaturn("inspect", tmp_path / "none.glb")
