@@ -16,7 +16,7 @@ from .settings import Settings
 from .state import File, Links, State
 from .validation import ApiError
 
-__all__ = ["Downloads", "Files", "UnsatisfiableError", "parse_range"]
+__all__ = ["Downloads", "UnsatisfiableError", "parse_range"]
 
 MAX_KEPT = 64 * 1024 * 1024
 
@@ -38,16 +38,72 @@ class Blob:
     type: str
 
 
-class Files:
-    """Creates files from the seed, the avatar and its version, the same on every request; caches 64 MiB of them."""
+class Downloads:
+    """Serves files, whole or in part.
 
-    def __init__(self, settings: Settings) -> None:
+    Files are created from the seed, the avatar and its version, the same on every request; 64 MiB of them are cached.
+    """
+
+    def __init__(self, state: State, settings: Settings, links: Links) -> None:
+        self._state = state
         self._settings = settings
+        self._links = links
         self._kept: OrderedDict[tuple[Any, ...], Blob] = OrderedDict()
         self._total = 0
         self._lock = asyncio.Lock()  # concurrent requests for one file create it once
 
-    async def open(self, file: File, worn: Mapping[str, str] | None) -> Blob:
+    def routes(self) -> list[web.RouteDef]:
+        """Return the route of download urls, for GET and HEAD."""
+        return [web.get("/files/{avatar_id}/{version}/{name}", self.download_file, name="download_file")]
+
+    async def download_file(self, request: web.Request) -> web.StreamResponse:
+        """Serve a file: 200, 206 or 416; 403 for a forged or expired url, 404 once the avatar is deleted."""
+        if hdrs.AUTHORIZATION in request.headers:
+            return _refusal(400, "InvalidArgument", "Only one auth mechanism allowed")
+        if not self._links.allows(request.path, request.query):
+            return _refusal(403, "AccessDenied", "Request has expired, or its signature does not match")
+        match = request.match_info  # genuine, as the signature covers the path
+        file = File(UUID(match["avatar_id"]), int(match["version"]), match["name"], request.query.get("scene", ""))
+        try:
+            avatar = self._state.avatar(file.avatar_id)
+        except ApiError:
+            return _refusal(404, "NoSuchKey", "The specified key does not exist.")
+        return await self._serve(request, await self._open(file, avatar.outfits.get(file.version)))
+
+    async def _serve(self, request: web.Request, blob: Blob) -> web.StreamResponse:
+        headers = {hdrs.ETAG: blob.etag, hdrs.CONTENT_TYPE: blob.type, hdrs.ACCEPT_RANGES: "bytes"}
+        size = len(blob.data)
+        if request.method == hdrs.METH_HEAD:
+            return web.Response(headers={**headers, hdrs.CONTENT_LENGTH: str(size)})
+        try:
+            part = parse_range(request.headers, size=size, etag=blob.etag)
+        except UnsatisfiableError:
+            refusal = _refusal(416, "InvalidRange", "The requested range is not satisfiable")
+            refusal.headers[hdrs.CONTENT_RANGE] = f"bytes */{size}"
+            return refusal
+        if part is None:
+            return await self._stream(request, web.StreamResponse(headers=headers), memoryview(blob.data))
+        headers[hdrs.CONTENT_RANGE] = f"bytes {part.start}-{part.stop - 1}/{size}"
+        body = memoryview(blob.data)[part.start : part.stop]
+        return await self._stream(request, web.StreamResponse(status=206, headers=headers), body)
+
+    async def _stream(self, request: web.Request, response: web.StreamResponse, body: memoryview) -> web.StreamResponse:
+        response.content_length = len(body)
+        broken = self._settings.happens("broken_downloads")
+        end = int(self._settings.up_to("broken_downloads", len(body)))
+        if broken:
+            body = body[:end]
+        try:
+            await response.prepare(request)
+            for start in range(0, len(body), CHUNK):
+                await response.write(body[start : start + CHUNK])
+        except ConnectionError:
+            return response  # the client has left
+        if broken and request.transport is not None:
+            request.transport.close()  # after the bytes written so far
+        return response
+
+    async def _open(self, file: File, worn: Mapping[str, str] | None) -> Blob:
         """Return a file's content. A model has a mesh for each slot in `worn`; None means all slots."""
         settings = self._settings
         seed = int(_digest(settings.seed, file.avatar_id, file.version)[:8], 16)
@@ -83,71 +139,6 @@ class Files:
         return render_image(seed=seed, scene=scene, format=kind)
 
 
-def _digest(*parts: object) -> str:
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
-
-
-@attrs.frozen
-class Downloads:
-    """Serves files, whole or in part."""
-
-    state: State
-    settings: Settings
-    links: Links
-    files: Files
-
-    def routes(self) -> list[web.RouteDef]:
-        """Return the route of download urls, for GET and HEAD."""
-        return [web.get("/files/{avatar_id}/{version}/{name}", self.download_file, name="download_file")]
-
-    async def download_file(self, request: web.Request) -> web.StreamResponse:
-        """Serve a file: 200, 206 or 416; 403 for a forged or expired url, 404 once the avatar is deleted."""
-        if hdrs.AUTHORIZATION in request.headers:
-            return _refusal(400, "InvalidArgument", "Only one auth mechanism allowed")
-        if not self.links.allows(request.path, request.query):
-            return _refusal(403, "AccessDenied", "Request has expired, or its signature does not match")
-        match = request.match_info  # genuine, as the signature covers the path
-        file = File(UUID(match["avatar_id"]), int(match["version"]), match["name"], request.query.get("scene", ""))
-        try:
-            avatar = self.state.avatar(file.avatar_id)
-        except ApiError:
-            return _refusal(404, "NoSuchKey", "The specified key does not exist.")
-        return await self._serve(request, await self.files.open(file, avatar.outfits.get(file.version)))
-
-    async def _serve(self, request: web.Request, blob: Blob) -> web.StreamResponse:
-        headers = {hdrs.ETAG: blob.etag, hdrs.CONTENT_TYPE: blob.type, hdrs.ACCEPT_RANGES: "bytes"}
-        size = len(blob.data)
-        if request.method == hdrs.METH_HEAD:
-            return web.Response(headers={**headers, hdrs.CONTENT_LENGTH: str(size)})
-        try:
-            part = parse_range(request.headers, size=size, etag=blob.etag)
-        except UnsatisfiableError:
-            refusal = _refusal(416, "InvalidRange", "The requested range is not satisfiable")
-            refusal.headers[hdrs.CONTENT_RANGE] = f"bytes */{size}"
-            return refusal
-        if part is None:
-            return await self._stream(request, web.StreamResponse(headers=headers), memoryview(blob.data))
-        headers[hdrs.CONTENT_RANGE] = f"bytes {part.start}-{part.stop - 1}/{size}"
-        body = memoryview(blob.data)[part.start : part.stop]
-        return await self._stream(request, web.StreamResponse(status=206, headers=headers), body)
-
-    async def _stream(self, request: web.Request, response: web.StreamResponse, body: memoryview) -> web.StreamResponse:
-        response.content_length = len(body)
-        broken = self.settings.happens("broken_downloads")
-        end = int(self.settings.up_to("broken_downloads", len(body)))
-        if broken:
-            body = body[:end]
-        try:
-            await response.prepare(request)
-            for start in range(0, len(body), CHUNK):
-                await response.write(body[start : start + CHUNK])
-        except ConnectionError:
-            return response  # the client has left
-        if broken and request.transport is not None:
-            request.transport.close()  # after the bytes written so far
-        return response
-
-
 class UnsatisfiableError(Exception):
     """A range contains no byte of the file."""
 
@@ -175,3 +166,7 @@ def parse_range(headers: Mapping[str, str], *, size: int, etag: str) -> range | 
 
 def _refusal(status: int, code: str, message: str) -> web.Response:
     return web.Response(status=status, text=REFUSAL.format(code, message), content_type="application/xml")
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The emulator's pictures: renders of avatars, and photos of faces to make avatars from."""
+"""The emulator's images: renders of avatars, and photos of faces."""
 
 import io
 import math
@@ -22,7 +22,7 @@ ENCODERS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 VIEWS = {"frontal": 0.0, "side-1": -0.55, "side-2": 0.55}
 RENDER_SIZE = (512, 512)
 PHOTO_SIZE = (480, 640)
-# Pictures are drawn larger by this factor and scaled down, for smooth edges.
+# Images are drawn larger by this factor, then scaled down, for smooth edges.
 OVERSAMPLING = 2
 
 
@@ -56,7 +56,7 @@ def photo(*, seed: int, view: Literal["frontal", "side-1", "side-2"]) -> bytes:
 
 
 class Pen:
-    """Draw filled shapes in own coordinates, given their origin and the length of their unit in pixels."""
+    """Draws filled shapes in coordinates of its own, given their origin and the length of their unit in pixels."""
 
     def __init__(self, draw: ImageDraw.ImageDraw, origin: Point, unit: float) -> None:
         self._draw = draw
@@ -88,7 +88,7 @@ class Pen:
 
 
 def _background(scene: str, size: tuple[int, int]) -> Image.Image:
-    """Paint a gradient in colours derived from the scene's name, or nothing for a transparent scene."""
+    """Paint a gradient in colours derived from the scene's name, or a transparent background."""
     width, height = (OVERSAMPLING * length for length in size)
     if "transparent" in scene:
         return Image.new("RGBA", (width, height), (*WHITE, 0))

@@ -21,8 +21,9 @@ from aiohttp.typedefs import Handler
 from .settings import Settings
 from .validation import ApiError
 
-__all__ = ["Middleware", "RequestLog", "RequestRecord"]
+__all__ = ["LOG", "Middleware", "RequestRecord"]
 
+#: Requests that are kept in the log.
 LOG = 100_000
 API = "/api/"
 HOST = re.compile(r"\[?([^][@/\\]*?)\]?\.?(?::\d*)?")
@@ -46,19 +47,28 @@ class RequestRecord:
     """When it ended, in seconds since the epoch."""
 
 
-class RequestLog:
-    """Record the latest hundred thousand requests, and count all of them by operation."""
+class Middleware:
+    """The middlewares of an emulator that expects `token`, records requests and counts them by operation."""
 
-    def __init__(self) -> None:
-        self.requests: deque[RequestRecord] = deque(maxlen=LOG)
-        self.counts: Counter[str] = Counter()
+    def __init__(self, settings: Settings, token: str, requests: deque[RequestRecord], counts: Counter[str]) -> None:
+        self._settings = settings
+        self._requests = requests
+        self._counts = counts
+        self._expected = f"Bearer {token}".encode()
+        self._everywhere = settings.host in ("", "0.0.0.0", "::")  # noqa: S104
+        public = settings.public_url and urlsplit(settings.public_url).hostname
+        self._names = {"localhost", settings.host.lower(), public}
+
+    def chain(self) -> list[Any]:
+        """Return the middlewares, the outermost first."""
+        return [self._record, self._answer_errors, self._check_host, self._inject_faults, self._check_token]
 
     @web.middleware
-    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Count a request when it arrives, and record it when it ends."""
         operation = request.match_info.route.name
         if operation is not None:
-            self.counts[operation] += 1
+            self._counts[operation] += 1
         status = None
         try:
             response = await handler(request)
@@ -67,23 +77,9 @@ class RequestLog:
             return response
         finally:
             url, received = request.rel_url, request.content.total_bytes
-            record = RequestRecord(request.method, url.path, url.query_string, operation, status, received)
-            self.requests.append(record)
-
-
-class Middleware:
-    """The middlewares of an emulator that expects `token`."""
-
-    def __init__(self, settings: Settings, token: str) -> None:
-        self._settings = settings
-        self._expected = f"Bearer {token}".encode()
-        self._everywhere = settings.host in ("", "0.0.0.0", "::")  # noqa: S104
-        public = settings.public_url and urlsplit(settings.public_url).hostname
-        self._names = {"localhost", settings.host.lower(), public}
-
-    def chain(self) -> list[Any]:
-        """Return the middlewares, the outermost first."""
-        return [self._answer_errors, self._check_host, self._inject_faults, self._check_token]
+            self._requests.append(
+                RequestRecord(request.method, url.path, url.query_string, operation, status, received)
+            )
 
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:

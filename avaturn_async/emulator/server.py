@@ -14,9 +14,9 @@ from uuid import UUID
 from aiohttp import web
 
 from .api import Api
-from .downloads import Downloads, Files
+from .downloads import Downloads
 from .jobs import Delivery, Jobs, Scheduler, WebhookSender
-from .middleware import Middleware, RequestLog, RequestRecord
+from .middleware import LOG, Middleware, RequestRecord
 from .settings import Body, Faults, Models, Settings, Timing, forwarded
 from .state import Catalogue, Links, State
 from .validation import ApiError
@@ -28,7 +28,7 @@ T = TypeVar("T")
 GRACE = 0.25
 KEEPALIVE = 75
 MAX_JSON = 256 * 1024
-LOG = 10_000
+DELIVERIES = 10_000
 
 
 class Emulator:
@@ -88,12 +88,11 @@ class Emulator:
         )
         self.token: str = token or f"emulator-{hashlib.sha256(f'token/{seed}'.encode()).hexdigest()[:32]}"
         self.catalogue: Catalogue = catalogue or Catalogue()
-        self.deliveries: deque[Delivery] = deque(maxlen=LOG)
+        self.deliveries: deque[Delivery] = deque(maxlen=DELIVERIES)
         """The latest 10,000 webhooks: received, refused or lost."""
-        self._log = RequestLog()
-        self.requests: deque[RequestRecord] = self._log.requests
+        self.requests: deque[RequestRecord] = deque(maxlen=LOG)
         """The latest 100,000 requests, in the order in which they ended."""
-        self.counts: Counter[str] = self._log.counts
+        self.counts: Counter[str] = Counter()
         """The number of requests of each operation, by operationId, answered or not."""
         self._state = State(self._settings, self.catalogue)
         self._links = Links(self._settings)
@@ -131,10 +130,10 @@ class Emulator:
 
     def _application(self, jobs: Jobs) -> web.Application:
         settings, state, links = self._settings, self._state, self._links
-        middleware = Middleware(settings, self.token)
-        app = web.Application(middlewares=[self._log.middleware, *middleware.chain()], client_max_size=MAX_JSON)
+        middleware = Middleware(settings, self.token, self.requests, self.counts)
+        app = web.Application(middlewares=middleware.chain(), client_max_size=MAX_JSON)
         app.add_routes(Api(state, settings, links, jobs).routes())
-        app.add_routes(Downloads(state, settings, links, Files(settings)).routes())
+        app.add_routes(Downloads(state, settings, links).routes())
         return app
 
     async def __aexit__(

@@ -1,4 +1,4 @@
-"""Settings of the emulator: durations, faults, and the seeded draws that decide when a fault happens."""
+"""The emulator's settings: durations, faults, and the seeded random draws that decide when a fault happens."""
 
 import random
 from typing import Any, get_args
@@ -40,12 +40,12 @@ def _switch() -> Any:
 class Timing:
     """Durations in seconds, from 0 to a year.
 
-    A `Timing` assigned to a running emulator applies to whatever starts afterwards. Raises `TypeError` or
-    `ValueError`, naming the field, for a value that is not such a duration.
+    A `Timing` assigned to a running emulator applies to what starts afterwards. Raises `TypeError` or `ValueError`,
+    naming the field, for an invalid value.
     """
 
     scan: float = _seconds(0.2)
-    """From the last byte of the photos, or the end of an editor session, to the avatar."""
+    """From the last byte of the photos, or the end of an editor session, to the end of the scan."""
 
     export: float = _seconds(0.5)
     """From the first `POST exports/new` of a version to its model."""
@@ -57,19 +57,19 @@ class Timing:
     """From the last byte of the photos to the response."""
 
     url_ttl: float = _seconds(900.0)
-    """Lifetime of a download url; with 0, urls have expired when they are issued."""
+    """Lifetime of a download url; with 0, urls are expired when they are issued."""
 
     jitter: float = _seconds()
-    """Maximum of a random extra duration, drawn for each scan, export and render."""
+    """Maximum of a random duration that is added to each scan, export and render."""
 
 
 @attrs.frozen(kw_only=True)
 class Faults:
-    """What goes wrong: probabilities from 0 to 1, or seconds where the field says so.
+    """The faults to inject: probabilities from 0 to 1, or seconds where the field says so.
 
-    Each fault draws from a random stream of its own, derived from the emulator's seed: the same requests in the same
-    order meet the same faults. The OpenAPI document is exempt. Raises `TypeError` or `ValueError`, naming the field,
-    for a value out of range.
+    Each fault has its own random stream, derived from the emulator's seed: the same requests in the same order meet the
+    same faults. The OpenAPI document is exempt. Raises `TypeError` or `ValueError`, naming the field, for an invalid
+    value.
     """
 
     webhook_loss: float = _probability()
@@ -82,13 +82,13 @@ class Faults:
     """An event is sent up to this many seconds late."""
 
     webhook_delayed: float = _probability(1.0)
-    """The share of events that `webhook_delay` applies to."""
+    """The probability that `webhook_delay` applies to an event."""
 
     webhook_early: float = _probability()
     """A job ends immediately, and its event is delivered before the response that still says pending."""
 
     webhook_reorder: float = _probability()
-    """An event is held back until a later one was received, or for half a second."""
+    """An event is held back until a later one has been sent, or for half a second."""
 
     rate_limited: float = _probability()
     """An API call is answered 429 with Retry-After and has no effect."""
@@ -100,10 +100,10 @@ class Faults:
     """Send Retry-After as an HTTP date."""
 
     server_errors: float = _probability()
-    """A request is answered 500, 502, 503 or 504; half of them, except 503, take effect nevertheless."""
+    """A request is answered 500, 502, 503 or 504; half of those not answered 503 take effect all the same."""
 
     resets: float = _probability()
-    """A connection is reset, half of the time after the request took effect; for a download always before."""
+    """A connection is reset, in half of the cases after the request took effect; for downloads always before."""
 
     broken_downloads: float = _probability()
     """A download's connection is closed at a random byte; the bytes before it arrive."""
@@ -115,7 +115,7 @@ class Faults:
     """A scan, export or render ends as failed."""
 
     restart_failed: bool = _switch()
-    """Exporting a version again after its export failed starts a new task; otherwise it stays failed."""
+    """A request for an export that failed starts a new task; otherwise the export stays failed."""
 
 
 def _http_url(instance: Any, attribute: "attrs.Attribute[str | None]", value: Any) -> None:
@@ -139,7 +139,7 @@ def _one_of(names: Any) -> Any:
 
 @attrs.define(kw_only=True)
 class Settings:
-    """The settings that all parts of an emulator share and read when they need them. Assignments are validated."""
+    """The settings that the parts of an emulator share. Assignments are validated, and take effect at once."""
 
     host: str = attrs.field(validator=v.instance_of(str))
     port: int = attrs.field(validator=[v.instance_of(int), v.ge(0), v.le(65_535)])
@@ -156,14 +156,14 @@ class Settings:
     _streams: dict[str, random.Random] = attrs.field(factory=dict, init=False, repr=False)
 
     def stream(self, kind: str) -> random.Random:
-        """Return the random stream of one kind of question, derived from the seed."""
+        """Return the random stream of one kind of draw, derived from the seed."""
         stream = self._streams.get(kind)
         if stream is None:
             stream = self._streams[kind] = random.Random(f"{self.seed}/{kind}")
         return stream
 
     def happens(self, fault: str) -> bool:
-        """Draw whether a fault happens. Probabilities of 0 and 1 take a draw too, so that later draws stay the same."""
+        """Draw whether a fault happens; also for probabilities 0 and 1, so that later draws do not depend on them."""
         probability: float = getattr(self.faults, fault)
         return self.stream(fault).random() < probability
 
@@ -173,7 +173,7 @@ class Settings:
 
 
 def forwarded(holder: str, name: str) -> Any:
-    """Make a property that reads and assigns an attribute of the object in the attribute `holder`."""
+    """Make a property that reads and assigns the attribute `name` of the object in the attribute `holder`."""
     return property(
         lambda self: getattr(getattr(self, holder), name),
         lambda self, value: setattr(getattr(self, holder), name, value),

@@ -1,4 +1,4 @@
-"""Validation of requests against the contract, with errors in the shapes that FastAPI gives them."""
+"""Validation of requests against the contract, with errors in the shape of FastAPI's."""
 
 import json
 import re
@@ -27,7 +27,7 @@ class Issue(NamedTuple):
 
 
 class ApiError(Exception):
-    """End a request with this status and `detail`."""
+    """Ends a request with a status and a `detail`."""
 
     def __init__(self, status: int, detail: Any, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(str(detail))
@@ -38,7 +38,7 @@ class ApiError(Exception):
 
 @cache
 def contract() -> dict[str, Any]:
-    """Return the contract that ships with the package. It must not be changed."""
+    """Return the contract that ships with the package; callers must not change it."""
     document: dict[str, Any] = json.loads(resources.files(__package__).joinpath("openapi.json").read_bytes())
     return document
 
@@ -58,7 +58,7 @@ def invalid(issues: Iterable[Issue]) -> ApiError:
 
 
 def require(value: Any, wanted: Schema, loc: Loc) -> Any:
-    """Return a value that has a schema, or raise the 422 that lists its issues."""
+    """Return a value that follows a schema, or raise the 422 that lists its issues."""
     issues = [*check(value, wanted, loc)]
     if issues:
         raise invalid(issues)
@@ -66,7 +66,7 @@ def require(value: Any, wanted: Schema, loc: Loc) -> Any:
 
 
 def parse(body: bytes, content_type: str) -> Any:
-    """Decode a JSON body, or raise a 422. NaN, infinities and deep nesting are refused: no answer could hold them."""
+    """Decode a JSON body, or raise a 422. NaN, infinities and deep nesting are refused: no response could have them."""
     if not body:
         raise invalid([Issue(("body",), "Field required", "missing")])
     if content_type != "application/json":

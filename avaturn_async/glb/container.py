@@ -22,13 +22,13 @@ __all__ += ["string", "text", "values"]
 HEADER = struct.Struct("<4sIIII")  # magic, version, length of the file; length and type of the first chunk
 JSON, BIN = 0x4E4F534A, 0x004E4942
 
-# A model within these bounds is read in less than a second and 200 MB, whatever it contains.
+# Any model within these bounds is read in less than a second and 200 MB (measured on hostile files).
 MAX_JSON = 16 * 2**20
 MAX_VALUES = 500_000
 
 
 class MalformedError(Exception):
-    """Something in a model is not what glTF says; the message continues "the model ..."."""
+    """A model violates glTF or a bound; the message continues the sentence "the model ..."."""
 
 
 class Container:
@@ -48,7 +48,7 @@ class Container:
         self._start, self._length = self._find_buffer(HEADER.size + json_length)
 
     def items(self, key: str) -> list[dict[str, Any]]:
-        """Return one of the document's lists of objects; it is checked once."""
+        """Return a list of objects of the document; it is checked once."""
         if key not in self._lists:
             self._lists[key] = objects(self.document, key)
         return self._lists[key]
@@ -61,7 +61,7 @@ class Container:
         return found[index]
 
     def place(self, view: dict[str, Any]) -> tuple[int, int] | None:
-        """Return the offset of a buffer view in `buffer()` and its length; None if it is in another file."""
+        """Return the offset and length of a buffer view in the binary buffer; None if it is in another file."""
         where = location(view)
         index, offset, length = count(where, "buffer"), count(where, "byteOffset", 0), count(where, "byteLength")
         if index or "uri" in self.item("buffers", index):
@@ -116,7 +116,7 @@ def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Container]:
 
 
 def location(view: dict[str, Any]) -> dict[str, Any]:
-    """Return the object that says where the bytes of a buffer view are: itself, or an extension that compresses it."""
+    """Return the object with the offset and length of a buffer view: itself, or its compression extension."""
     extensions = mapping(view, "extensions")
     found = (mapping(extensions, name) for name in ("EXT_meshopt_compression", "KHR_meshopt_compression"))
     return next(filter(None, found), view)
@@ -144,7 +144,7 @@ def mapping(holder: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def count(holder: dict[str, Any], key: str, default: int | None = None) -> int:
-    """Return a number that is not negative; without a default it must be given."""
+    """Return a non-negative integer; it is required unless there is a default."""
     found = holder.get(key, default)
     if not _is_count(found):
         raise MalformedError(f"has a {key} that is not a whole number, or none")
@@ -152,12 +152,12 @@ def count(holder: dict[str, Any], key: str, default: int | None = None) -> int:
 
 
 def text(holder: dict[str, Any], key: str) -> str:
-    """Return a text as `string` does, empty if it is missing."""
+    """Return a string as `string` does, empty if it is missing."""
     return string(holder.get(key, ""), key)
 
 
 def string(value: object, key: str) -> str:
-    """Return a text that any output can encode, of at most 200 characters."""
+    """Return the first 200 characters of a string, without lone surrogates, which outputs can't encode."""
     if not isinstance(value, str):
         raise MalformedError(f"has a {key} that is not a string")
     return value[:200].encode("utf-8", "replace").decode()

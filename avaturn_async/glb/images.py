@@ -1,4 +1,4 @@
-"""The format and the size of an image by its header, without decoding it."""
+"""Read the format and size of an image from its header, without decoding it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class Header(NamedTuple):
-    """The format of an image, and its size in pixels; what is not known is empty or None."""
+    """The format of an image, and its size in pixels; unknown values are empty or None."""
 
     kind: str
     width: int | None = None
@@ -25,7 +25,7 @@ class Header(NamedTuple):
 
 
 def read_header(read: Read, length: int) -> Header:
-    """Read the header of an image of `length` bytes; `read` returns up to so many bytes at an offset."""
+    """Read the header of an image of `length` bytes; `read(offset, length)` returns bytes of it."""
     head = read(0, min(HEAD, length))
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return _sized("PNG", head, ">II", 16)

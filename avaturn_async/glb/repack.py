@@ -1,4 +1,4 @@
-"""Make a model smaller: scaled textures, fewer morph targets, no animations. All else stays as it is."""
+"""Make a model smaller by scaled textures, fewer morph targets, or no animations; the rest stays unchanged."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "PNG": {"compress_level": 9},
     "WEBP": {"quality": 88},
 }
-#: The beginnings of extensions that refer to no accessor, buffer view or morph target, or only where `_Model` looks.
+#: Prefixes of extensions that refer to no accessor, buffer view or morph target except where `Model` looks.
 KNOWN_EXTENSIONS = (
     *("KHR_materials_", "KHR_texture_", "EXT_texture_", "KHR_lights_punctual", "KHR_mesh_quantization"),
     *("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression", "EXT_mesh_gpu_instancing"),
 )
-COMPONENTS = {5120: "b", 5121: "B", 5122: "h", 5123: "H", 5126: "I"}  # floats are copied, not calculated with
+COMPONENTS = {5120: "b", 5121: "B", 5122: "h", 5123: "H", 5126: "I"}  # floats are only copied
 
 
 async def shrink(
@@ -48,7 +48,7 @@ async def shrink(
 ) -> ModelReport:
     """Write a smaller copy of a model, in a thread, and return what is in it.
 
-    Names, skins, morph targets and clips survive. The target appears only when it is whole, and may be the source.
+    Names, skins, morph targets and clips are kept. The target is written atomically, and may be the source.
     Cancelling the call does not stop the thread.
 
     Args:
@@ -93,14 +93,14 @@ def _shrink(
                 _scale_images(model, max_texture)
             data = model.glb()
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            # `inspect` has looked at little of the document; the rest may be anything.
+            # `inspect` has checked only a part of the document.
             raise MalformedError(f"is malformed: {type(error).__name__} {error}") from None
     _write(target, data)
     return inspect(data)
 
 
 class Model:
-    """A glTF document, and the bytes of those of its buffer views that are in the file."""
+    """A glTF document, and the bytes of its buffer views; None for a view that is in another file."""
 
     def __init__(self, container: Container) -> None:
         self.document: dict[str, Any] = container.document
@@ -121,7 +121,7 @@ class Model:
         return len(self.views) - 1
 
     def thin_out(self, index: int, width: int, columns: Sequence[int]) -> int:
-        """Copy some columns of an accessor of scalars in rows of `width`, and return the index of the copy."""
+        """Copy `columns` of an accessor of scalars, in rows of `width`, and return the index of the copy."""
         accessor = self.accessors[index]
         view, data = (each[accessor["bufferView"]] for each in (self.views, self.data))
         if data is None or "sparse" in accessor or "extensions" in view:
@@ -141,7 +141,7 @@ class Model:
         return {holder[name] for holder, name in self._slots(key)}
 
     def drop(self, key: str, gone: Collection[int]) -> None:
-        """Remove accessors or buffer views, and correct what refers to the others."""
+        """Remove accessors or buffer views, and renumber the references to the others."""
         unknown = [name for name in self.document.get("extensionsUsed", ()) if not name.startswith(KNOWN_EXTENSIONS)]
         if gone and unknown:
             raise MalformedError(f"has the extension {unknown[0]}, which may refer to what would be dropped")
@@ -277,7 +277,7 @@ def _scaled(data: bytes | memoryview | None, limit: int) -> tuple[str, bytes] | 
 
 
 def _scalable(image: Image.Image) -> Image.Image:
-    """Convert an image with a palette, with one transparent colour, or with 16 bits of grey."""
+    """Convert images with a palette, with one transparent colour, or with 16 bits of grey, which can't be scaled."""
     if image.mode.startswith("I"):
         return image.convert("I").point(lambda level: level / 256).convert("L")
     if image.has_transparency_data and image.mode not in ("LA", "RGBA"):
@@ -286,7 +286,7 @@ def _scalable(image: Image.Image) -> Image.Image:
 
 
 def _encoded(image: Image.Image, kind: str, limit: int) -> tuple[str, bytes]:
-    """Scale an image, and encode it as what it was, or as the smaller of PNG and JPEG if it is an opaque PNG."""
+    """Scale and encode an image in its own format; an opaque PNG becomes a JPEG if that is smaller."""
     image.thumbnail((limit, limit), reducing_gap=2.0)
     if image.mode == "CMYK":
         image = image.convert("RGB")
@@ -302,7 +302,7 @@ def _encoded(image: Image.Image, kind: str, limit: int) -> tuple[str, bytes]:
 
 
 def _write(target: Path, data: bytes) -> None:
-    """Write a file that appears only when it is whole."""
+    """Write a file atomically."""
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:

@@ -65,7 +65,7 @@ class Mesh:
 
 @attrs.frozen
 class Texture:
-    """An image: its format, such as PNG, and its size in pixels and bytes; None for what the file does not tell."""
+    """An image: its format, such as PNG, and its size in pixels and bytes; None for unknown values."""
 
     name: str
     kind: str
@@ -108,15 +108,15 @@ def _known(_: object, attribute: object, names: object) -> None:
 
 @attrs.frozen(kw_only=True)
 class Budget:
-    """Limits for a model; None for no limit. Raises `TypeError` or `ValueError` for values that are no limits.
+    """Limits for a model; None for no limit. Raises `TypeError` or `ValueError` for invalid values.
 
     Attributes:
         max_triangles: Triangles of all meshes.
         max_texture: The longer side of the largest texture, in pixels.
         max_bytes: The size of the file.
         max_morph_targets: Morph targets of one mesh.
-        require: What must be there: `T1` or `T2` for the body type, `arkit` for all 52 blend shapes of ARKit, `visemes`
-            for all 15 of Oculus.
+        require: What the model must have: `T1` or `T2` for the body type, `arkit` for all 52 blend shapes of ARKit,
+            `visemes` for all 15 of Oculus.
     """
 
     max_triangles: int | None = _limit(0)
@@ -179,7 +179,7 @@ class ModelReport:
         return self._coverage(VISEMES)
 
     def check(self, budget: Budget) -> tuple[Violation, ...]:
-        """Return what exceeds a budget, empty if nothing does."""
+        """Return the violations of a budget, empty if there are none."""
         largest = max((max(each.width or 0, each.height or 0) for each in self.textures), default=0)
         most = max((len(mesh.targets) for mesh in self.meshes), default=0)
         limits = (
@@ -202,7 +202,7 @@ class ModelReport:
         return {**attrs.asdict(self), **sums, **coverage}
 
     def _lack(self, wanted: str) -> str:
-        """Say why a requirement is not met; empty if it is."""
+        """Return why a requirement is not met; empty if it is met."""
         if wanted == self.body_type:
             return ""
         if wanted in ("T1", "T2"):
@@ -218,7 +218,7 @@ class ModelReport:
 
 
 def inspect(source: str | os.PathLike[str] | bytes) -> ModelReport:
-    """Read what is in a model; it blocks for milliseconds.
+    """Report what is in a model. Blocks for milliseconds.
 
     Safe on untrusted files: geometry is not read, images are not decoded, and memory and time are bounded.
 

@@ -1,1 +1,1 @@
-"""Help for tests of applications: the pytest plugin."""
+"""Helpers for tests of applications: the pytest plugin, and the tests of the `Mailbox` contract."""

@@ -54,7 +54,7 @@ def _event(kind: str, **changes: Any) -> Event:
 
 @pytest.mark.asyncio
 class MailboxContract:
-    """What every mailbox must do; the subclass defines the fixture `mailbox`.
+    """The tests that every mailbox must pass; the subclass defines the fixture `mailbox`.
 
     Attributes:
         timeout: Seconds after which a wait that should have ended fails its test.
@@ -71,13 +71,13 @@ class MailboxContract:
         return await self._in_time(mailbox.wait(key_of(event), ""))
 
     async def _wait(self, mailbox: Mailbox, event: Event, after: str = "") -> asyncio.Future[Delivery]:
-        """Begin to wait for an event, and return once the mailbox can wake the waiter."""
+        """Start a wait for an event, and return once the mailbox has registered it."""
         waiting = asyncio.ensure_future(mailbox.wait(key_of(event), after))
         await self._settle(mailbox)
         return waiting
 
     async def _settle(self, mailbox: Mailbox) -> None:
-        """Deliver and await another event, after which an earlier delivery has woken its waiters."""
+        """Deliver and await another event; by then earlier deliveries have resolved their waits."""
         event = _event("export")
         waiting = asyncio.ensure_future(mailbox.wait(key_of(event), ""))
         await mailbox.deliver(event)
@@ -100,7 +100,7 @@ class MailboxContract:
 
     @_every_kind
     async def test_later_delivery_wakes_all_waiters(self, mailbox: Mailbox, kind: str) -> None:
-        """A delivery resolves each of the waits for its key."""
+        """A delivery resolves every wait for its key."""
         event = _event(kind)
         waiting = [await self._wait(mailbox, event) for _ in range(3)]
         assert not any(each.done() for each in waiting)
@@ -223,7 +223,7 @@ class MailboxContract:
 
 
 class SharedMailboxContract(MailboxContract):
-    """What a mailbox in a shared store must also do; the subclass defines `mailbox` and `other_mailbox`."""
+    """The further tests of mailboxes in a shared store; the subclass defines `mailbox` and `other_mailbox`."""
 
     @_every_kind
     async def test_later_delivery_wakes_another_worker(
@@ -258,7 +258,7 @@ class SharedMailboxContract(MailboxContract):
         assert await self._stored(other_mailbox, event) == first
 
     async def test_closing_one_leaves_the_other(self, mailbox: Mailbox, other_mailbox: Mailbox) -> None:
-        """A process that ends takes neither the events nor the waits of another with it."""
+        """Closing a mailbox affects neither the events nor the waits of another process."""
         event = _event("export")
         waiting = await self._wait(mailbox, event)
         await other_mailbox.deliver(_event("avatar"))

@@ -1,4 +1,4 @@
-"""A pytest plugin for apps built on the SDK: an emulated Avaturn for each test, and a client of it.
+"""A pytest plugin for apps built on the SDK: an emulator for each test, and a client of it.
 
 pytest loads it wherever the package is installed, so it imports nothing of the SDK until a test requests a fixture.
 `avaturn_emulator` serves sync and async tests; `avaturn_client` needs pytest-asyncio.
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["avaturn_client_options", "avaturn_emulator"]
 
 _MARKER = (
-    "avaturn(*, timing, faults, seed, **options): how the emulator behind `avaturn_emulator` is made; the options are "
-    "those of avaturn_async.emulator.Emulator"
+    "avaturn(*, timing, faults, seed, **options): options of the emulator behind `avaturn_emulator`; see "
+    "avaturn_async.emulator.Emulator"
 )
 _DEFAULTS = {
-    "seed": ("0", "what the emulator draws identifiers, models, images and faults from: a whole number"),
-    "timing": ("", "how long jobs take on the emulator, in seconds, such as scan=0.2,export=1; else no time"),
-    "faults": ("", "what goes wrong on the emulator, such as webhook_loss=0.3,server_errors=0.05; else nothing"),
+    "seed": ("0", "the seed of the emulator's identifiers, models, images and faults: an integer"),
+    "timing": ("", "the seconds that jobs take on the emulator, such as scan=0.2,export=1; default: 0"),
+    "faults": ("", "the faults of the emulator, such as webhook_loss=0.3,server_errors=0.05; default: none"),
 }
 _AT_ONCE = {"scan": 0, "export": 0, "render": 0}
 _LoopScope: TypeAlias = Literal["function", "class", "module", "package", "session"]
@@ -58,14 +58,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say with which defaults a run differs from others, so that it can be repeated."""
+    """Report the defaults that were changed, so that the run can be repeated."""
     changed = _changed(config)
     return f"avaturn: {', '.join(changed)}" if changed else None
 
 
 @pytest.fixture
 def avaturn_emulator(request: pytest.FixtureRequest) -> Iterator[EmulatorThread]:
-    """Run an Avaturn in a thread of its own, with `url`, `token` and `catalogue`; jobs take no time unless told to."""
+    """Run an emulator in a thread, with `url`, `token` and `catalogue`; by default its jobs take no time."""
     from ..emulator import Emulator, EmulatorThread
 
     with EmulatorThread(Emulator(**_emulator_options(request))) as avaturn:
@@ -74,12 +74,12 @@ def avaturn_emulator(request: pytest.FixtureRequest) -> Iterator[EmulatorThread]
 
 @pytest.fixture
 def avaturn_client_options() -> dict[str, Any]:
-    """Return further options of the client; to be overridden, such as by ``{"webhooks": receiver}``."""
+    """Return further options of the client; override it, for example with ``{"webhooks": receiver}``."""
     return {}
 
 
 def _missing_fixtures() -> ModuleType:
-    """Make an `avaturn_client` that says what it needs."""
+    """Make an `avaturn_client` that fails and says what it needs."""
 
     @pytest.fixture
     def avaturn_client() -> None:
@@ -112,7 +112,7 @@ def _module(**fixtures: Any) -> ModuleType:
 
 
 def _client_on(scope: _LoopScope) -> Any:
-    """Make a fixture whose setup and end run on the loop of this scope, since a client belongs to one loop."""
+    """Make a fixture that runs on the loop of this scope, as a client belongs to one loop."""
     import pytest_asyncio
 
     @pytest_asyncio.fixture(loop_scope=scope, name=_CLIENT_ON_LOOP.format(scope))
@@ -132,7 +132,7 @@ def _client_on(scope: _LoopScope) -> Any:
 
 
 def _setting(config: pytest.Config, name: str) -> str | None:
-    """Return a setting, or None where the installed pytest-asyncio has no such setting."""
+    """Return a setting, or None if the installed pytest-asyncio does not have it."""
     try:
         return str(config.getini(name))
     except (KeyError, ValueError):

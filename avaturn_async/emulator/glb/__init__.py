@@ -1,4 +1,4 @@
-"""Models of avatars, made by code with the structure of Avaturn's exports."""
+"""Generates models of avatars with the structure of Avaturn's exports."""
 
 from collections.abc import Mapping
 
@@ -22,17 +22,17 @@ def build_glb(
     """Build an avatar's model, the same bytes for the same arguments.
 
     Args:
-        seed: What colours are drawn from.
-        body: A T1 has one mesh for the body and no morph targets; a T2 has a face that moves.
+        seed: The seed of the colours.
+        body: A T1 has one mesh for the body and no morph targets; a T2 has facial morph targets.
         models: `full` for models of real weight, about 3 MB (T1) and 12 MB (T2); `small` for fewer triangles and tiny
             textures, with the same names and structure.
-        worn: The asset in each slot that is not empty, by name or None; everything is worn if left out.
+        worn: The name of the asset, or None, for each slot that is not empty; by default no slot is empty.
         idle_clip: Whether the model has an idle animation.
-        size: The least length of the file in bytes. A shorter one is padded with random bytes that nothing refers to.
+        size: The minimum size of the file in bytes. A smaller one is padded with unused random bytes.
 
     The first model takes a second, later ones milliseconds.
     """
-    from .model import assemble  # loads Pillow, which the rest of the emulator can do without
+    from .model import assemble  # loads Pillow, which the rest of the emulator does not need
 
     worn = dict.fromkeys(SLOTS) if worn is None else worn
     return assemble(seed=seed, body=body, models=models, worn=worn, idle_clip=idle_clip, size=size or 0)

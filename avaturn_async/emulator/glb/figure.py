@@ -39,10 +39,10 @@ class Surface(NamedTuple):
 
 
 def tube(stations: Sequence[Station], *, up: Vec, columns: int, squash: float, cuts: Collection[int]) -> Surface:
-    """Loft a surface through `stations`, of which the first and the last are taken as points.
+    """Loft a surface through `stations`; the first and the last are points.
 
     Cross-sections are perpendicular to the line from the first to the last station. `squash` (0 to 1) moves columns
-    from the side that `up` points to over to the opposite side. A row in `cuts` is not connected to the next one.
+    from the side of `up` to the opposite side. A row in `cuts` is not connected to the next one.
     """
     axis = unit(add(stations[-1].center, scale(stations[0].center, -1.0)))
     side = unit(cross(axis, up))
@@ -109,7 +109,7 @@ def normals(points: Sequence[Vec], triangles: Iterable[Triangle]) -> list[Vec]:
 
 
 class Shape(NamedTuple):
-    """Triangles, and for each vertex its point, the point with eyes and mouth closed, and more attributes."""
+    """Triangles, and the attributes of vertices; `closed` are their points with eyes and mouth closed."""
 
     triangles: list[Triangle]
     points: list[Vec]
@@ -120,7 +120,7 @@ class Shape(NamedTuple):
 
 
 def shape(groups: Sequence[str], joints: Sequence[str], detail: int) -> Shape:
-    """Join the surfaces of groups, with `detail` times the rows and columns of small models."""
+    """Join the surfaces of groups; `detail` multiplies the rows and columns of small models."""
     joined = Shape([], [], [], [], [])
     for form in (form for group in groups for form in load("figure")[group]):
         surface, bones = _surface(form, detail), form["bones"]
@@ -132,7 +132,7 @@ def shape(groups: Sequence[str], joints: Sequence[str], detail: int) -> Shape:
             joined.triangles.extend((start + i, start + j, start + k) for i, j, k in half.triangles)
             joined.points.extend(points)
             joined.closed.extend(half.points)
-            # Off the edges of the area, so that filtering mixes in no neighbour.
+            # Keep off the edges of the area, so that filtering does not mix in its neighbours.
             joined.uvs.extend(
                 (left + (0.02 + 0.96 * u) * (right - left), top + (0.02 + 0.96 * v) * (bottom - top))
                 for u, v in half.uvs
@@ -156,7 +156,7 @@ def _surface(form: Mapping[str, Any], detail: int) -> Surface:
         stations = smooth([Station(place(origin, row[:3]), *row[3:]) for row in form["stations"]], detail)
         first, last = (end._replace(up=0.0, side=0.0) for end in (stations[0], stations[-1]))
         stations = [*[first] * (stations[0].up > 0), *stations, *[last] * (stations[-1].up > 0)]
-    # A surface with slits starts with a point, so that its stations are as many rows from the first.
+    # A surface with slits starts with a point, so the index of a station is its row.
     slits = [(row * detail + doubled, *slit) for doubled, (row, *slit) in enumerate(form.get("slits", ()))]
     for row, *_ in slits:
         stations.insert(row, stations[row])
@@ -207,7 +207,7 @@ class Region(NamedTuple):
 def displacements(
     names: Iterable[str], points: Sequence[Vec], normals: Sequence[Vec], kind: str
 ) -> Iterator[dict[int, tuple[Vec, Vec]]]:
-    """Yield for each expression the points that it moves, by index, with what it adds to position and normal."""
+    """Yield for each expression the offsets of position and normal of the points that it moves, by index."""
     reached = {
         name: {index: share for index, point in enumerate(points) if (share := region.share(point))}
         for name, region in REGIONS[kind].items()

@@ -30,7 +30,7 @@ ATTRIBUTES = ("POSITION", "NORMAL", "TANGENT", "TEXCOORD_0", "JOINTS_0", "WEIGHT
 
 
 class Buffer:
-    """Pieces of a binary buffer, with their views and accessors. A piece can be part of many buffers."""
+    """The pieces of a binary buffer, with their views and accessors. Buffers can share pieces."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -41,7 +41,7 @@ class Buffer:
     def add(
         self, values: "array[Any]", width: int, *, target: int | None = None, bounds: bool = False, **more: Any
     ) -> None:
-        """Append an accessor of rows of `width` values, with their `bounds` if asked for."""
+        """Append an accessor of rows of `width` values, with their minima and maxima if `bounds`."""
         if bounds:
             columns = [values[column::width] for column in range(width)]
             more |= {"min": [min(column) for column in columns], "max": [max(column) for column in columns]}
@@ -68,7 +68,7 @@ class Buffer:
 
 
 def glb(document: dict[str, Any], pieces: list[bytes]) -> bytes:
-    """Return the file of a document, given the pieces of its buffer."""
+    """Return the GLB file of a document and the pieces of its buffer."""
     length = sum(map(len, pieces))
     text = json.dumps({**document, "buffers": [{"byteLength": length}]}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
@@ -79,13 +79,13 @@ def glb(document: dict[str, Any], pieces: list[bytes]) -> bytes:
 def assemble(
     *, seed: int, body: Body, models: Models, worn: Mapping[str, str | None], idle_clip: bool, size: int
 ) -> bytes:
-    """Put the meshes, textures, skin and clip of an avatar into a file, of at least `size` bytes."""
+    """Assemble the meshes, textures, skin and clip of an avatar to a file of at least `size` bytes."""
     tables = load("avatar")
     meshes = [*tables[body], *(mesh for mesh in tables["worn"] if mesh["slot"] in worn)]
     covering = [
         mesh for mesh in tables["worn"] if mesh["slot"] in ("clothing", "footwear") and mesh["slot"] not in worn
     ]
-    skin = [group for mesh in covering for group in mesh["groups"]]  # what nothing covers
+    skin = [group for mesh in covering for group in mesh["groups"]]  # the groups that nothing covers
     meshes[0] = {**meshes[0], "groups": [*meshes[0]["groups"], *skin]}
     names = list(dict.fromkeys(mesh["material"] for mesh in meshes))
     nodes = _nodes(joints_of(body), [mesh["name"] for mesh in meshes])
@@ -123,7 +123,7 @@ def assemble(
 
 
 def _nodes(joints: Sequence[str], meshes: Sequence[str]) -> list[dict[str, Any]]:
-    """Make one root, the joints below it, and a node for each mesh beside the hips."""
+    """Make the root, the joints below it, and a node for each mesh beside the hips."""
     first = 1 + len(joints)
     nodes: list[dict[str, Any]] = [{"name": "Armature", "children": [1, *range(first, first + len(meshes))]}]
     for name in joints:
@@ -162,7 +162,7 @@ def _mesh(
 
 @cache
 def _vertices(name: str, groups: tuple[str, ...], moved_by: str | None, body: Body, detail: int) -> Buffer:
-    """Write the attributes, the indices and the morph targets of a mesh."""
+    """Make the attributes, indices and morph targets of a mesh."""
     joined = shape(groups, joints_of(body), detail)
     directions = normals(joined.points, joined.triangles)
     buffer = Buffer()
@@ -184,7 +184,7 @@ def _vertices(name: str, groups: tuple[str, ...], moved_by: str | None, body: Bo
 
 
 def _tangent(normal: Vec) -> tuple[float, ...]:
-    """Return a tangent that runs around the vertical; the noise of normal maps has no direction of its own."""
+    """Return a horizontal tangent; any direction will do, as the noise in the normal maps has none."""
     around = cross((0.0, 1.0, 0.0), normal)
     return (*unit(around if max(map(abs, around)) > 1e-6 else (0.0, 0.0, 1.0)), 1.0)
 
@@ -238,7 +238,7 @@ def _clip(buffer: Buffer, body: Body, step: int, nodes: Mapping[str, int]) -> di
 
 @cache
 def _keys(body: Body, step: int) -> tuple[Buffer, list[tuple[str, str]]]:
-    """Write the times and the values of the idle clip, and name the node and the path of each channel."""
+    """Make the times and values of the idle clip, and return them with the node and path of each channel."""
     morphs = {mesh["name"]: morph_targets()[mesh["name"]] for mesh in load("avatar")[body] if "moved_by" in mesh}
     buffer, targets = Buffer(), []
     buffer.add(times(step), 1, bounds=True)

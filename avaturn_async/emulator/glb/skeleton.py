@@ -1,4 +1,4 @@
-"""Vectors and rotations; the skeleton in the rest pose of an Avaturn export, a T-pose that faces +Z; and its clip."""
+"""Vectors and rotations; the skeleton in the rest pose of Avaturn's exports, a T-pose facing +Z; and the idle clip."""
 
 import math
 from array import array
@@ -84,7 +84,7 @@ class Joint(NamedTuple):
 
 
 def joints_of(body: str) -> tuple[str, ...]:
-    """Name the joints of a body type; only a T2 has eyes that turn."""
+    """Return the names of the joints of a body type; only a T2 has joints for the eyes."""
     return tuple(name for name in JOINTS if body == "T2" or not name.endswith("Eye"))
 
 
@@ -95,7 +95,7 @@ def place(joint: str, offset: Sequence[float]) -> Vec:
 
 
 def weigh(point: Vec, bones: Sequence[str]) -> list[tuple[int, int]]:
-    """Share a point among the nearest of `bones`: four pairs of joint and weight, which add up to 255."""
+    """Return four pairs of joint and weight for the nearest of `bones`; the weights add up to 255."""
     near = sorted((_distance(point, JOINTS[bone]), INDEX[bone]) for bone in bones)[:INFLUENCES]
     pulls = [(index, (distance + 0.004) ** -5) for distance, index in near]
     total = sum(pull for _, pull in pulls)
@@ -129,7 +129,7 @@ def _joints() -> dict[str, Joint]:
 
 
 class Channel(NamedTuple):
-    """What a node does: a row of values at each time."""
+    """The animation of one property of a node: a row of values for each time."""
 
     node: str
     path: str

@@ -1,4 +1,4 @@
-"""The data that models are made of, from the files beside this module, and the colours that a seed chooses."""
+"""The data of models, from the files beside this module, and the choice of colours by a seed."""
 
 import random
 import tomllib
@@ -52,7 +52,7 @@ def _mirrored(value: Any) -> Any:
 
 
 class Palette(NamedTuple):
-    """The colours of one avatar; its model and its renders agree on them."""
+    """The colours of one avatar, in its model and its renders."""
 
     skin: Color
     hair: Color

@@ -1,4 +1,4 @@
-"""The textures: noise, tinted and painted with Pillow, the same bytes for the same arguments."""
+"""The textures: tinted and painted noise, deterministic."""
 
 import io
 import random
@@ -49,7 +49,7 @@ def _painted(painting: str, size: int, *colors: Color) -> Image.Image:
     if painting in ("hair", "strands"):
         grey = _streaks("hair", size).point(lambda level: 150 + level * 2 // 5)
     if painting == "strands":
-        # Strands thin out towards their ends.
+        # Strands get thinner towards their ends.
         fade = Image.linear_gradient("L").resize((size, size)).point(lambda level: max(0, 2 * level - 255))
         alpha = ImageChops.subtract(_streaks("ends", size).point(lambda level: 255 - level // 4), fade)
     elif painting == "eyelash":
