@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 from uuid import UUID
 
@@ -56,6 +59,27 @@ def test_all_done(emulated: EmulatorThread, avatars: list[str], ids: Path, tmp_p
     assert size.endswith(f" in {tmp_path / 'models'}")
     assert "by percentile: " in waits
     assert f"exports: {COUNT} of {COUNT}, 0 failed, 0 under way" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_ids_that_are_typed(emulated: EmulatorThread, avatars: list[str], tmp_path: Path) -> None:
+    """On a terminal the command says that it waits for them."""
+    keyboard, stdin = os.openpty()
+    command = [sys.executable, "-m", "avaturn_async", "batch", "--out", tmp_path]
+    with subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | against(emulated),
+    ) as running:
+        assert "until Ctrl-D; --from FILE reads a file" in read_until(running.stderr, "reading")
+        os.write(keyboard, f"{avatars[0]}\n\x04".encode())
+        assert running.communicate()[0].startswith("1 done, 0 failed")
+    for each in (keyboard, stdin):
+        os.close(each)
+    assert [f"{avatars[0]}.glb"] == [path.name for path in tmp_path.iterdir()]
 
 
 def test_records(emulated: EmulatorThread, avatars: list[str], ids: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import secrets
 from collections import Counter
@@ -30,7 +31,18 @@ from avaturn_async import (
 from avaturn_async.emulator import Emulator, Faults, Timing
 from avaturn_async.observe.dispatch import Observers
 
-from ..pending.kit import FAILED, NEVER as NO_POLLS, PENDING, READY, World, after, export_event, run, saying
+from ..pending.kit import (
+    FAILED,
+    NEVER as NO_POLLS,
+    PENDING,
+    READY,
+    VirtualLoop,
+    World,
+    after,
+    export_event,
+    run,
+    saying,
+)
 from ..webhooks.kit import aiohttp_server, uvicorn_server
 from ..webhooks.samples import SECRET, export_body
 from .kit import METHODS, NEVER, QUICK, TRACEPARENT, Recorder, make_avatars
@@ -255,6 +267,34 @@ def test_ten_thousand_waits_each_end_once() -> None:
     assert {avatar_id: 1 for avatar_id, way in avatars.items() if way in (*resolved, "failed")} == settled
     by = {way: {info.resolved_by for info in seen.infos("job_ended") if avatars[info.avatar_id] == way} for way in ways}
     assert {"create": {"create"}, "poll": {"poll"}, "webhook": {"webhook"}}.items() <= by.items()
+
+
+@pytest.mark.parametrize("how", ["closed", "dropped", "cancelled"])
+def test_waits_on_a_loop_that_ends(how: str) -> None:
+    """Each ends once, also where its loop is closed, or garbage, before anything is cancelled."""
+    seen, loop = Recorder(), VirtualLoop()
+    loop.set_exception_handler(lambda *_: None)  # asyncio tells of tasks that were dropped
+
+    async def begin() -> list[asyncio.Task[Any]]:
+        world = World(saying(PENDING), mailbox=MemoryMailbox(), observers=Observers([seen]))
+        exports = [await world.exports.create(uuid4()) for _ in range(100)]
+        return [asyncio.create_task(export.wait()) for export in exports]
+
+    waits = loop.run_until_complete(begin())
+    loop.run_until_complete(asyncio.sleep(0))
+    if how == "cancelled":
+        for wait in waits:
+            wait.cancel()
+        loop.run_until_complete(asyncio.wait(waits))
+    loop.close()
+    if how == "dropped":
+        del loop
+    waits.clear()
+    gc.collect()
+    ended = Counter(info.wait for info in seen.infos("wait_ended"))
+    assert Counter(info.wait for info in seen.infos("wait_started")) == ended
+    assert (100, 1) == (len(ended), max(ended.values()))
+    assert {"cancelled"} == {info.outcome for info in seen.infos("wait_ended")}
 
 
 def test_a_failed_job_says_how() -> None:
