@@ -182,6 +182,8 @@ def test_a_name_that_is_not_there() -> None:
     """The message is Python's own."""
     with pytest.raises(AttributeError, match="module 'avaturn_async' has no attribute 'Avaturn'"):
         avaturn_async.Avaturn  # noqa: B018
+    with pytest.raises(AttributeError, match=r"module 'avaturn_async\.webhooks' has no attribute 'Webhook'"):
+        avaturn_async.webhooks.Webhook  # noqa: B018
 
 
 def test_importing_the_package_loads_nothing_else() -> None:

@@ -35,9 +35,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for module in ("events", "replies", "verification", "mailbox", "receiver"):
-            home = import_module(f".{module}", __name__)
-            if name in home.__all__:
-                return getattr(home, name)
+    for module in ("events", "replies", "verification", "mailbox", "receiver") if name in __all__ else ():
+        home = import_module(f".{module}", __name__)
+        if name in home.__all__:
+            return getattr(home, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
