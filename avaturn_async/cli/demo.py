@@ -161,24 +161,14 @@ async def _each(
 
 
 def _outfit(catalogue: "Catalogue", dice: "Random") -> "ExternalAvatarCustomization":
-    from ..models import (
-        AssetSlot,
-        AssetSlots,
-        AssetSlotWithColorRGB,
-        AssetSlotWithColorRGBA,
-        AvatarBody,
-        ExternalAvatarCustomization,
-    )
+    from ..http.codec import structure
+    from ..models import ExternalAvatarCustomization
 
-    chosen = {slot: dice.choice(catalogue.available(slot)).id for slot in ("clothing", "footwear", "eyewear")}
-    hair = dice.choice(catalogue.available("hair_and_headwear")).id
-    assets = AssetSlots(
-        clothing=AssetSlot(id=chosen["clothing"]),
-        footwear=AssetSlot(id=chosen["footwear"]),
-        eyewear=AssetSlotWithColorRGBA(id=chosen["eyewear"], color="#202020ff"),
-        hair_and_headwear=AssetSlotWithColorRGB(id=hair, color=f"#{dice.randrange(0x1000000):06x}"),
-    )
-    return ExternalAvatarCustomization(assets=assets, body=AvatarBody(dice.choice(catalogue.bodies)))
+    slots = "clothing", "footwear", "eyewear", "hair_and_headwear"
+    assets = {slot: {"id": str(dice.choice(catalogue.available(slot)).id)} for slot in slots}
+    assets["eyewear"]["color"] = "#202020ff"
+    assets["hair_and_headwear"]["color"] = f"#{dice.randrange(0x1000000):06x}"
+    return structure({"assets": assets, "body": dice.choice(catalogue.bodies)}, ExternalAvatarCustomization)
 
 
 def _show(models: list[Model], folder: Path, seconds: float, output: Output) -> None:

@@ -7,7 +7,7 @@ import html
 import json
 import math
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -16,7 +16,6 @@ from .command import Reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
     from ..batch.report import BatchOutcome
     from ..batch.table import Row
@@ -77,9 +76,7 @@ class ReportWriter:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         import asyncio
 
         await asyncio.to_thread(self._stack.close)
@@ -118,13 +115,9 @@ class ReportWriter:
         return writer.writerow
 
     def _open(self, path: Path) -> IO[str]:
-        def remove() -> None:
-            with suppress(FileNotFoundError):
-                path.unlink()
-
         # "surrogateescape": cells that are not UTF-8 are written unchanged.
         file = path.open("w+", encoding="utf-8", errors="surrogateescape", newline="")
-        self._stack.callback(remove)
+        self._stack.callback(path.unlink, missing_ok=True)
         self._stack.callback(file.close)
         return file
 

@@ -7,7 +7,6 @@ from collections import Counter, deque
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
-from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
@@ -136,9 +135,7 @@ class Emulator:
         app.add_routes(Downloads(state, settings, links).routes())
         return app
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._jobs = None
         await self._stack.aclose()
 
@@ -232,9 +229,7 @@ class EmulatorThread:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -252,19 +247,18 @@ class EmulatorThread:
         self._thread = thread
 
     def _main(self, started: "Future[None]") -> None:
-        with asyncio.Runner() as runner:
-            try:
-                runner.run(self._serve(started))
-            except BaseException as error:
-                if started.done():
-                    raise
-                started.set_exception(error)
+        async def serve() -> None:
+            self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+            async with self._emulator:
+                started.set_result(None)
+                await self._stopping.wait()
 
-    async def _serve(self, started: "Future[None]") -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        async with self._emulator:
-            started.set_result(None)
-            await self._stopping.wait()
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
 
     def stop(self) -> None:
         """Stop, and return once the thread has ended. Does nothing if it is not running."""
