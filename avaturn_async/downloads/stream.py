@@ -258,12 +258,11 @@ class ResumableStream:
         if status == 416 and self.done:
             self.etag = None
             return _Failure("it refused to continue where it was", cut=True)
-        encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-        if status not in (200, 206) or encoding not in ("", "identity"):
-            answer = (
-                status if status not in (200, 206) else f"with the encoding {encoding[:20]!r}, which was not asked for"
-            )
-            raise DownloadError(f"{self._name} answered {answer}")
+        if status not in (200, 206):
+            raise DownloadError(f"{self._name} answered {status}")
+        encoding = response.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
+        if encoding not in ("", "identity"):
+            raise DownloadError(f"{self._name} answered with the encoding {encoding[:20]!r}, which was not asked for")
         found, etag = extent(status, response.headers), strong_etag(response.headers)
         if not self.done:
             if found is None or found.start:
