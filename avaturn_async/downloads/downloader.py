@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing
 from inspect import iscoroutinefunction
@@ -17,7 +16,7 @@ from ..http.session import ClientSessions
 from ..http.tasks import run_in_thread
 from ..observe.dispatch import UNOBSERVED, Observers, new_number
 from ..observe.observer import DownloadInfo
-from ..redact import without_query
+from ..redact import without_queries, without_query
 from .partfile import PartFile, ResumeInfo
 from .session import GuardedSession
 from .sinks import Saved, Sink, check_name, check_target
@@ -240,4 +239,4 @@ class Downloader:
 def _describe(error: Exception) -> str:
     """Return the type and the first line of an error, without the query of any url."""
     first, *_ = str(error).splitlines() or [""]
-    return f"{type(error).__name__}: {re.sub(r'[?][^ ]*', '?...', first[:300])}"
+    return f"{type(error).__name__}: {without_queries(first)[:300]}"
