@@ -1,7 +1,7 @@
-"""How long does a batch of 5,000 exports take, beside the time that the jobs themselves need?
+"""How long does a batch of 5,000 exports take, compared with the time that the jobs themselves need?
 
 Each export takes one second on the emulator, which runs in another process, and 256 are awaited concurrently. The ideal
-is 5,000 / 256 seconds, as if it took no time to create an export, to learn of its end and to hand out its outcome. The
+is 5,000 / 256 seconds: as if creating an export, learning of its end and returning its outcome took no time. The
 emulator posts webhooks to an embedded receiver in the client's process. One more round has no webhooks, so that exports
 are resolved by polls of the default policy.
 """
@@ -36,7 +36,7 @@ GOAL = 1.10
 
 @attrs.frozen
 class Taken:
-    """What a batch took: its time, the exports that a webhook resolved, and the requests to the API."""
+    """The time of a batch, its exports that a webhook resolved, and its requests to the API."""
 
     spent: Spent
     by_webhook: int
@@ -105,7 +105,7 @@ async def _export_all(client: AvaturnClient, ids: list[str]) -> Taken:
 
 
 async def _serve(path: str, count: int) -> None:
-    """Run the emulator with avatars ready for export; a line of input is the webhook url, or asks for the requests."""
+    """Run the emulator with avatars ready for export. A line of input is the webhook url, or ``requests``."""
     async with Emulator(timing=Timing(scan=0, export=SECONDS, render=0, upload=0)) as avaturn:
         ids = await _avatars(avaturn, count)
         Path(path).write_text("\n".join(ids))

@@ -1,6 +1,6 @@
-"""What do many pending exports cost: memory, and gaps of the event loop while they are polled?
+"""How much memory do many pending exports take, and how long does their polling block the event loop?
 
-Exports are pending on behalf of futures here, not of tasks that await them: a task is the user's.
+The memory is measured without the tasks that await the exports: they are the user's.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ ALIVE = 100_000
 POLLING = 10_000
 IDS = [UUID(int=(0x4000_8000 << 64) + number) for number in range(ALIVE)]
 PENDING = NewExportResponse(status=RenderStatus.PENDING)
-gc.freeze()  # else the garbage collector would go through the benchmark's own half a million objects again and again
+gc.freeze()  # keeps the garbage collector from traversing the benchmark's own half a million objects
 
 
 def make_client(mailbox: MemoryMailbox | None = None, **options: Any) -> AvaturnClient:
-    """Return a client that nothing is sent with."""
+    """Return a client; by default, nothing can be sent with it."""
     base_url = options.pop("base_url", "http://127.0.0.1:9")
     return AvaturnClient("token", base_url=base_url, webhooks=mailbox, confirm_webhooks=False, **options)
 
 
 def pend(client: AvaturnClient, count: int) -> list[asyncio.Future[Any]]:
-    """Return futures of awaiters, each of a pending export that is subscribed and scheduled."""
+    """Return the awaiters of pending exports, each subscribed and scheduled."""
     loop = asyncio.get_running_loop()
     client._context.check_open()
     waiters = []
@@ -45,7 +45,7 @@ def pend(client: AvaturnClient, count: int) -> list[asyncio.Future[Any]]:
 
 
 def bytes_of(make: Callable[[], object]) -> float:
-    """Return the bytes that what `make` returns keeps alive, for each of `ALIVE`."""
+    """Return the bytes kept alive by the result of `make`, divided by `ALIVE`."""
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

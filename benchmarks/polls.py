@@ -1,22 +1,21 @@
-"""How many reads does an export cost by polls alone, and how much later is its end seen, than with one every 2 s?
+"""How many polls does an export need without webhooks, and when is its end seen, compared with a poll every 2 s?
 
-A simulation in virtual time. 2,000 exports form a stream: 16 are under way at once, and the next one is created when
-the end of one is seen, so that a policy that learns knows the earlier ones only. A read takes no time. The first one
-comes `next_delay(0, 0)` seconds after the creation, and the one after the n-th comes `next_delay(n, elapsed)` after it;
-the first at or after the job's end sees it, and is the last one. Every policy has the same durations in the same order,
-which is repeated with five seeds, and the medians are reported.
+This simulates 2,000 exports in virtual time. 16 are pending at once, and the next one is created when the end of one is
+seen. A poll takes no time. The first one is `next_delay(0, 0)` seconds after the creation, and after the n-th the next
+one follows in `next_delay(n, age)` seconds; the first poll at or after the job's end is the last one. Every policy gets
+the same durations in the same order. This is repeated with five seeds, and the medians are reported.
 
-- Reads: all reads of all exports, beside those of a read every 2 s from the creation on. Goal: at most half.
-- Waiting: the sum over all exports of the seconds from the creation to the read that sees the end, beside the same sum
-  of every 2 s. Goal: at most a tenth more. The delay that is shown besides is the part of it after the job's end.
+- Polls: all polls of all exports, divided by those of a poll every 2 s from the creation on. Goal: at most half.
+- Waiting: the sum over all exports of the seconds from the creation to the last poll, divided by the same sum of a poll
+  every 2 s. Goal: at most a tenth more. The delay shown beside it is the part after the job's end.
 
-Where exports take 20 s exactly, a read every 2 s sees each end in the moment it comes, which no other policy has for
-free. How long Avaturn's exports take is not public. What is called recorded are durations of a similar service: of
-26,392 requests for images that succeeded, to Stable Diffusion in production in 2024. They are drawn independently by
-the percentiles of `lora_request_trace.csv` in https://github.com/alibaba/clusterdata (cluster-trace-v2026-GenAI; Lin et
-al., SoCC '25); in the original, neighbors resemble each other a little (autocorrelation 0.18).
+For exports of exactly 20 s, a poll every 2 s has no delay at all, by coincidence. How long Avaturn's exports take is
+not public. The recorded durations are those of a similar service: of 26,392 successful requests for images to Stable
+Diffusion in production in 2024. They are drawn independently from the percentiles of `lora_request_trace.csv` in
+https://github.com/alibaba/clusterdata (cluster-trace-v2026-GenAI; Lin et al., SoCC '25); in the original, neighbors
+resemble each other a little (autocorrelation 0.18).
 
-The oracle reads each export once, when it ends: nothing can do better.
+The oracle polls each export once, when it ends: the best possible result.
 """
 
 from __future__ import annotations
@@ -40,70 +39,70 @@ if TYPE_CHECKING:
 EXPORTS = 2_000
 IN_FLIGHT = 16
 SEEDS = range(5)
-READS = 0.5
+POLLS = 0.5
 WAITING = 1.10
 
 RECORDED = (
     (0.0, 3), (0.01, 8), (0.05, 11), (0.1, 13), (0.2, 16), (0.3, 18), (0.4, 20), (0.5, 23), (0.6, 26), (0.7, 30),
     (0.8, 38), (0.85, 44), (0.9, 53), (0.95, 70), (0.98, 90), (0.99, 106), (0.995, 119), (0.999, 159), (1.0, 567),
 )  # fmt: skip
-"""Shares, and the seconds that so many of the recorded jobs took at the most."""
+"""Cumulative shares of the recorded jobs, and their durations in seconds."""
 
 
 class Policy(Protocol):
-    """When the exports of one client are read."""
+    """When the exports of one client are polled."""
 
-    def next_delay(self, looks: int, elapsed: float) -> float:
-        """Return the seconds to the next read of an export that was read so often, and is so many seconds old."""
+    def next_delay(self, polls: int, age: float) -> float:
+        """Return the seconds to the next poll of an export after so many polls, at that age in seconds."""
 
 
 class Every:
-    """A read in even intervals."""
+    """A poll in regular intervals."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    def next_delay(self, looks: int, elapsed: float) -> float:
+    def next_delay(self, polls: int, age: float) -> float:
         """Return the interval."""
         return self._seconds
 
 
 class Scheduled:
-    """The SDK's schedule with its defaults, of a client that no webhook reaches."""
+    """The SDK's default schedule, for a client without webhooks."""
 
     def __init__(self, rng: random.Random) -> None:
         self._schedule = PollSchedule(PollPolicy(), WebhookHealth(), rng)
 
-    def next_delay(self, looks: int, elapsed: float) -> float:
+    def next_delay(self, polls: int, age: float) -> float:
         """Return the schedule's delay."""
-        return self._schedule.delay(looks + 1, "pending", started=0.0, now=elapsed)
+        return self._schedule.delay(polls + 1, "pending", started=0.0, now=age)
 
 
 POLICIES: dict[str, Callable[[random.Random], Policy]] = {"SDK": Scheduled}
-"""What is held against a read every 2 s."""
+"""The policies that are compared with a poll every 2 s."""
 
 
 @attrs.frozen
 class Cost:
-    """What a policy cost: reads and waiting for an export, and the seconds after its end in which nobody looked."""
+    """The cost of a policy for each export: polls, seconds of waiting, and those after the job's end."""
 
-    reads: float
+    polls: float
     waiting: float
     delay: float
     delay_p95: float
 
     def __str__(self) -> str:
         late = f"late by {self.delay:.2f} (p95 {self.delay_p95:.1f})"
-        return f"{self.reads:.2f} reads, seen after {self.waiting:.1f} s, {late}"
+        return f"{self.polls:.2f} polls, seen after {self.waiting:.1f} s, {late}"
 
 
 @attrs.define
 class _Job:
-    """An export under way."""
+    """A pending export."""
 
     created: float
     duration: float
-    looks: int = 0
+    polls: int = 0
 
 
 def run() -> list[Row]:
@@ -114,12 +113,12 @@ def run() -> list[Row]:
 def _rows(distribution: str, policy: str) -> list[Row]:
     pairs = [_pair(distribution, policy, seed) for seed in SEEDS]
     ours, theirs, oracle = (_median([costs[index] for costs in pairs]) for index in range(3))
-    reference = f"every 2 s: {theirs}; oracle: {oracle.reads:g} read, seen after {oracle.waiting:.1f} s"
+    reference = f"every 2 s: {theirs}; oracle: {oracle.polls:g} poll, seen after {oracle.waiting:.1f} s"
     shown = f"{policy}: {ours}"
-    reads = statistics.median(mine.reads / other.reads for mine, other, _ in pairs)
+    polls = statistics.median(mine.polls / other.polls for mine, other, _ in pairs)
     waiting = statistics.median(mine.waiting / other.waiting for mine, other, _ in pairs)
     return [
-        at_most("reads for an export", distribution, shown, reference, reads, READS),
+        at_most("polls for an export", distribution, shown, reference, polls, POLLS),
         at_most("waiting for an export", distribution, shown, reference, waiting, WAITING),
     ]
 
@@ -137,21 +136,21 @@ def _median(costs: Sequence[Cost]) -> Cost:
 
 
 def simulate(policy: Policy, durations: Sequence[float]) -> Cost:
-    """Return what a policy costs for exports of these durations, created in that order."""
+    """Return the cost of a policy for exports of these durations, created in that order."""
     left = iter(durations)
     order = itertools.count()
-    looks: list[tuple[float, int, _Job]] = []
-    ages, delays, reads = [], [], 0
+    schedule: list[tuple[float, int, _Job]] = []
+    ages, delays, polls = [], [], 0
 
     def plan(now: float, job: _Job) -> None:
-        delay = policy.next_delay(job.looks, now - job.created)
-        heapq.heappush(looks, (now + delay, next(order), job))
+        delay = policy.next_delay(job.polls, now - job.created)
+        heapq.heappush(schedule, (now + delay, next(order), job))
 
     for duration in itertools.islice(left, IN_FLIGHT):
         plan(0.0, _Job(0.0, duration))
-    while looks:
-        now, _, job = heapq.heappop(looks)
-        reads, job.looks, age = reads + 1, job.looks + 1, now - job.created
+    while schedule:
+        now, _, job = heapq.heappop(schedule)
+        polls, job.polls, age = polls + 1, job.polls + 1, now - job.created
         if age < job.duration - 1e-6:  # sums of floats fall short of whole numbers
             plan(now, job)
             continue
@@ -160,7 +159,7 @@ def simulate(policy: Policy, durations: Sequence[float]) -> Cost:
         for duration in itertools.islice(left, 1):
             plan(now, _Job(now, duration))
     p95 = statistics.quantiles(delays, n=20)[18]
-    return Cost(reads / len(ages), statistics.fmean(ages), statistics.fmean(delays), p95)
+    return Cost(polls / len(ages), statistics.fmean(ages), statistics.fmean(delays), p95)
 
 
 def _constant(rng: random.Random) -> float:
