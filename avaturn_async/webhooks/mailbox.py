@@ -136,6 +136,18 @@ class _Waiter(asyncio.Future[Delivery]):
             self.mailbox._forget(self)
         return cancelled
 
+    def end(self, delivery: Delivery | None) -> None:
+        """Resolve on the loop of the wait; without a delivery, fail because the mailbox was closed."""
+        loop = self.get_loop()
+        if loop is not asyncio.get_running_loop():
+            with suppress(RuntimeError):  # the loop is closed, and nothing waits on it any more
+                loop.call_soon_threadsafe(self.end, delivery)
+        elif delivery is not None and not self.done():
+            self.set_result(delivery)
+        elif not self.done():
+            self.set_exception(ClientClosedError("the mailbox was closed while this was awaited"))
+            self.exception()  # marks it as retrieved: an abandoned wait is no error to log
+
 
 class MemoryMailbox:
     """The default mailbox: within one process, bounded in rows and bytes.
@@ -236,7 +248,7 @@ class MemoryMailbox:
             for keys in self._evictable:
                 keys.clear()
         for waiter in waiters:
-            _call_on_its_loop(waiter, _fail)
+            waiter.end(None)
 
     def _check_open(self) -> float:
         """Raise if the mailbox is closed, drop expired rows and return the time; every method begins with this."""
@@ -262,7 +274,7 @@ class MemoryMailbox:
                 self._evictable[row.rank][key] = None
                 self._bytes += row.size
         for waiter in waiters:
-            _call_on_its_loop(waiter, _resolve, row.delivery)
+            waiter.end(row.delivery)
 
     def _make_room(self, row: _Row) -> bool:
         """Evict the oldest rows that nobody awaits until `row` fits, and return whether it does."""
@@ -308,23 +320,3 @@ def _size_of(event: Event) -> int:
         elif isinstance(value, list):
             values += value
     return size
-
-
-def _call_on_its_loop(waiter: asyncio.Future[Any], function: Callable[..., None], *arguments: Any) -> None:
-    loop = waiter.get_loop()
-    if loop is asyncio.get_running_loop():
-        function(waiter, *arguments)
-        return
-    with suppress(RuntimeError):  # the loop is closed, and nothing waits on it any more
-        loop.call_soon_threadsafe(function, waiter, *arguments)
-
-
-def _resolve(waiter: _Waiter, delivery: Delivery) -> None:
-    if not waiter.done():
-        waiter.set_result(delivery)
-
-
-def _fail(waiter: _Waiter) -> None:
-    if not waiter.done():
-        waiter.set_exception(ClientClosedError("the mailbox was closed while this was awaited"))
-        waiter.exception()  # marks it as retrieved: an abandoned wait is no error to log
