@@ -60,14 +60,16 @@ async def test_progress_is_told(server, downloads, tmp_path):
     assert {len(server.body)} == {total for _, total in seen}
 
 
-async def test_what_progress_raises_ends_the_download(server, downloads, tmp_path):
-    """The caller gets back its own exception, and no file."""
+@pytest.mark.parametrize("error", [ZeroDivisionError, TimeoutError])
+async def test_what_progress_raises_ends_the_download(error, server, downloads, tmp_path):
+    """The caller gets back its own exception, and no file; it is not taken for a broken connection."""
 
     def fail(done, total):
-        raise ZeroDivisionError
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(error):
         await downloads.fetch(server.url, tmp_path / "m.glb", progress=fail)
+    assert 1 == len(server.requests)
     assert not (tmp_path / "m.glb").exists()
     fetched = await downloads.fetch(server.url, tmp_path / "m.glb")
     assert sha256(server.body) == fetched.sha256
