@@ -17,7 +17,6 @@ from ..http.tasks import run_in_thread
 from ..observe.dispatch import UNOBSERVED, Observers, new_number
 from ..observe.observer import DownloadInfo
 from ..redact import without_queries, without_query
-from .partfile import PartFile, ResumeInfo
 from .session import GuardedSession
 from .sinks import Saved, Sink, check_name, check_target
 from .stream import Link, Progress, ResumableStream
@@ -97,6 +96,8 @@ class Downloader:
             ValueError: `path` has a NUL character or a lone surrogate in it, or is named like a partial file.
             TypeError: `progress` is not a function, or is async.
         """
+        from .partfile import PartFile, ResumeInfo  # here, for importing a client to be fast
+
         target = Path(path)
         check_target(target)
         source = without_query(link.url)

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 from uuid import UUID
 
@@ -212,6 +213,7 @@ def _converter() -> Converter:
     converter.register_structure_hook(models.SessionConfig, lambda value, _: _session_config(value, converter))
     converter.register_structure_hook_func(_is_literal, _literal)
     converter.register_structure_hook_func(_is_open_enum, _scalar((str,), "a string"))  # converted by the model
+    converter.register_structure_hook_factory(_is_optional, lambda kind: _optional_hook(kind, converter))
     converter.register_structure_hook_factory(_is_array, lambda kind: _array_hook(kind, converter))
     converter.register_structure_hook_factory(attrs.has, lambda kind: _model_hook(kind, converter))
     return converter
@@ -254,6 +256,16 @@ def _session_config(value: Any, converter: Converter) -> models.SessionConfig:
         raise _TypeMismatchError(f"an object with a type of {', '.join(kinds)}", value)
     config: models.SessionConfig = converter.structure(value, kind)
     return config
+
+
+def _is_optional(kind: Any) -> bool:
+    return get_origin(kind) is UnionType and len(get_args(kind)) == 2 and get_args(kind)[1] is NoneType
+
+
+def _optional_hook(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    item_kind = get_args(kind)[0]
+    structure_item = converter.get_structure_hook(item_kind)
+    return lambda value, _: None if value is None else structure_item(value, item_kind)
 
 
 def _is_array(kind: Any) -> bool:

@@ -47,7 +47,7 @@ class ApiRequest:
 
     method: str
     path: str
-    template: str = attrs.field(default=attrs.Factory(lambda self: self.path, takes_self=True))
+    template: str | None = None
     query: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes | None = attrs.field(default=None, repr=False)
     repeatable: bool = True

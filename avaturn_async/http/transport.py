@@ -228,8 +228,8 @@ class Transport:
                 del outcome, attempt  # the error's traceback refers to this frame: a cycle, and a reference to photos
 
     def _observe(self, request: ApiRequest, shown_url: str | None) -> Scope:
-        url = shown_url or self.base_url + request.path
-        make = partial(CallInfo, call=new_number(), method=request.method, path=request.template, url=url)
+        url, path = shown_url or self.base_url + request.path, request.template or request.path
+        make = partial(CallInfo, call=new_number(), method=request.method, path=path, url=url)
         return self._observers.scope("call_started", "call_ended", make)
 
     async def _attempt(self, request: ApiRequest, tracker: DeleteTracker | None) -> Response | Failure:

@@ -282,12 +282,12 @@ class PendingContext:
             raise ClientClosedError("the client is closed")
         return self.transport.check_loop()
 
-    async def position(self, key: str) -> str | None:
-        """Return the id of the key's last delivery, or None without a mailbox or if it fails."""
+    async def position(self, kind: str, job_id: UUID) -> str | None:
+        """Return the id of a job's last delivery, or None without a mailbox or if it fails."""
         if self.mailbox is None:
             return None
         try:
-            position = await self.mailbox.position(key)
+            position = await self.mailbox.position(f"{kind}:{job_id}")
             if not isinstance(position, str):
                 raise TypeError(f"position() returned {type(position).__name__}")  # noqa: TRY301 - as any other failure
         except Exception as error:  # noqa: BLE001 - a mailbox may be the user's own

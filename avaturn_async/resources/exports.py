@@ -37,7 +37,7 @@ class Exports:
             the export in progress, to be awaited for its result.
         """
         avatar, context = as_uuid(avatar_id, "avatar_id"), self._context
-        position = await context.position(f"export:{avatar}")  # before the request: an event may beat its response
+        position = await context.position("export", avatar)  # before the request: an event may beat its response
         response = await context.transport.request(endpoints.create_export(avatar))
         created, request_id = codec.load(response.body, NewExportResponse), response.headers.get("X-Request-Id")
         return PendingExport(context, avatar, created, position=position, request_id=request_id)
