@@ -90,7 +90,7 @@ def test_an_upload_has_a_bar(call: Run, user: str, photos: list[Path], emulated:
 
 
 def test_customization_there_and_back(call: Run, avatar: str, tmp_path: Path) -> None:
-    """What get prints is what set takes, and what nobody knows is kept."""
+    """`set` accepts the output of `get`, and unknown fields are kept."""
     shown = call("avatars", "customization", "get", avatar).stdout
     file = tmp_path / "changed.json"
     file.write_text(json.dumps(json.loads(shown) | {"age": "adult"}))
@@ -137,7 +137,7 @@ def test_export_again(call: Run, avatar: str, tmp_path: Path) -> None:
 
 
 def test_export_by_webhook(call: Run, emulated: EmulatorThread, avatar: str, tmp_path: Path) -> None:
-    """With a receiver the end is told by webhook."""
+    """With a receiver, the end is reported by webhook."""
     emulated.timing = type(emulated.timing)(export=0.3)
     port = free_port()
     emulated.webhook_url = f"http://127.0.0.1:{port}/avaturn/{SECRET}"
@@ -162,7 +162,7 @@ def test_all_exports_fail(call: Run, tmp_path: Path) -> None:
 
 
 def test_wrong_token(emulated: EmulatorThread, tmp_path: Path) -> None:
-    """A token that is refused is told once for all, and not shown."""
+    """A refused token is reported once for all avatars, and not shown."""
     wrong = against(emulated) | {"AVATURN_API_TOKEN": "wrong-token"}
     done = avaturn("export", AVATAR, AVATAR[::-1][:8] + AVATAR[8:], "--out", tmp_path, env=wrong)
     assert 1 == done.exit_code
@@ -218,7 +218,7 @@ def test_plain_http_is_allowed_by_option() -> None:
 
 
 def test_server_that_fails(call: Run, emulated: EmulatorThread) -> None:
-    """An API that answers nothing but errors is told in one line."""
+    """An API that answers only errors is reported on one line."""
     emulated.faults = Faults(rate_limited=1, retry_after=900)
     done = call("users", "create")
     assert (1, "", 1) == (done.exit_code, done.stdout, len(done.stderr.splitlines()))

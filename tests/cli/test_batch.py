@@ -139,7 +139,7 @@ def test_journal(emulated: EmulatorThread, ids: Path, tmp_path: Path) -> None:
 def test_refusals(
     emulated: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
 ) -> None:
-    """What can't be is told in one line, before anything is asked for."""
+    """A usage error is reported on one line, before any request."""
     monkeypatch.chdir(tmp_path)
     Path("ids.txt").write_text(AVATAR)
     done = avaturn("batch", *line.split(), env=against(emulated))
@@ -149,7 +149,7 @@ def test_refusals(
 
 
 def test_many_failures_of_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
-    """The first are told one by one, the rest are counted; machines are told of all."""
+    """The first failures are printed individually, the rest are counted; --json prints all."""
     tally = Tally(Output(False), Path("models"))
     for number in range(PRINTED + 9):
         tally.add(BatchOutcome(avatar_id=UUID(int=number), error=JobFailedError("it failed", resolved_by="poll")))

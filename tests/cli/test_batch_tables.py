@@ -51,7 +51,7 @@ def spreadsheet(*rows: tuple[str, ...]) -> bytes:
 
 
 def test_a_spreadsheet(emulated: EmulatorThread, avatars: list[str], tmp_path: Path) -> None:
-    """Rows that can't be used are told with their lines; the others are exported under the names of their columns."""
+    """Unusable rows are reported with their lines; the others are exported under names from their columns."""
     missing, repeated = "0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f01", "0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f02"
     table = spreadsheet(
         ("Zoë", avatars[0], '"zwei\r\nZeilen"'),
@@ -200,7 +200,7 @@ def test_to_s3(emulated: EmulatorThread, avatars: list[str], tmp_path: Path) -> 
 def test_refusals(
     emulated: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
 ) -> None:
-    """What can't be is told in one line, before anything is asked for."""
+    """A usage error is reported on one line, before any request."""
     monkeypatch.chdir(tmp_path)
     Path("ids.csv").write_text(f"id,name\n{AVATAR},a\n")
     done = avaturn("batch", *line.split(), env=against(emulated))

@@ -64,7 +64,7 @@ def test_closed_pipe_is_nobodys_error() -> None:
 
 
 def test_nameless_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """An error without a message is told by its type."""
+    """An error without a message is reported by its type."""
     assert 2 == tell(ValueError())
     assert "avaturn: ValueError\n" == capsys.readouterr().err
 
@@ -88,7 +88,7 @@ def test_ctrl_c_cancels_and_cleans_up(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_second_ctrl_c_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who presses Ctrl-C again does not wait for the cleanup."""
+    """A second Ctrl-C ends the process without waiting for the cleanup."""
     ended = []
     monkeypatch.setattr(command.os, "_exit", ended.append)
 

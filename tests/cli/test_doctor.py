@@ -23,7 +23,7 @@ def checks(*args: object, **env: str) -> dict[str, tuple[Any, str]]:
 
 
 def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Versions, extras, variables by name and the clock are told, and no value of a variable."""
+    """Versions, extras, names of variables and the clock are printed, but no values of variables."""
     for name in ("HTTPS_PROXY", "https_proxy", "AVATURN_LOG", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
     found = checks(AVATURN_API_TOKEN="a-token", AVATURN_WEBHOOK_SECRET=SECRET, HTTPS_PROXY="http://me:pass@proxy:3128")
@@ -45,7 +45,7 @@ def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_is_wrong(env: dict[str, str], name: str, said: str) -> None:
-    """It is told, with exit code 1."""
+    """A problem is reported, with exit code 1."""
     ok, found = checks(**env)[name]
     assert ok is False
     assert said in found
@@ -78,10 +78,13 @@ def test_the_api(emulated: EmulatorThread, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(email.utils, "parsedate_to_datetime", lambda date: parse(date) - timedelta(hours=1))
     ok, said = checks("--check-api", **env)["clock of the API"]
     assert (False, True) == (ok, said.startswith("differs by 3"))
+    monkeypatch.setattr(email.utils, "parsedate_to_datetime", lambda date: parse("yesterday"))
+    unknown = None, "unknown: the answer has no valid Date header"
+    assert unknown == checks("--check-api", **env)["clock of the API"]
 
 
 def test_an_api_that_can_not_be_asked(emulated: EmulatorThread) -> None:
-    """What prevents an answer is told in one line."""
+    """The reason why there is no answer is reported on one line."""
     ok, said = checks("--check-api", **against(emulated) | {"AVATURN_API_TOKEN": ""})["API"]
     assert (False, True) == (ok, "no API token" in said)
     nowhere = checks("--check-api", AVATURN_API_TOKEN="t", AVATURN_BASE_URL=f"http://127.0.0.1:{free_port()}")

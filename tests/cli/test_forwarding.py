@@ -76,7 +76,7 @@ class Target:
 
 
 def numbered(*numbers: int) -> list[dict[str, Any]]:
-    """Return events that can be told apart."""
+    """Return distinguishable events."""
     return [READY | {"user_id": str(number)} for number in numbers]
 
 
@@ -122,7 +122,7 @@ def test_trigger_says_what_was_answered() -> None:
 
 
 def test_replay(tmp_path: Path) -> None:
-    """The events of a file are sent in order, and a line that is none is told."""
+    """The events of a file are sent in order, and lines that are not events are reported."""
     file = tmp_path / "events.jsonl"
     file.write_text("\n".join([*map(json.dumps, numbered(1, 2)), "torn", "", *map(json.dumps, numbered(3))]))
     target = Target()
@@ -150,7 +150,7 @@ def test_replay(tmp_path: Path) -> None:
     ],
 )
 def test_refusals(line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can't be is told in one line."""
+    """A usage error is reported on one line."""
     monkeypatch.chdir(tmp_path)
     done = avaturn(*line.split())
     assert (2, "", 1) == (done.exit_code, done.stdout, len(done.stderr.splitlines())), done.output
@@ -219,7 +219,7 @@ def test_without_a_file_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_saved_without_forwarding_is_not_forwarded_later(tmp_path: Path) -> None:
-    """Events of a file that nobody wanted forwarded stay where they are."""
+    """Events that were saved without --forward-to are not forwarded later."""
     (tmp_path / "events.jsonl").write_text(json.dumps(numbered(1)[0]) + "\n")
     target = Target()
     line = ["listen", "--port", 0, "--json", "--save", "events.jsonl", "--forward-to", target.url]

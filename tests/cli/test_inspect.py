@@ -61,7 +61,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_facts_that_need_words(tmp_path: Path) -> None:
-    """What is missing, of unknown size, or in another file is told as such."""
+    """Missing images, unknown sizes and other files are reported as such."""
     file = tmp_path / "odd.glb"
     primitive = {"attributes": {}, "targets": [{}, {}]}
     mesh = {"name": "Face", "primitives": [primitive], "extras": {"targetNames": ["jawOpen", "viseme_aa"]}}
@@ -89,7 +89,7 @@ def test_limits_that_are_kept(tmp_path: Path) -> None:
 
 
 def test_limits_that_are_exceeded(tmp_path: Path) -> None:
-    """The exit code is 1, and each excess is told on stderr and in the record."""
+    """The exit code is 1, and each violation is on stderr and in the record."""
     file = model(tmp_path, "T1")
     result = avaturn("inspect", "--max-triangles", 3000, "--require", "T2", "--json", file)
     assert 1 == result.exit_code

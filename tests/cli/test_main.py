@@ -104,7 +104,7 @@ def test_groups_alone_show_their_help(group: tuple[str, ...]) -> None:
 
 
 def test_completion() -> None:
-    """The shell is told the commands."""
+    """Shell completion knows the commands."""
     code = (
         "import os; os.environ.update(_AVATURN_COMPLETE='complete_bash', COMP_WORDS='avaturn insp', COMP_CWORD='1'); "
     )

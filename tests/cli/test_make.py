@@ -154,7 +154,7 @@ def test_dry_run(photos: list[Path], tmp_path: Path) -> None:
 def test_refusals(
     emulated: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
 ) -> None:
-    """What can't be is told in one line, before anything is asked for."""
+    """A usage error is reported on one line, before any request."""
     monkeypatch.chdir(tmp_path)
     Path("people.csv").write_text("frontal,side_1\n")
     Path("good.csv").write_text("frontal,side_1,side_2,body_type\n")
@@ -295,7 +295,7 @@ def test_a_journal_that_can_not_be_written(
 
 
 def test_ctrl_c(emulated: EmulatorThread, photos: list[Path], tmp_path: Path) -> None:
-    """It says how to go on, and the next run awaits the scan that was begun."""
+    """A note says how to continue, and the next run awaits the scan that was started."""
     emulated.timing = Timing(scan=3600)
     (user,) = users(emulated, 1)
     people(tmp_path, photos, [user])
@@ -352,7 +352,7 @@ def killed_and_resumed(
 
 @pytest.mark.slow
 def test_killed_and_resumed(emulated: EmulatorThread, photos: list[Path], tmp_path: Path) -> None:
-    """Each person has exactly one avatar and one model, or is told."""
+    """Each person has exactly one avatar and one model, or is reported."""
     killed_and_resumed(emulated, photos, tmp_path, 12, with_users=True)
 
 

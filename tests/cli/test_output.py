@@ -39,7 +39,7 @@ def test_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> N
 
 
 def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NO_COLOR is minded; bold is no colour."""
+    """NO_COLOR is respected; bold text is allowed."""
     shown = terminal(monkeypatch)
     monkeypatch.setenv("NO_COLOR", "1")
     Output(False).table(COLUMNS, [ROW])
@@ -47,7 +47,7 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_json_is_for_machines_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json there are records and nothing else; without it there are none."""
+    """Output is only records with --json, and has none without it."""
     output = Output(True)
     output.table(COLUMNS, [ROW])
     output.line("for people")
@@ -153,5 +153,5 @@ def test_no_bars_between_lines_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sizes() -> None:
-    """Bytes are told in thousands."""
+    """Sizes are shown in units of 1,000 bytes."""
     assert ["8 bytes", "317.4 kB", "2.1 MB"] == [size_of(8), size_of(317_388), size_of(2_097_152)]

@@ -56,7 +56,7 @@ def test_the_banner_of_the_emulator_leads_to_a_model(tmp_path: Path) -> None:
 
 
 def test_emulator_with_options(tmp_path: Path) -> None:
-    """Options reach the emulator, and machines are told where it is."""
+    """Options reach the emulator, and --json prints its url."""
     options = ["--token", "mine", "--server-errors", "1", "--export-seconds", "9", "--body", "T1"]
     with process("emulator", "--port", 0, "--json", *options, cwd=tmp_path) as emulator:
         told = first_record(emulator)
@@ -82,7 +82,7 @@ def test_an_emulator_that_can_not_be_made() -> None:
 
 
 def test_emulator_at_a_taken_port(tmp_path: Path) -> None:
-    """A port that is taken is told in one line."""
+    """A port in use is reported on one line."""
     with process("emulator", "--port", 0, "--json", cwd=tmp_path) as emulator:
         port = first_record(emulator)["url"].rpartition(":")[2]
         done = avaturn("emulator", "--port", port)
@@ -103,7 +103,7 @@ def test_listen(tmp_path: Path) -> None:
 
 
 def test_listen_refuses(tmp_path: Path) -> None:
-    """What is refused is told on stderr."""
+    """Refused webhooks are reported on stderr."""
     with process("listen", "--port", 0, "--json", cwd=tmp_path) as listening:
         url = first_record(listening)["url"]
         assert 404 == post(url[:-1], READY)
@@ -129,5 +129,5 @@ def test_listen_whole_urls(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [413, 503])
 def test_other_refusals_have_a_reason(status: int) -> None:
-    """A refusal without a sentence of its own is told by its status."""
+    """A refusal without a known reason is reported by its status."""
     assert {413: "refused a webhook: it is too large", 503: "refused a webhook: status 503"}[status] == refusal(status)

@@ -81,7 +81,7 @@ def test_a_render(emulated: EmulatorThread, tmp_path: Path) -> None:
 
 
 def test_a_deadline(emulated: EmulatorThread) -> None:
-    """A job that has not ended is told, with exit code 1."""
+    """A job that has not ended is reported, with exit code 1."""
     emulated.timing = Timing(scan=3600)
     done = avaturn("wait", started(emulated, scan)[1], "--timeout", "0", env=against(emulated))
     assert (1, "", 1) == (done.exit_code, done.stdout, len(done.stderr.splitlines()))
@@ -98,7 +98,7 @@ def test_a_deadline(emulated: EmulatorThread) -> None:
     ],
 )
 def test_refusals(emulated: EmulatorThread, token: str, options: list[str], said: str) -> None:
-    """What can't be is told in one line, before anything is asked for."""
+    """A usage error is reported on one line, before any request."""
     done = avaturn("wait", token, *options, env=against(emulated))
     assert (2, "", 1) == (done.exit_code, done.stdout, len(done.stderr.splitlines())), done.output
     assert said in done.stderr

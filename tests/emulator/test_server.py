@@ -111,7 +111,7 @@ async def test_requests_are_counted_and_logged(emulator: Emulator, caller: Calle
 
 
 async def test_the_scheduler_calls_in_order_of_time() -> None:
-    """A call that raises stops none after it."""
+    """Calls after one that raises still run."""
     scheduler, seen = Scheduler(), []
     asyncio.get_running_loop().set_exception_handler(lambda *_: seen.append("raised"))
     scheduler.after(0.02, lambda: seen.append("late"))

@@ -35,7 +35,7 @@ def test_limits_that_are_just_kept(report: ModelReport) -> None:
 
 
 def test_limits_that_are_exceeded(report: ModelReport) -> None:
-    """Each is told with what was found and what is allowed."""
+    """Each violation names what was found and what is allowed."""
     violations = report.check(Budget(max_triangles=3000, max_texture=16, max_bytes=1000, max_morph_targets=64))
     assert ["max_triangles", "max_texture", "max_bytes", "max_morph_targets"] == [each.rule for each in violations]
     assert f"{report.triangles:,} triangles; the limit is 3,000" == str(violations[0])

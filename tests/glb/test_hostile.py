@@ -102,7 +102,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_models_are_told_in_one_line(name: str, tmp_path: Path) -> None:
-    """Whatever is wrong, the error names the file and what is wrong with it."""
+    """The error names the file and what is wrong with it."""
     data, message = BROKEN[name]
     file = tmp_path / "broken.glb"
     file.write_bytes(data)

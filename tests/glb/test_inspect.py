@@ -137,7 +137,7 @@ def test_images_are_told_by_their_bytes() -> None:
 
 
 def test_images_in_other_places() -> None:
-    """A data URI has a size, another file or buffer none that could be told."""
+    """A data URI has a size; for other files and buffers it is unknown."""
     inline = "data:image/png;base64," + base64.b64encode(image("PNG", 5, 6)).decode()
     images = [{"uri": inline, "name": "skin"}, {"uri": "hair.png", "mimeType": "image/png"}, {"bufferView": 0}]
     views = [{"buffer": 0, "byteLength": 100}]

@@ -53,7 +53,7 @@ def compressed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, se
 
 
 def test_compressed_models_are_read(compressed: tuple[Path, set[str]]) -> None:
-    """Whatever compresses geometry and images, a T2 is a T2, with all triangles and expressions."""
+    """A compressed T2 is still a T2, with all triangles and expressions."""
     file, kinds = compressed
     report, original = inspect(file), inspect(avatar("T2"))
     assert ("T2", original.triangles, 54) == (report.body_type, report.triangles, report.joints)

@@ -107,7 +107,7 @@ def test_good_mailbox_passes(pytester: pytest.Pytester, mode: str) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faulty_mailbox_fails(pytester: pytest.Pytester, fault: str) -> None:
-    """Each fault is found by the test that is about it, and none of them hangs the run."""
+    """Each fault fails the test for it, and no fault hangs the run."""
     code, test = FAULTS[fault]
     pytester.makeini(INI.format(mode="auto"))
     pytester.makepyfile(FAULTY.format(fault=code.strip()))
