@@ -145,6 +145,7 @@ class ExportBatch:
         self._under_way: dict[UUID | str, asyncio.Future[BatchOutcome]] = {}
         self._names: dict[str, UUID] = {}  # of files under way
         self._task: asyncio.Task[None] | None = None
+        self._input_failed = False
         self._state: Literal["not entered", "entered", "left"] = "not entered"
 
     async def __aenter__(self) -> Self:
@@ -237,10 +238,14 @@ class ExportBatch:
                     progress = group.create_task(self._report_progress())
                     async with asyncio.TaskGroup() as items:
                         await self._pending.acquire()
-                        while (given := await self._ids.read()) is not None:
-                            items.create_task(self._work(number, given))
-                            number += 1
-                            await self._pending.acquire()
+                        try:
+                            while (given := await self._ids.read()) is not None:
+                                items.create_task(self._work(number, given))
+                                number += 1
+                                await self._pending.acquire()
+                        except BaseException:
+                            self._input_failed = True
+                            raise
                     progress.cancel()
                 if self._on_progress is not None:
                     self._on_progress(self._meter.snapshot(self._ids.total))
@@ -266,7 +271,7 @@ class ExportBatch:
         else:
             outcome = await asyncio.shield(shared)
             if outcome.error is not None:
-                outcome = attrs.evolve(outcome, error=_failure(outcome.error))
+                outcome = attrs.evolve(outcome, error=self._failure(outcome.error))
         self._meter.item_ended(ok=outcome.ok)
         if self._observed is not None:
             error = None if outcome.error is None else type(outcome.error).__name__
@@ -291,10 +296,21 @@ class ExportBatch:
             finally:
                 self._meter.export_ended()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - one failure never stops the others
-            return item.outcome(error=_failure(error))
+            return item.outcome(error=self._failure(error))
         finally:
             if name is not None and self._names.get(name) == item.avatar_id:
                 del self._names[name]
+
+    def _failure(self, error: Exception | asyncio.CancelledError) -> Exception:
+        """Return an exception for an outcome, or raise the cancellation of an item that ends with the batch."""
+        if isinstance(error, asyncio.CancelledError):
+            if self._input_failed or (self._task is not None and self._task.cancelling()):
+                raise error
+            return AvaturnError(
+                "its task was cancelled, but not by the batch: a sink or a session may have cancelled itself"
+            )
+        # A report may hold thousands: expected errors are kept without their frames.
+        return error.copy() if isinstance(error, AvaturnError) else error
 
     async def _export(self, item: _Item, known: Entry | None, name: str) -> BatchOutcome:
         """Create or resume the export, await it and fetch its file; record in the journal how that ended."""
@@ -310,7 +326,7 @@ class ExportBatch:
             self._pending.release()
             download = await self._fetch(item.export, name)
         except (Exception, asyncio.CancelledError) as caught:  # noqa: BLE001 - one failure never stops the others
-            error = _failure(caught)
+            error = self._failure(caught)
             self._check_refusal(error)
             # These two errors leave the remote job running: the next run resumes it.
             token = error.resume_token if isinstance(error, WaitTimeoutError | ClientClosedError) else None
@@ -419,16 +435,3 @@ def _is_file(path: Path, size: int, sha256: str | None) -> bool:
             return sha256 is None or file_digest(file, "sha256").hexdigest() == sha256
     except OSError:
         return False
-
-
-def _failure(error: Exception | asyncio.CancelledError) -> Exception:
-    """Return an exception for an outcome, or raise a cancellation that is meant for this task."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise error
-        return AvaturnError(
-            "its task was cancelled, but not by the batch: a sink or a session may have cancelled itself"
-        )
-    # A report may hold thousands: expected errors are kept without their frames.
-    return error.copy() if isinstance(error, AvaturnError) else error

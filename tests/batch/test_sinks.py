@@ -55,6 +55,25 @@ async def test_a_sink_that_fails_fails_its_item() -> None:
     assert {f"{each}.glb" for each in ids[2:]} == set(sink.files)
 
 
+async def test_a_sink_that_cancels_the_task_of_its_item() -> None:
+    """The item fails, once for each time that it is in the input, and the others go on."""
+
+    class Cancelling(MemorySink):
+        async def put(self, name: str, chunks: Any) -> None:
+            if name == f"{ids[0]}.glb":
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                await asyncio.sleep(0)
+            await super().put(name, chunks)
+
+    async with avatars(2) as (_, client, ids):
+        async with asyncio.timeout(30), client.exports.batch([ids[0], ids[0], ids[1]], sink=Cancelling()) as batch:
+            report = await batch.run()
+    assert [False, False, True] == [each.ok for each in report.outcomes]
+    assert all("cancelled, but not by the batch" in str(each.error) for each in report.failed)
+
+
 @pytest.mark.parametrize("name", ["../x", "/x", "a\\b", ""], ids=["parent", "absolute", "backslash", "empty"])
 async def test_names_may_not_leave_the_sink(name: str) -> None:
     """A prefix is a folder, too."""
