@@ -13,7 +13,13 @@ import pytest
 import uvloop
 
 from avaturn_async.config import RetryPolicy, Timeouts
-from avaturn_async.errors import APIStatusError, AvaturnError, OutcomeUnknownError, RequestTimeoutError, TransportError
+from avaturn_async.errors import (
+    APIStatusError,
+    AvaturnError,
+    OutcomeUnknownError,
+    RequestTimeoutError,
+    TransportError,
+)
 from avaturn_async.redact import SecretUrl
 
 from .kit import Talk, form, heard, opened, reset
@@ -89,6 +95,18 @@ def early(answer: bytes) -> Talk:
     return talk
 
 
+def closing(answer: bytes) -> Talk:
+    """Return a conversation that answers after the head and resets the connection, as servers with a small limit do."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+        writer.write(answer)
+        await writer.drain()
+        reset(writer)
+
+    return talk
+
+
 def informing(*lines: bytes) -> Talk:
     """Return a conversation that sends informational responses after the head, and an answer after the form."""
 
@@ -145,7 +163,9 @@ SERVERS: dict[str, tuple[list[Talk], Any, int]] = {
     "ok": ([late(OK)], 200, 1),
     "slow": ([read_slowly], 200, 1),
     "head alone": ([read_head_alone], RequestTimeoutError, 3),
+    "200 early": ([early(OK)], 200, 1),
     "413 early": ([early(status("413 Too Large"))], 413, 1),
+    "413 closed": ([closing(status("413 Too Large"))], 413, 1),
     "413 late": ([late(status("413 Too Large"))], 413, 1),
     "400 early": ([early(status("400 Bad"))], 400, 1),
     "400 late": ([late(status("400 Bad"))], 400, 1),
@@ -159,6 +179,7 @@ SERVERS: dict[str, tuple[list[Talk], Any, int]] = {
     "100": ([informing(b"100 Continue")], 200, 1),
     "103": ([informing(b"103 Early Hints", b"103 Early Hints")], 200, 1),
     "429 early": ([early(status("429 Slow")), late(OK)], 200, 2),
+    "429 closed": ([closing(status("429 Slow")), late(OK)], 200, 2),
     "429 late": ([late(status("429 Slow")), late(OK)], 200, 2),
     "503 early": ([early(status("503 Busy")), late(OK)], 200, 2),
     "503 late": ([late(status("503 Busy")), late(OK)], 200, 2),
