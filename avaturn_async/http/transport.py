@@ -325,7 +325,7 @@ class Transport:
             if not isinstance(result, Response):
                 body.abort()
             await body.aclose()
-        if body.error is not None and not isinstance(result, Response):
+        if body.error is not None:
             del result  # it may show the url
             raise body.error
         return self._judge(result, request, repeatable=not body.complete, timeout=limits.upload)

@@ -182,6 +182,31 @@ async def test_what_progress_raises_ends_the_upload() -> None:
         assert "cancel" == caught.traceback[-1].name
 
 
+async def test_what_progress_raises_is_raised_although_a_response_arrives() -> None:
+    """Here, one that began before and ended later."""
+    calls: list[int] = []
+    answered, raised = asyncio.Event(), asyncio.Event()
+
+    async def answer_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+        writer.write(OK[:-2])
+        answered.set()
+        reading = asyncio.create_task(reader.readexactly(len(LARGE) * 5))
+        await raised.wait()
+        reading.cancel()
+        writer.write(OK[-2:])
+
+    def note(sent: int, size: int) -> None:
+        calls.extend([sent] * answered.is_set())
+        if len(calls) > 20:
+            raised.set()
+            raise LookupError("no more")
+
+    async with talking(answer_slowly) as url, opened(url) as transport:
+        with pytest.raises(LookupError, match="no more"):
+            await upload(transport, url, LARGE * 4, on_progress=note)
+
+
 async def test_a_file_that_becomes_shorter_is_an_os_error(tmp_path: Path) -> None:
     """The length was promised in the head; the rest can't be made up."""
     path = tmp_path / "a.jpg"
