@@ -162,7 +162,8 @@ class Downloader:
             except AvaturnError:
                 raise
             except Exception as error:
-                wrapped = DownloadError(f"{failure}: {_describe(error)}")
+                first, *_ = without_queries(str(error)).splitlines() or [""]
+                wrapped = DownloadError(f"{failure}: {type(error).__name__}: {first[:300]}")
                 wrapped.retryable = bool(getattr(error, "retryable", isinstance(error, ConnectionError | TimeoutError)))
                 raise wrapped from error
 
@@ -235,9 +236,3 @@ class Downloader:
 
         stream.observed = self._observers.scope("download_started", "download_ended", make)
         return stream.observed
-
-
-def _describe(error: Exception) -> str:
-    """Return the type and the first line of an error, without the query of any url."""
-    first, *_ = str(error).splitlines() or [""]
-    return f"{type(error).__name__}: {without_queries(first)[:300]}"

@@ -200,23 +200,19 @@ class PartFile:
         self.size = os.lseek(self._fd, size, os.SEEK_SET)
         self.info = self._saved = info
 
-    @property
-    def _info_path(self) -> Path:
-        return _info_path(self._path)
-
     def _read_info(self) -> ResumeInfo | None:
         try:
-            fd = os.open(self._info_path, os.O_RDONLY | _SAFE)
+            fd = os.open(_info_path(self._path), os.O_RDONLY | _SAFE)
             with os.fdopen(fd, "rb") as file:
                 info = ResumeInfo(**json.loads(file.read(_MAX_INFO)))
                 valid = STRONG_ETAG.fullmatch(info.etag) and isinstance(info.total, int | None)
-                return info if valid and _is_own_file(fd, self._info_path) else None
+                return info if valid and _is_own_file(fd, _info_path(self._path)) else None
         except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def _save_info(self, info: ResumeInfo) -> None:
         self._drop_info()
-        fd = os.open(self._info_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600)
+        fd = os.open(_info_path(self._path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             json.dump(attrs.asdict(info), file)
         self._saved = info
@@ -225,7 +221,7 @@ class PartFile:
         self._saved = None
         if self._locked:
             with contextlib.suppress(OSError):
-                self._info_path.unlink()
+                _info_path(self._path).unlink()
 
     def _close_fd(self) -> None:
         fd, self._fd = self._fd, -1
