@@ -140,7 +140,7 @@ async def _skew(access: Access) -> Check:
 
     import aiohttp
 
-    from ..http.failures import exchange_problem
+    from ..http.responses import exchange_problem
 
     url = access.base_url or "https://api.avaturn.me"
     proxy = access.proxy or proxy_of_environment(access.base_url)

@@ -146,7 +146,7 @@ async def post(session: "aiohttp.ClientSession", url: str, body: bytes) -> int |
     """Post an event; return the status, or why there was no answer."""
     import aiohttp
 
-    from ..http.failures import exchange_problem
+    from ..http.responses import exchange_problem
 
     try:
         async with session.post(url, data=body, allow_redirects=False) as response:

@@ -12,7 +12,7 @@ from aiohttp import hdrs
 
 from ..config import Timeouts
 from ..errors import DownloadError, UnsafeAddressError
-from ..http.failures import connect_problem
+from ..http.responses import connect_problem
 from ..http.session import ClientSessions
 from ..http.urls import sent_to
 from ..redact import SignedUrl, without_query

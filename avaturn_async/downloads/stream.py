@@ -12,8 +12,7 @@ from aiohttp import hdrs
 
 from ..config import RetryPolicy
 from ..errors import DownloadError, IncompleteDownloadError
-from ..http.backoff import backoff
-from ..http.dates import retry_after
+from ..http.delays import backoff, retry_after
 from ..observe.dispatch import Scope
 from ..redact import MaskedBytes, SignedUrl, without_query
 from .glb import GlbCheck

@@ -23,12 +23,10 @@ from ..errors import ClientClosedError, RateLimitError
 from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
 from ..observe.observer import CallInfo
 from ..redact import Secret, SecretUrl, SignedUrl, origin_of
-from .backoff import backoff
+from .delays import Throttle, backoff
 from .endpoints import ApiRequest
-from .failures import DeleteTracker, Failure, exchange_failure, response_failure
-from .responses import MAX_BODY, Response, receive
+from .responses import MAX_BODY, DeleteTracker, Failure, Response, exchange_failure, receive, response_failure
 from .session import ClientSessions, Ssl
-from .throttle import Throttle
 from .upload import MultipartForm, UploadBody
 from .urls import check_upload_url, parse_base_url, parse_headers, parse_token, sent_to
 

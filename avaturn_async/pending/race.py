@@ -8,7 +8,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 from ..errors import APIStatusError, AvaturnError, ClientClosedError, NotFoundError, TransportError, WaitError
-from ..http.backoff import backoff
+from ..http.delays import backoff
 from ..webhooks.mailbox import Delivery
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 from ..errors import AvaturnError, ClientClosedError, TransportError, WrongLoopError
 from ..http import codec
-from ..http.backoff import backoff
+from ..http.delays import backoff
 from ..models import RenderReadyWebhook
 from ..observe.dispatch import Observers, tell_once, valid_traceparent
 from ..observe.observer import MailboxInfo

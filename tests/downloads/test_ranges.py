@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from avaturn_async.downloads.session import Extent, extent, strong_etag
-from avaturn_async.http.dates import retry_after
+from avaturn_async.http.delays import retry_after
 
 
 @pytest.mark.parametrize(

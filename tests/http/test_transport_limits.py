@@ -17,9 +17,9 @@ from yarl import URL
 
 from avaturn_async.config import RateLimit, RetryPolicy, Timeouts
 from avaturn_async.errors import ClientClosedError, RateLimitError, ServerError
+from avaturn_async.http.delays import Throttle
 from avaturn_async.http.endpoints import ApiRequest
 from avaturn_async.http.session import ClientSessions
-from avaturn_async.http.throttle import Throttle
 from avaturn_async.http.transport import Transport
 from avaturn_async.redact import Secret, SecretUrl
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from avaturn_async.http.backoff import backoff
+from avaturn_async.http.delays import backoff
 
 
 @pytest.mark.parametrize(("failures", "bound"), [(1, 0.5), (2, 1), (3, 2), (5, 8), (6, 8), (100_000, 8)])

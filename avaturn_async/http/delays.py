@@ -1,14 +1,55 @@
-"""Decide when the next request to the API may be sent: slots, the rate limit and the hold-back after a 429."""
+"""How long a request waits before it is sent, or sent again: slots, the rate limit, hold-backs and retries."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Self
 
 from ..config import RateLimit
 
-__all__ = ["Throttle"]
+__all__ = ["Throttle", "backoff", "retry_after"]
+
+_DELTA_SECONDS = r"[+-]?[0-9]{1,300}(?:\.[0-9]*)?"
+
+
+def backoff(failures: int, *, base: float, cap: float) -> float:
+    """Return a random delay in seconds after so many failures in a row: exponential backoff with full jitter.
+
+    The delay is below a bound that is `base` after the first failure and doubles with each, up to `cap`.
+    """
+    from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential  # only once something failed
+
+    state = RetryCallState(AsyncRetrying(), None, (), {})
+    state.attempt_number = failures
+    return wait_random_exponential(multiplier=base, max=cap)(state)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3), or None if missing or malformed.
+
+    A date is measured from the response's own Date header, so that a wrong local clock does no harm.
+    """
+    asked = headers.get("Retry-After", "").strip()
+    if re.fullmatch(_DELTA_SECONDS, asked):
+        return max(0.0, float(asked))
+    until = _http_date(asked)
+    if until is None:
+        return None
+    since = _http_date(headers.get("Date", "")) or datetime.now(UTC)
+    return max(0.0, (until - since).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
+    """Parse a Date or Last-Modified header (RFC 9110, 5.6.7); return None if it is malformed."""
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 class Throttle:
