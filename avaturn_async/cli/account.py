@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["read_customization"]
 
-users = group("users", "Create and delete users.")
-avatars = group("avatars", "List, create, customize and delete avatars.")
-customization = group("customization", "Read and set what an avatar looks like.", avatars)
-sessions = group("sessions", "Open the Avaturn editor for a user.")
+users: typer.Typer = group("users", "Create and delete users.")
+avatars: typer.Typer = group("avatars", "List, create, customize and delete avatars.")
+customization: typer.Typer = group("customization", "Read and set what an avatar looks like.", avatars)
+sessions: typer.Typer = group("sessions", "Open the Avaturn editor for a user.")
 
 SessionType = Literal["create_or_edit_existing", "create", "edit_existing"]
 MissingOk = Annotated[bool, typer.Option("--missing-ok", help="Succeed if it does not exist.")]

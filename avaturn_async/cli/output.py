@@ -38,7 +38,9 @@ class Column(NamedTuple):
 class Output:
     """The results of a command: `emit` prints for machines, `line` and `table` for people, `result` for either."""
 
-    def __init__(self, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False):
+    def __init__(
+        self, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False
+    ) -> None:
         self.as_json: bool = as_json
 
     def emit(self, record: Mapping[str, Any]) -> None:

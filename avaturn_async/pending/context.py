@@ -174,7 +174,7 @@ class PollTimer:
     __slots__ = ("race", "when")
 
     def __init__(self, when: float, race: _Race) -> None:
-        self.when = when
+        self.when: float = when
         self.race: _Race | None = race
 
     def __lt__(self, other: PollTimer) -> bool:
