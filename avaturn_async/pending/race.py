@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
@@ -101,12 +100,11 @@ class Race:
         "_loop",
         "_mailbox_failures",
         "_position",
-        "_queued",
         "_reported_failed",
         "_subscription",
         "_task",
         "_timer",
-        "_woken",
+        "urgent",
     )
 
     def __init__(self, job: Job, context: PendingContext, loop: asyncio.AbstractEventLoop) -> None:
@@ -118,8 +116,7 @@ class Race:
         self._subscription: asyncio.Future[Delivery] | asyncio.TimerHandle | None = None  # a timer: to subscribe again
         self._timer: PollTimer | None = None
         self._task: asyncio.Task[None] | None = None
-        self._queued = False  # the task waits for `scheduled_polls`
-        self._woken = False  # an event triggered the next poll
+        self.urgent: bool = False  # an event triggered the next poll, which does not wait for polls of other jobs
         self._reported_failed = False  # an event with the status failed did
         self._confirm_delays: Sequence[float] = ()
         self._key = ""  # of the subscription
@@ -243,10 +240,7 @@ class Race:
         elif reaction == "confirm":
             self._confirm_delays = CONFIRM_DELAYS
         if reaction is not None and self._awaiters:
-            self._woken = True
-            if self._queued and self._task is not None:  # polls that events trigger don't queue
-                self._task.cancel()
-                self._task, self._queued = None, False
+            self.urgent = True
             self._poll_now()
 
     # Polls.
@@ -254,10 +248,10 @@ class Race:
     def _plan(self, outcome: object, since: float) -> None:
         """Set the time of the next poll, after a poll with that outcome, or the job's creation, at the time `since`."""
         job = self._job
-        if self._woken:  # by an event that arrived during the poll
+        if self.urgent:  # by an event that arrived during the poll
             job._next_poll = since
         elif self._confirm_delays:
-            self._woken = True
+            self.urgent = True
             job._next_poll = since + self._confirm_delays[0]
             self._confirm_delays = self._confirm_delays[1:]
         else:
@@ -285,36 +279,34 @@ class Race:
             due = max(job._next_poll, job._last_poll + self._context.schedule.spacing)
             self._timer = self._context.timers.set(self._loop, due, self)
 
-    def start_poll(self) -> None:
-        """Poll the job in a task; the timer has expired."""
+    def start_poll(self) -> asyncio.Future[None]:
+        """Poll the job in a task, and return that; the timer has expired."""
         self._timer = None
         task = self._contextvars.run(self._loop.create_task, self._poll())
         if not task.done():  # as it may be with an eager task factory
             self._task = task
             self._context.tasks.add(task)
             task.add_done_callback(self._on_poll_end)
+        return task
 
     def _on_poll_end(self, task: asyncio.Task[None]) -> None:
         self._context.tasks.discard(task)
         if task is self._task:  # it was cancelled from outside: poll again
-            self._task, self._queued = None, False
+            self._task = None
             self._set_timer()
 
     async def _poll(self) -> None:
         job = self._job
-        self._queued = not self._woken  # polls that events trigger don't queue
-        async with self._context.scheduled_polls if self._queued else nullcontext():
-            self._queued = False
-            position, woken, failed = self._position, self._woken, self._reported_failed
-            self._woken = self._reported_failed = False
-            try:
-                error = await job._poll_once("webhook" if woken else "poll")
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if not self._awaiters or (task is not None and task.cancelling()):
-                    self._woken, self._reported_failed = self._woken or woken, self._reported_failed or failed
-                    raise
-                error = WaitError(f"the poll of {job} was cancelled by the HTTP session")
+        position, urgent, failed = self._position, self.urgent, self._reported_failed
+        self.urgent = self._reported_failed = False
+        try:
+            error = await job._poll_once("webhook" if urgent else "poll")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._awaiters or (task is not None and task.cancelling()):
+                self.urgent, self._reported_failed = self.urgent or urgent, self._reported_failed or failed
+                raise
+            error = WaitError(f"the poll of {job} was cancelled by the HTTP session")
         self._task = None
         if not self._awaiters:
             return

@@ -169,10 +169,18 @@ def test_refused_events_are_not_remembered() -> None:
 
 
 class Poll:
-    """Stands for a race, whose poll it notes."""
+    """Stands for a race, whose poll is noted and takes no time."""
 
-    def __init__(self, start_poll: Callable[[], object]) -> None:
-        self.start_poll = start_poll
+    urgent = False
+
+    def __init__(self, note: Callable[[], object]) -> None:
+        self.note = note
+
+    def start_poll(self) -> asyncio.Future[None]:
+        self.note()
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ended.set_result(None)
+        return ended
 
     def finish(self, error: Exception) -> None:
         raise error
@@ -184,7 +192,7 @@ def test_polls_start_at_their_times(plan: list[tuple[int, int]]) -> None:
     started: list[tuple[int, float]] = []
 
     async def story() -> None:
-        loop, timers, begin = asyncio.get_running_loop(), PollTimers(), now()
+        loop, timers, begin = asyncio.get_running_loop(), PollTimers(1), now()
         for number, (due, cancelled) in enumerate(plan):
             poll = Poll(lambda number=number: started.append((number, round(now() - begin, 6))))  # type: ignore[misc]
             timer = timers.set(loop, begin + due, poll)
@@ -203,7 +211,7 @@ def test_a_poll_may_set_and_cancel_other_timers() -> None:
     started: list[float] = []
 
     async def story() -> None:
-        loop, timers, begin = asyncio.get_running_loop(), PollTimers(), now()
+        loop, timers, begin = asyncio.get_running_loop(), PollTimers(1), now()
         later = timers.set(loop, begin + 2, Poll(lambda: started.append(-1)))
 
         def first() -> None:
@@ -224,7 +232,7 @@ def test_a_poll_that_can_not_start_stops_no_other() -> None:
     reported: list[object] = []
 
     async def story() -> None:
-        loop, timers, begin = asyncio.get_running_loop(), PollTimers(), now()
+        loop, timers, begin = asyncio.get_running_loop(), PollTimers(1), now()
         loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
         timers.set(loop, begin + 1, Poll(lambda: 1 / 0))
         for due in (1, 2):
@@ -240,7 +248,7 @@ def test_cancelled_timers_are_forgotten() -> None:
     """Also those that are far in the future, while others stay."""
 
     async def story() -> int:
-        loop, timers = asyncio.get_running_loop(), PollTimers()
+        loop, timers = asyncio.get_running_loop(), PollTimers(1)
         poll = Poll(lambda: None)
         kept = [timers.set(loop, now() + 500, poll) for _ in range(10)]
         before = sys.getallocatedblocks()
