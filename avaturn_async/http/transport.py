@@ -232,7 +232,8 @@ class Transport:
 
     async def _attempt(self, request: ApiRequest, tracker: DeleteTracker | None) -> Response | Failure:
         """Send a request to the API once."""
-        sessions, headers, options, resends = self.sessions, self._headers, dict[str, Any](), None
+        sessions, headers, resends = self.sessions, self._headers, None
+        options: dict[str, Any] = {}
         if closed := sessions.reason_closed():
             return Failure(closed)
         if request.body is not None:
