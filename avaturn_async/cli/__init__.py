@@ -4,7 +4,24 @@ Modules import what is slow to load inside their functions, so that ``avaturn --
 Help texts are arguments, not docstrings, so that they survive ``python -OO``.
 """
 
-from . import account, batch, demo, doctor, emulator, jobs, listen, make, models, trigger, view  # noqa: F401
+from . import (  # noqa: F401
+    avatars,
+    batch,
+    demo,
+    doctor,
+    emulator,
+    export,
+    inspect,
+    listen,
+    make,
+    render,
+    sessions,
+    shrink,
+    trigger,
+    users,
+    view,
+    wait,
+)
 from .command import app
 
 __all__ = ["app"]

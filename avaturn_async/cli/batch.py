@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from .command import DONE, FAILED, Access, Hooks, OutFolder, Reports, Timeout, command, connected, failure, tell_of
-from .jobs import prepare_folder
+from .export import prepare_folder
 from .output import Column, Output, note, size_of
 from .reports import ReportWriter
 

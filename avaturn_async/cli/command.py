@@ -4,7 +4,7 @@ import inspect
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib import import_module
 from itertools import count
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from ..client import AvaturnClient
     from ..webhooks import WebhookReceiver
 
-__all__ = ["AVATAR", "DONE", "FAILED", "INTERRUPTED", "NO_HOOKS", "USAGE", "Access", "AvatarId", "Hooks", "OutFolder"]
-__all__ += ["Overwrite", "Reports", "Timeout", "UserId", "app", "command", "connected", "failure", "group"]
-__all__ += ["proxy_of_environment", "run", "tell", "tell_of"]
+__all__ = ["AVATAR", "DONE", "FAILED", "INTERRUPTED", "NO_HOOKS", "USAGE", "Access", "AvatarId", "Hooks", "MissingOk"]
+__all__ += ["OutFolder", "Overwrite", "Reports", "Timeout", "UserId", "app", "command", "connected", "deleted"]
+__all__ += ["failure", "group", "proxy_of_environment", "run", "tell", "tell_of"]
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -97,6 +97,7 @@ OutFolder = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Timeout = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for each.")]
+MissingOk = Annotated[bool, typer.Option("--missing-ok", help="Succeed if it does not exist.")]
 _VISIBLE = "Set the variable instead: options are visible in the process list."
 
 
@@ -251,6 +252,20 @@ async def connected(access: Access, hooks: Hooks = NO_HOOKS) -> "AsyncIterator[A
         if receiver is not None:
             await stack.enter_async_context(receiver.serve(hooks.webhook_host, hooks.webhook_port or 0))
         yield await stack.enter_async_context(client)
+
+
+async def deleted(kind: str, name: str, call: Awaitable[None], missing_ok: bool, output: Output) -> int:
+    """Await the deletion of `name`, print how it ended, and return the exit code."""
+    from ..errors import NotFoundError
+
+    try:
+        await call
+        output.result({f"{kind}_id": name, "deleted": True}, f"deleted {kind} {name}")
+    except NotFoundError:
+        if not missing_ok:
+            raise
+        output.result({f"{kind}_id": name, "deleted": False}, f"there is no {kind} {name}")
+    return DONE
 
 
 def proxy_of_environment(base_url: str | None) -> str | None:

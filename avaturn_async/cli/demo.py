@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from .command import DONE, command
-from .jobs import COLUMNS, Model, prepare_folder
+from .export import COLUMNS, Model, prepare_folder
 from .output import Output, note, size_of
 
 if TYPE_CHECKING:

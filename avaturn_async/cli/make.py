@@ -8,10 +8,10 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 import typer
 
-from .account import read_customization
+from .avatars import read_customization
 from .batch import Planned, Tally, read_table, run_plan, show_plan
 from .command import DONE, FAILED, Access, Hooks, Overwrite, Reports, Timeout, command, connected, failure
-from .jobs import prepare_folder, saved_as
+from .export import prepare_folder, saved_as
 from .output import Output, note, size_of
 from .reports import ReportWriter
 

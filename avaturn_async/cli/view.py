@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .command import DONE, command, failure
-from .models import facts
+from .inspect import facts
 from .output import Output
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avaturn_async.cli.jobs import prepare_folder
+from avaturn_async.cli.export import prepare_folder
 
 
 def test_a_folder_is_created_once(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``avaturn inspect`` and ``shrink``: show what is in models, check them against limits, and make smaller copies."""
+"""``avaturn inspect``: show what is in models, and check them against limits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +17,6 @@ INSPECT = """Show what is in GLB models, and check them against limits.
 
 Body type T1 or T2, size, meshes, triangles, vertices, textures, joints, animations, and how many of ARKit's blend
 shapes and of the visemes there are. Exits with 1 if a model exceeds a limit or lacks something required.
-"""
-SHRINK = """Make a model smaller.
-
-PNG, JPEG and WebP textures are scaled, the buffer is repacked, and everything else stays: names, skins, morph targets
-and clips. Draco or meshopt compression, levels of detail and atlases are left to gltf-transform.
 """
 
 
@@ -114,31 +109,3 @@ def _coverage(coverage: "Coverage") -> str:
     found, missing = coverage.found, coverage.missing
     said = f"{len(found)} of {len(found) + len(missing)}"
     return f"{said}; without {', '.join(missing)}" if found and missing else said
-
-
-@command(
-    SHRINK,
-    "avaturn shrink avatar.glb small.glb",
-    "avaturn shrink avatar.glb small.glb --drop-morphs 'viseme_*'",
-)
-async def _shrink(
-    output: Output,
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A GLB model.")],
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to write; it is replaced if it exists.")],
-    max_texture: Annotated[int, typer.Option(min=1, metavar="PIXELS", help="The longest side of a texture.")] = 1024,
-    drop_morphs: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Remove morph targets of that name or pattern.")
-    ] = None,
-    drop_animations: Annotated[bool, typer.Option("--drop-animations", help="Remove all animations.")] = False,
-) -> int:
-    import asyncio
-
-    from .. import glb
-
-    before = (await asyncio.to_thread(source.stat)).st_size
-    report = await glb.shrink(
-        source, target, max_texture=max_texture, drop_morphs=drop_morphs or (), drop_animations=drop_animations
-    )
-    record = {"source": str(source), "target": str(target), "before": before, "after": report.size}
-    output.result(record, f"{target}: {size_of(report.size)}, {report.size / before:.0%} of {size_of(before)}")
-    return DONE

@@ -1,13 +1,12 @@
-"""``avaturn users``, ``avatars`` and ``sessions``: commands that make one call of the API."""
+"""``avaturn avatars``: list, create, customize and delete avatars."""
 
 import sys
-from collections.abc import Awaitable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command import AVATAR, DONE, Access, AvatarId, Timeout, UserId, command, connected, group
+from .command import AVATAR, DONE, Access, AvatarId, MissingOk, Timeout, UserId, command, connected, deleted, group
 from .output import Column, Output, note
 
 if TYPE_CHECKING:
@@ -15,13 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_customization"]
 
-users: typer.Typer = group("users", "Create and delete users.")
 avatars: typer.Typer = group("avatars", "List, create, customize and delete avatars.")
 customization: typer.Typer = group("customization", "Read and set what an avatar looks like.", avatars)
-sessions: typer.Typer = group("sessions", "Open the Avaturn editor for a user.")
-
-SessionType = Literal["create_or_edit_existing", "create", "edit_existing"]
-MissingOk = Annotated[bool, typer.Option("--missing-ok", help="Succeed if it does not exist.")]
 
 CREATE = """Create an avatar from three photos and print its id.
 
@@ -34,38 +28,6 @@ Avaturn's defaults, or that of --customization FILE, such as
 
 "avaturn avatars customization get" prints the customization of another avatar.
 """
-
-
-@command("Create an anonymous user and print the id.", "avaturn users create", name="create", among=users)
-async def _create_user(access: Access, output: Output) -> int:
-    async with connected(access) as client:
-        user = await client.users.create()
-    output.result({"user_id": user.id}, user.id)
-    return DONE
-
-
-@command(
-    "Delete a user with all photos, avatars and cached exports.",
-    "avaturn users delete cm3x8s9d2 --missing-ok",
-    name="delete",
-    among=users,
-)
-async def _delete_user(access: Access, output: Output, user_id: UserId, missing_ok: MissingOk = False) -> int:
-    async with connected(access) as client:
-        return await _delete("user", user_id, client.users.delete(user_id), missing_ok, output)
-
-
-async def _delete(kind: str, name: str, call: Awaitable[None], missing_ok: bool, output: Output) -> int:
-    from ..errors import NotFoundError
-
-    try:
-        await call
-        output.result({f"{kind}_id": name, "deleted": True}, f"deleted {kind} {name}")
-    except NotFoundError:
-        if not missing_ok:
-            raise
-        output.result({f"{kind}_id": name, "deleted": False}, f"there is no {kind} {name}")
-    return DONE
 
 
 @command("List the avatars of a user.", "avaturn avatars list cm3x8s9d2 --all", name="list", among=avatars)
@@ -90,7 +52,7 @@ async def _list(
     name="create",
     among=avatars,
 )
-async def _create_avatar(
+async def _create(
     access: Access,
     output: Output,
     user_id: UserId,
@@ -134,11 +96,11 @@ async def _create_avatar(
     name="delete",
     among=avatars,
 )
-async def _delete_avatar(
+async def _delete(
     access: Access, output: Output, user_id: UserId, avatar_id: AvatarId, missing_ok: MissingOk = False
 ) -> int:
     async with connected(access) as client:
-        return await _delete("avatar", avatar_id, client.avatars.delete(user_id, avatar_id), missing_ok, output)
+        return await deleted("avatar", avatar_id, client.avatars.delete(user_id, avatar_id), missing_ok, output)
 
 
 @command(
@@ -192,32 +154,3 @@ def read_customization(file: Path | None) -> "ExternalAvatarCustomization":
         return codec.load(content, ExternalAvatarCustomization)
     except ResponseFormatError as error:
         raise ValueError(f"{file}: {str(error).removeprefix('the response ')}") from None
-
-
-@command(
-    "Create a session and print its link.\n\nThe link is short-lived, and gives access to the user's avatars.",
-    "avaturn sessions create cm3x8s9d2",
-    f"avaturn sessions create cm3x8s9d2 --type edit_existing --avatar {AVATAR}",
-    name="create",
-    among=sessions,
-)
-async def _create_session(
-    access: Access,
-    output: Output,
-    user_id: UserId,
-    session_type: Annotated[SessionType, typer.Option("--type", help="What the editor opens with.")] = (
-        "create_or_edit_existing"
-    ),
-    avatar: Annotated[str | None, typer.Option(metavar="ID", help="The avatar that edit_existing opens.")] = None,
-) -> int:
-    from ..models import CreateSessionConfig, EditExistingSessionConfig, SessionConfig, as_uuid
-
-    if (avatar is None) == (session_type == "edit_existing"):
-        raise ValueError("--type edit_existing and --avatar ID go together")
-    config: SessionConfig | None = CreateSessionConfig() if session_type == "create" else None
-    if avatar is not None:
-        config = EditExistingSessionConfig(avatar_id=as_uuid(avatar, "--avatar"))
-    async with connected(access) as client:
-        session = await client.sessions.create(user_id, config)
-    output.result({"session_id": str(session.id), "url": str(session.url)}, session.url)
-    return DONE

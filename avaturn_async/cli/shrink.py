@@ -1,0 +1,43 @@
+"""``avaturn shrink``: make smaller copies of models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .command import DONE, command
+from .output import Output, size_of
+
+SHRINK = """Make a model smaller.
+
+PNG, JPEG and WebP textures are scaled, the buffer is repacked, and everything else stays: names, skins, morph targets
+and clips. Draco or meshopt compression, levels of detail and atlases are left to gltf-transform.
+"""
+
+
+@command(
+    SHRINK,
+    "avaturn shrink avatar.glb small.glb",
+    "avaturn shrink avatar.glb small.glb --drop-morphs 'viseme_*'",
+)
+async def _shrink(
+    output: Output,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A GLB model.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to write; it is replaced if it exists.")],
+    max_texture: Annotated[int, typer.Option(min=1, metavar="PIXELS", help="The longest side of a texture.")] = 1024,
+    drop_morphs: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Remove morph targets of that name or pattern.")
+    ] = None,
+    drop_animations: Annotated[bool, typer.Option("--drop-animations", help="Remove all animations.")] = False,
+) -> int:
+    import asyncio
+
+    from .. import glb
+
+    before = (await asyncio.to_thread(source.stat)).st_size
+    report = await glb.shrink(
+        source, target, max_texture=max_texture, drop_morphs=drop_morphs or (), drop_animations=drop_animations
+    )
+    record = {"source": str(source), "target": str(target), "before": before, "after": report.size}
+    output.result(record, f"{target}: {size_of(report.size)}, {report.size / before:.0%} of {size_of(before)}")
+    return DONE
