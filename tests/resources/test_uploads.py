@@ -324,10 +324,11 @@ def cancel_caller(path: Path) -> None:
         (Immutable, stop_by(Immutable())),
         (asyncio.CancelledError, stop_by(asyncio.CancelledError())),
         (asyncio.CancelledError, cancel_caller),
+        (TimeoutError, lambda limit: limit.reschedule(0)),
         (KeyboardInterrupt, stop_by(KeyboardInterrupt())),
         (KeyboardInterrupt, lambda _: signal.raise_signal(signal.SIGINT)),
     ],
-    ids=["disk", "progress", "immutable", "own cancel", "cancelled", "interrupt", "signal"],
+    ids=["disk", "progress", "immutable", "own cancel", "cancelled", "timeout", "interrupt", "signal"],
 )
 def test_whatever_ends_an_upload_leads_on(tmp_path: Path, kind: type[BaseException], end: Any) -> None:
     """The avatar that was created before is not lost, and its upload url is not shown."""
@@ -338,17 +339,20 @@ def test_whatever_ends_an_upload_leads_on(tmp_path: Path, kind: type[BaseExcepti
     def progress(sent: int, size: int) -> None:
         attempts.append(sent)
         if sent:
-            end(path)
+            end(limit if kind is TimeoutError else path)
+
+    limit = asyncio.timeout_at(None)
 
     async def main() -> None:
         given = Photos(path, path, path, body_type="male")
         async with served(stand) as url, client_of(url, retry=RetryPolicy(base=0)) as client:
             task = asyncio.create_task(client.avatars.create_from_photos("u", given, progress=progress), name="caller")
-            await task
+            async with limit:
+                await task
 
     with pytest.raises(kind) as caught:
         asyncio.run(main())
-    interrupted = isinstance(caught.value.__context__, asyncio.CancelledError)  # as asyncio does for a signal
+    interrupted = isinstance(caught.value.__context__, asyncio.CancelledError)  # by a signal or a timeout
     error: Any = caught.value.__context__ if interrupted else caught.value
     assert 1 == attempts.count(0)
     [note] = error.__notes__
