@@ -47,7 +47,7 @@ class Observers:
                     raise TypeError(f"{type(observer).__name__}.{name} must be a plain function, not async")
 
     def __bool__(self) -> bool:
-        return bool(self.members) or log.isEnabledFor(logging.INFO)
+        return True if self.members else log.isEnabledFor(logging.INFO)
 
     def tell(self, what: str, info: Any) -> None:
         """Call the method `what` of each observer."""
