@@ -49,11 +49,13 @@ from .leaks import leaks
 
 QUICK = PollPolicy(first=0.05, factor=1.5, cap=0.3)
 TIMING = Timing(scan=0.05, export=0.05, render=0.05)
+#: Made here, as the emulator reads a file to make its first image.
+IMAGES = [photo(seed=1, view="frontal"), photo(seed=1, view="side-1"), photo(seed=1, view="side-2")]
 
 
 def photos() -> Photos:
     """Return three valid photos."""
-    return Photos(*(photo(seed=1, view=view) for view in ("frontal", "side-1", "side-2")), body_type="female")  # type: ignore[arg-type]
+    return Photos(*IMAGES, body_type="female")
 
 
 async def ready_avatar(client: AvaturnClient) -> tuple[str, Any]:
