@@ -19,7 +19,8 @@ import attrs
 
 from ..config import ClientDefault
 from ..downloads.downloader import Download
-from ..downloads.sinks import Saved, Sink, check_name, check_path
+from ..downloads.names import check_name, check_path
+from ..downloads.sinks import Saved, Sink
 from ..errors import (
     AuthenticationError,
     AvaturnError,

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from ..downloads.sinks import check_name, check_path
+from ..downloads.names import check_name, check_path
 from ..http.codec import parse_json
 
 __all__ = ["FileNames", "Row", "Table"]

@@ -17,8 +17,9 @@ from ..http.tasks import run_in_thread
 from ..observe.dispatch import UNOBSERVED, Observers, new_number
 from ..observe.observer import DownloadInfo
 from ..redact import without_queries, without_query
+from .names import check_name, check_target
 from .session import GuardedSession
-from .sinks import Saved, Sink, check_name, check_target
+from .sinks import Saved, Sink
 from .stream import Link, Progress, ResumableStream
 
 __all__ = ["Download", "Downloader"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .avatars import Avatars
 from .exports import Exports
 from .renders import Renders
-from .users import Sessions, Users
+from .sessions import Sessions
+from .users import Users
 
 __all__ = ["Avatars", "Exports", "Renders", "Sessions", "Users"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from avaturn_async.downloads.sinks import check_name, check_path
+from avaturn_async.downloads.names import check_name, check_path
 
 GOOD = {
     "plain": "avatar.glb",
@@ -70,9 +70,9 @@ def test_device_names_of_windows_name_no_file(name: str) -> None:
 def test_what_windows_does_not_allow_is_refused_there_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A colon begins an alternate stream on Windows; elsewhere, ids of users have such characters."""
     with monkeypatch.context() as patch:
-        patch.setattr("avaturn_async.downloads.sinks.os.name", "posix")
+        patch.setattr("avaturn_async.downloads.names.os.name", "posix")
         assert name == check_path(name)
-        patch.setattr("avaturn_async.downloads.sinks.os.name", "nt")
+        patch.setattr("avaturn_async.downloads.names.os.name", "nt")
         with pytest.raises(ValueError, match="reserves"):
             check_path(name)
 
