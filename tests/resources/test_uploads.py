@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from io import BytesIO
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -316,22 +317,13 @@ def cancel_caller(path: Path) -> None:
             task.cancel()
 
 
-@pytest.mark.parametrize(
-    ("kind", "end"),
-    [
-        (OSError, truncate),
-        (LookupError, stop_by(LookupError())),
-        (Immutable, stop_by(Immutable())),
-        (asyncio.CancelledError, stop_by(asyncio.CancelledError())),
-        (asyncio.CancelledError, cancel_caller),
-        (TimeoutError, lambda limit: limit.reschedule(0)),
-        (KeyboardInterrupt, stop_by(KeyboardInterrupt())),
-        (KeyboardInterrupt, lambda _: signal.raise_signal(signal.SIGINT)),
-    ],
-    ids=["disk", "progress", "immutable", "own cancel", "cancelled", "timeout", "interrupt", "signal"],
-)
-def test_whatever_ends_an_upload_leads_on(tmp_path: Path, kind: type[BaseException], end: Any) -> None:
-    """The avatar that was created before is not lost, and its upload url is not shown."""
+def press_ctrl_c(path: Path) -> None:
+    """Send the signal that Ctrl-C sends."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def ends_and_leads_on(tmp_path: Path, kind: type[BaseException], end: Any) -> None:
+    """Upload until `end` ends it with an exception of this kind, and check what that says."""
     path = tmp_path / "me.jpg"
     path.write_bytes(JPEG)
     attempts = []
@@ -361,6 +353,32 @@ def test_whatever_ends_an_upload_leads_on(tmp_path: Path, kind: type[BaseExcepti
     if kind is not Immutable:
         assert (AVATAR, "/store?signature=sesame") == (error.avatar_id, URL(str(error.upload_url)).path_qs)
         assert AVATAR == UUID(json.loads(error.resume_token)["avatar_id"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        (OSError, truncate),
+        (LookupError, stop_by(LookupError())),
+        (Immutable, stop_by(Immutable())),
+        (asyncio.CancelledError, stop_by(asyncio.CancelledError())),
+        (asyncio.CancelledError, cancel_caller),
+        (TimeoutError, lambda limit: limit.reschedule(0)),
+        (KeyboardInterrupt, stop_by(KeyboardInterrupt())),
+    ],
+    ids=["disk", "progress", "immutable", "own cancel", "cancelled", "timeout", "interrupt"],
+)
+def test_whatever_ends_an_upload_leads_on(tmp_path: Path, kind: type[BaseException], end: Any) -> None:
+    """The avatar that was created before is not lost, and its upload url is not shown."""
+    ends_and_leads_on(tmp_path, kind, end)
+
+
+def test_ctrl_c_leads_on(tmp_path: Path) -> None:
+    """The same in a process of its own, since the main thread of a process gets the signal."""
+    process = get_context("spawn").Process(target=ends_and_leads_on, args=(tmp_path, KeyboardInterrupt, press_ctrl_c))
+    process.start()
+    process.join()
+    assert 0 == process.exitcode
 
 
 # Slots.
