@@ -258,7 +258,7 @@ class PollTimers:
         try:
             return race.start_poll()
         except Exception as error:  # noqa: BLE001 - raised by the user's task factory
-            self._loop.call_exception_handler({"message": "a poll could not be started", "exception": error})
+            race.finish(error)
             return None
 
 

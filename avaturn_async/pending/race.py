@@ -144,7 +144,8 @@ class Race:
         if timeout is not None:
             deadline = loop.time() + timeout
             timers.append(loop.call_at(deadline, _expire, awaiter))
-            if timeout > 0 and self._timer is not None and deadline < self._timer.when:
+            planned = self._timer is not None and self._timer.when <= deadline  # none is while a poll runs
+            if timeout > 0 and self._job._readable and not planned:
                 timers.append(loop.call_at(max(loop.time(), deadline - HEAD_START), self._poll_now))
         return awaiter, timers
 
@@ -266,8 +267,10 @@ class Race:
 
     def _poll_now(self) -> None:
         """Poll as soon as the spacing of polls allows."""
-        self._job._next_poll = self._loop.time()
-        self._set_timer()
+        now = self._loop.time()
+        if self.urgent or self._timer is None or self._timer.when > now:  # otherwise it would lose its place in line
+            self._job._next_poll = now
+            self._set_timer()
 
     def _set_timer(self) -> None:
         """Set the timer for the next poll; there is none during a poll, nor without awaiters."""

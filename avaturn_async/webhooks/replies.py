@@ -73,7 +73,7 @@ def refused_unread(method: str, encoding: str | None, length: str | None, max_bo
         return NOT_ALLOWED
     if encoding and encoding.strip().lower() not in ("", "identity"):
         return COMPRESSED
-    return TOO_LARGE if length and length.isdigit() and int(length[:18]) > max_body else None
+    return TOO_LARGE if length and length.isdecimal() and int(length[:18]) > max_body else None
 
 
 class Receiver(Protocol):

@@ -324,6 +324,44 @@ def test_many_deadlines_share_their_polls() -> None:
     run(story())
 
 
+def test_a_deadline_keeps_the_place_in_line() -> None:
+    """A poll that waits for those of other jobs does not fall behind them at each deadline of its awaiters."""
+
+    async def story() -> None:
+        polled: list[str] = []
+
+        def answer(call: ApiRequest) -> Any:
+            polled.append(call.query["avatar_id"])
+            return PENDING
+
+        world = World(answer, policy=NEVER, most_polls=1)
+        export, *others = [await world.exports.create(UUID(int=number)) for number in range(30)]
+        waits = [export.wait(timeout=2.1 + number / 2) for number in range(40)]
+        waits += [each.wait(timeout=30) for each in others]
+        waits += [each.wait(timeout=max(2, number - 2)) for number, each in enumerate(others)]  # one each second
+        polled.clear()
+        world.transport.latency = 1
+        await asyncio.gather(*waits, return_exceptions=True)
+        assert str(export.avatar_id) in polled[:8]
+
+    run(story())
+
+
+def test_a_deadline_gets_a_poll_although_another_runs_at_first() -> None:
+    """The running poll may have been answered before the job ended."""
+
+    async def story() -> None:
+        token = (await World(saying(PENDING)).exports.create(AVATAR)).resume_token
+        world = World(saying(PENDING, READY), policy=NEVER, latency=0.4)
+        export = world.exports.resume(token)  # polled at once
+        first = asyncio.create_task(export.wait())
+        await asyncio.sleep(0.2)
+        assert URL == (await export.wait(timeout=10)).url == (await first).url
+        assert [0, 9.2] == world.times
+
+    run(story())
+
+
 def test_short_waits_in_a_loop_share_their_polls() -> None:
     """A wait of 50 ms polls only if the last poll is half a second ago."""
 

@@ -151,6 +151,16 @@ def test_headers_in_any_case(gateway: Any, case: Any) -> None:
     assert 200 == WebhookReceiver(BasicAuth("a", "b")).aws_lambda(event)["statusCode"]
 
 
+@pytest.mark.parametrize("gateway", GATEWAYS)
+@pytest.mark.parametrize("length", ["65537", "\xb2"], ids=["large", "superscript"])
+def test_the_length_of_the_body_counts(gateway: Any, length: str) -> None:
+    """A gateway hands over the whole body, so what the header says of it is ignored."""
+    event = gateway(export_body().decode())
+    name = "headers" if "headers" in event else "multiValueHeaders"
+    event[name] = event[name] | {"content-length": length if name == "headers" else [length]}
+    assert 200 == WebhookReceiver(SECRET).aws_lambda(event)["statusCode"]
+
+
 def test_multi_value_headers() -> None:
     """A load balancer may send these alone."""
     event = load_balancer(export_body().decode(), multiValueHeaders={"Authorization": ["Basic YTpi"]})

@@ -100,11 +100,12 @@ def test_a_response() -> None:
         ({"CONTENT_LENGTH": "x"}, "400"),
         ({"CONTENT_LENGTH": "-1"}, "400"),
         ({"CONTENT_LENGTH": "9" * 5000}, "413"),
+        ({"CONTENT_LENGTH": "\xb2"}, "400"),
         ({"wsgi.input": None}, "400"),
         ({"PATH_INFO": "\xe9"}, "404"),
         ({"HTTP_CONTENT_ENCODING": "identity"}, "200"),
     ],
-    ids=["none", "terminated", "text", "negative", "huge", "no-input", "odd-path", "identity"],
+    ids=["none", "terminated", "text", "negative", "huge", "superscript", "no-input", "odd-path", "identity"],
 )
 def test_odd_requests(changes: dict[str, Any], status: str) -> None:
     """Lengths and inputs as servers give them, or should not."""
@@ -115,6 +116,14 @@ def test_a_large_body_without_a_length() -> None:
     """A body that the server ends is read up to the limit."""
     large = environ(b" " * 100_000, CONTENT_LENGTH="", **{"wsgi.input_terminated": True})
     assert "413" == played(WebhookReceiver(SECRET), large)[0][:3]
+
+
+@pytest.mark.parametrize("length", ["+100000", "100_000", " 100000"], ids=["sign", "underscore", "space"])
+def test_a_large_body_with_a_length_in_another_form(length: str) -> None:
+    """Development servers pass on whatever the header says; no more than the limit is read."""
+    sent = environ(b" " * 100_000, CONTENT_LENGTH=length)
+    assert "413" == played(WebhookReceiver(SECRET), sent)[0][:3]
+    assert sent["wsgi.input"].tell() <= 65_537
 
 
 def test_a_path_that_is_missing() -> None:
