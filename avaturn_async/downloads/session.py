@@ -3,8 +3,10 @@
 What a response holds, and of which version of the file, is told by its headers (RFC 9110).
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 import aiohttp
 import attrs
@@ -67,6 +69,7 @@ class GuardedSession:
         self._timeouts = timeouts
         self._allow_private = allow_private_hosts
         self._allow_http = allow_http
+        self._connection_limit = _connection_limit(timeouts.connect + timeouts.total)
 
     def check_url(self, url: str, base: SignedUrl | None = None) -> SignedUrl:
         """Return `url`, resolved against `base`, or raise `UnsafeAddressError` if its form tells that it is unsafe."""
@@ -101,10 +104,18 @@ class GuardedSession:
             read_bufsize=_READ_BUFFER,
             headers=_HEADERS,
             auto_decompress=False,
+            trace_configs=[self._connection_limit],
         )
         shown = parse_url(url).with_query(None)
-        sending = session.get(shown, headers=headers, allow_redirects=False, middlewares=(sent_to(url),))
-        result = await self.sessions.attempt(sending, borrows=False)
+        async with asyncio.timeout(None) as deadline:
+            sending = session.get(
+                shown,
+                headers=headers,
+                allow_redirects=False,
+                middlewares=(sent_to(url),),
+                trace_request_ctx=deadline,
+            )
+            result = await self.sessions.attempt(sending, borrows=False)
         if isinstance(result, aiohttp.ClientConnectorCertificateError):
             result = DownloadError(f"the certificate of {host} is not trusted")
         elif isinstance(result, aiohttp.ClientConnectorError) and isinstance(result.os_error, BlockedAddressError):
@@ -112,6 +123,24 @@ class GuardedSession:
         if isinstance(result, Exception):
             raise result
         return FileResponse(result)
+
+
+def _connection_limit(seconds: float) -> aiohttp.TraceConfig:
+    """Limit each connection attempt, with DNS and a proxy's response, which aiohttp's sock_connect leaves out.
+
+    Its `connect` would include the wait for one of the session's connections. The context of a request is its timeout.
+    """
+
+    async def begin(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    async def end(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.reschedule(None)
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_start.append(begin)
+    config.on_connection_create_end.append(end)
+    return config
 
 
 def describe(error: Exception) -> str:

@@ -284,7 +284,7 @@ class Transport:
         if closed := self.sessions.reason_closed():
             return Failure(closed)
         loop, limits, size, content_type = asyncio.get_running_loop(), self._timeouts, form.size, form.content_type
-        deadline = asyncio.timeout(None)
+        deadline = asyncio.timeout(limits.upload)  # also of what sock_connect leaves out: DNS, a proxy's response
 
         def expire_in(seconds: float) -> None:
             with suppress(RuntimeError):  # it has just expired

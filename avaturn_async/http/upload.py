@@ -145,9 +145,9 @@ class UploadBody(Payload):
         """Send the form, and read the next piece while one is sent; called by aiohttp."""
         self._connection = writer.transport
         self._socket = None if writer.transport is None else writer.transport.get_extra_info("socket")
-        self._idle.clear()
         read = partial(asyncio.get_running_loop().run_in_executor, None, next, self._form.pieces(), b"")
         reading = read()
+        self._idle.clear()
         try:
             while piece := await self._next(reading):
                 reading = read()
@@ -158,12 +158,15 @@ class UploadBody(Payload):
             try:
                 await settled(reading)
             finally:
+                del reading
+                piece = b""  # a kept exception must not keep the photos alive
                 self._idle.set()
 
     async def _next(self, reading: asyncio.Future[bytes]) -> bytes:
         try:
             self._on_progress(self.sent)
         except BaseException as error:  # noqa: BLE001 - raised by the user's own function
+            del reading  # its repr, in a traceback that prints locals, shows a piece of a photo
             self.error = error
         else:
             try:

@@ -1,11 +1,20 @@
 """What goes on below a download: certificates, and redirects that take the encryption away."""
 
+import asyncio
+from contextlib import aclosing
 from types import SimpleNamespace
 
 import aiohttp
 import pytest
 
+from avaturn_async.config import RetryPolicy, Timeouts
+from avaturn_async.downloads.downloader import Downloader
+from avaturn_async.downloads.stream import Link
 from avaturn_async.errors import DownloadError, UnsafeAddressError
+from avaturn_async.http.session import ClientSessions
+from avaturn_async.redact import SignedUrl
+
+from ..http.kit import talking
 
 URL = "https://files.example.com/m.glb?signature=SECRET"
 
@@ -39,3 +48,24 @@ async def test_a_redirect_from_https_to_http_is_refused(downloads, tmp_path, mon
         await downloads.fetch(URL, tmp_path / "m.glb")
     assert [1] == closed
     assert "SECRET" not in str(caught.value)
+
+
+async def test_a_proxy_that_does_not_answer_is_left():
+    """The limit on connecting ends with the connection to the proxy, and that on silence begins after its response."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with talking(talk) as proxy:
+        sessions = ClientSessions(max_connections=1, proxy=SignedUrl(proxy))
+        downloads = Downloader(
+            sessions,
+            timeouts=Timeouts(connect=0.2, total=0.2),
+            allow_private_hosts=True,
+            allow_http=True,
+            retry=RetryPolicy(attempts=1),
+        )
+        async with aclosing(sessions), asyncio.timeout(20):
+            for outcome in await asyncio.gather(*(downloads.read(Link(URL)) for _ in range(3)), return_exceptions=True):
+                assert isinstance(outcome, DownloadError)
+                assert "nothing arrived for too long" in str(outcome)

@@ -30,7 +30,7 @@ from avaturn_async.errors import (
 )
 from avaturn_async.http.transport import Transport
 from avaturn_async.http.upload import FormField, MultipartForm, UploadBody
-from avaturn_async.redact import Secret, SecretUrl
+from avaturn_async.redact import Secret, SecretUrl, SignedUrl
 
 from .kit import BASE, TOKEN, Talk, form, heard, opened, reset, serving, talking
 
@@ -169,7 +169,7 @@ async def test_progress_counts_bytes() -> None:
 
 
 async def test_what_progress_raises_ends_the_upload() -> None:
-    """It is raised as it is, and the connection ends."""
+    """It is raised as it is, the connection ends, and no frame of ours shows what was read ahead."""
     store = Store(stand_still)
 
     def cancel(sent: int, size: int) -> None:
@@ -178,8 +178,10 @@ async def test_what_progress_raises_ends_the_upload() -> None:
 
     async with talking(store.talk) as url, opened(url) as transport:
         with pytest.raises(LookupError, match="no more") as caught:
-            await upload(transport, url, LARGE, on_progress=cancel)
+            await upload(transport, url, b"FACE" * 2**20, on_progress=cancel)
         assert "cancel" == caught.traceback[-1].name
+    ours = [entry.frame for entry in caught.traceback if "avaturn_async" in str(entry.path)]
+    assert not [frame.code.name for frame in ours if "FACE" in repr(frame.f_locals)]
 
 
 async def test_what_progress_raises_is_raised_although_a_response_arrives() -> None:
@@ -312,6 +314,15 @@ async def test_standstill_is_limited(size: int) -> None:
         with pytest.raises((RequestTimeoutError, OutcomeUnknownError), match=r"within 0\.2 s") as caught:
             await upload(transport, url, LARGE[:size])
     assert (RequestTimeoutError if size > 10 else OutcomeUnknownError) is type(caught.value)
+
+
+async def test_a_proxy_that_does_not_answer_is_a_standstill() -> None:
+    """The limit on connecting ends with the connection to the proxy."""
+    async with talking(Store(stand_still).talk) as url:
+        options = {"proxy": SignedUrl(url), "timeouts": Timeouts(upload=0.2), "retry": ONCE}
+        async with opened(**options) as transport, asyncio.timeout(20):
+            with pytest.raises(RequestTimeoutError, match=r"within 0\.2 s"):
+                await upload(transport, "https://store.example/")
 
 
 # Ends.
