@@ -236,5 +236,5 @@ class FileNames:
         key = unicodedata.normalize("NFC", name).casefold() if self._folder else name
         earlier = self._lines.setdefault(key, row.line)
         if earlier != row.line:
-            raise ValueError(f"line {row.line}: its name {name!r} is also that of line {earlier}")
+            raise ValueError(f"line {row.line}: line {earlier} has the same name {name!r}; --name makes others")
         return name

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -55,7 +56,7 @@ class Commands(TyperGroup):
             code = super().main(args, *rest, **options | {"standalone_mode": False})
         except _UsageError as error:
             code = USAGE
-            message = str(getattr(error, "format_message", error.__str__)())
+            message = str(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "")  # typer 0.29
             path = getattr(getattr(error, "ctx", None), "command_path", "avaturn")
             if "\n" in message.strip():  # the help that a group without a command shows
                 typer.echo(message, err=True)
@@ -90,8 +91,8 @@ def _avaturn(
     pass
 
 
-UserId = Annotated[str, typer.Argument(metavar="USER")]
-AvatarId = Annotated[str, typer.Argument(metavar="ID")]
+UserId = Annotated[str, typer.Argument(metavar="USER", help="The id of a user.")]
+AvatarId = Annotated[str, typer.Argument(metavar="ID", help="The id of an avatar.")]
 OutFolder = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="The folder for the files; it is created if needed.")
 ]
@@ -343,6 +344,8 @@ def failure(error: BaseException) -> str:
     from ..errors import AvaturnError
 
     if isinstance(error, OSError) and error.strerror and not isinstance(error, AvaturnError):
+        if bind := re.search(r"bind on address \('(.+?)', (\d+)", error.strerror):  # asyncio's message quotes a tuple
+            return f"can't listen at {bind[1]}, port {bind[2]}: {os.strerror(error.errno or 0)}"
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error) or type(error).__name__
 

@@ -19,15 +19,15 @@ In another terminal:
 export AVATURN_BASE_URL={url}
 export AVATURN_API_TOKEN={token}
 
-To get an avatar and its model:
+To get a model from photos, any three JPEGs:
+
+avaturn make FRONTAL.jpg LEFT.jpg RIGHT.jpg --body-type female --out avatar.glb
+
+Or from the editor:
 
 avaturn users create          # prints the id of a USER
 avaturn sessions create USER  # prints a link: open it and finish the session
 avaturn export AVATAR         # AVATAR is the id that the page shows
-
-Or from photos, any three JPEGs:
-
-avaturn avatars create USER FRONT.jpg LEFT.jpg RIGHT.jpg --body-type female
 """
 
 

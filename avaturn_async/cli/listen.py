@@ -46,7 +46,7 @@ REASONS = {
     HELP,
     "avaturn listen",
     "avaturn listen --public-url https://hooks.example.com",
-    "avaturn listen --save e.jsonl --forward-to http://127.0.0.1:8000/SECRET",
+    "avaturn listen --save e.jsonl --forward-to http://127.0.0.1:8000/avaturn/SECRET",
     "avaturn listen --json | jq 'select(.event == \"export.ready\")'",
 )
 async def _listen(

@@ -126,7 +126,9 @@ def _people(table: "Table", folder: Path, body_type: str | None, template: str |
                 )
                 yield Planned(row, key, name, photos=photos)
             else:
-                yield Planned(row, "", "", ValueError(f"line {row.line}: it has the user and photos of line {earlier}"))
+                yield Planned(
+                    row, "", "", ValueError(f"line {row.line}: it has the same user and photos as line {earlier}")
+                )
         except ValueError as error:
             yield Planned(row, "", "", error)
 

@@ -30,13 +30,13 @@ Anywhere = Annotated[bool, typer.Option("--anywhere", help="Send events to other
 
 @command(
     HELP,
-    "avaturn trigger export.ready --to http://127.0.0.1:8000/SECRET",
-    "avaturn trigger export.ready --failed --to http://127.0.0.1:8000/SECRET",
-    "avaturn trigger --replay events.jsonl --to http://127.0.0.1:8000/SECRET",
+    "avaturn trigger export.ready --to http://127.0.0.1:8000/avaturn/SECRET",
+    "avaturn trigger export.ready --failed --to http://127.0.0.1:8000/avaturn/SECRET",
+    "avaturn trigger --replay events.jsonl --to http://127.0.0.1:8000/avaturn/SECRET",
 )
 async def _trigger(
     output: Output,
-    to: Annotated[str, typer.Option("--to", metavar="URL", help="The receiver, with its secret.")],
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="The receiver's url, with its secret.")],
     event: Annotated[EventName | None, typer.Argument(metavar="EVENT", help="The event's name.")] = None,
     avatar_id: Annotated[
         str | None, typer.Option("--avatar-id", metavar="ID", show_default="random", help="The avatar.")
@@ -158,4 +158,7 @@ async def post(session: "aiohttp.ClientSession", url: str, body: bytes) -> int |
 
 def told(answer: int | str) -> str:
     """Return what a receiver answered, for people."""
-    return f"was answered {answer}" if isinstance(answer, int) else f"was not answered: {answer}"
+    if isinstance(answer, str):
+        return f"was not answered: {answer}"
+    hint = " (is the url right, with path and secret?)" if answer in (401, 404) else ""
+    return f"was answered {answer}{hint}"

@@ -98,7 +98,9 @@ async def _view(
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        output.result({"url": url, "models": len(files)}, f"{len(files)} models at {url}; end with Ctrl-C")
+        output.result(
+            {"url": url, "models": len(files)}, f"{len(files)} model{'s' * (len(files) != 1)} at {url} until Ctrl-C"
+        )
         if not no_open:
             await asyncio.to_thread(webbrowser.open, url)
         await asyncio.Event().wait()

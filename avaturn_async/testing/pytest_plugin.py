@@ -157,7 +157,7 @@ def _defaults(config: pytest.Config) -> dict[str, Any]:
         text = _given(config, name)
         try:
             if name == "seed":
-                made[name] = int(text)
+                made[name] = _whole_number(text)
             elif name == "timing":
                 made[name] = Timing(**_AT_ONCE | _numbers(text, Timing))
             else:
@@ -165,6 +165,13 @@ def _defaults(config: pytest.Config) -> dict[str, Any]:
         except (TypeError, ValueError) as error:
             raise pytest.UsageError(f"--avaturn-{name}={text}: {error}") from None
     return made
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("it must be a whole number") from None
 
 
 def _numbers(text: str, kind: type[Any]) -> dict[str, Any]:

@@ -112,12 +112,14 @@ def test_trigger_says_what_was_answered() -> None:
     done = avaturn("trigger", "export.ready", "--to", target.url)
     assert 1 == done.exit_code
     assert f"was not answered: no connection to 127.0.0.1:{target.port} (nothing listens there)" in done.stdout
-    target.answers = [202, 500]
+    target.answers = [202, 500, 404]
     with target.running():
         done = avaturn("trigger", "export.ready", "--unknown", "--to", target.url)
         assert (0, True) == (done.exit_code, done.stdout.startswith("export.ready.unknown of avatar "))
         done = avaturn("trigger", "render.ready", "--to", target.url)
+        wrong = avaturn("trigger", "render.ready", "--to", target.url)
     assert (1, True) == (done.exit_code, done.stdout.endswith("was answered 500\n"))
+    assert wrong.stdout.endswith("was answered 404 (is the url right, with path and secret?)\n")
     assert SECRET not in done.output
 
 

@@ -102,7 +102,7 @@ def test_many(emulated: EmulatorThread, photos: list[Path], tmp_path: Path) -> N
         assert [1, 1, 1] == [len(avatars) for avatars in avatars_of(emulated, ids).values()]
         for number, text in [
             (5, "404"),
-            (7, "it has the user and photos of line 2"),
+            (7, "it has the same user and photos as line 2"),
             (8, "Photos.frontal can't be read"),
             (9, "body_type must be 'male' or 'female', not 'tall'"),
         ]:

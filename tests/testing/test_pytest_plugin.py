@@ -138,7 +138,7 @@ def test_marked(avaturn_emulator):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--avaturn-seed=x", "ERROR: --avaturn-seed=x: *'x'*"),
+        ("--avaturn-seed=x", "ERROR: --avaturn-seed=x: it must be a whole number"),
         ("--avaturn-timing=scan", "ERROR: --avaturn-timing=scan: it must be NAME=NUMBER,..."),
         ("--avaturn-timing=scan=soon", "ERROR: --avaturn-timing=scan=soon: it must be NAME=NUMBER,..."),
         ("--avaturn-timing=scan=null", "ERROR: --avaturn-timing=scan=null: scan must be a number of seconds, not None"),
