@@ -19,7 +19,7 @@ from .tasks import settled
 
 __all__ = ["FormField", "MultipartForm", "UploadBody", "read_error", "without_frames"]
 
-E = TypeVar("E", bound=Exception)
+E = TypeVar("E", bound=BaseException)
 
 #: Bytes read and sent at once: more would take memory, less would take a thread's time for each.
 _PIECE = 256 * 2**10

@@ -92,11 +92,11 @@ class Photos:
         """
         files = ExitStack()
         fields: list[FormField] = []
-        problem: Exception | None = None
+        problem: BaseException | None = None
         try:
             try:
                 fields += [await _open(name, getattr(self, name), files) for name in ("frontal", "side_1", "side_2")]
-            except Exception as error:  # noqa: BLE001 - a file object may be the user's own
+            except BaseException as error:  # noqa: BLE001 - a file object may be the user's own, or it was cancelled
                 problem = without_frames(error)
             for name, text in ("body-type", self.body_type), ("telephoto", "true" if self.telephoto else "false"):
                 fields.append(FormField(name, BytesIO(text.encode()), len(text)))

@@ -260,6 +260,31 @@ async def test_an_error_shows_and_keeps_no_photo(kind: type[Exception]) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("form", ["bytes", "file"])
+async def test_a_cancellation_shows_no_photo(form: str) -> None:
+    """Whenever it comes, and neither does the TimeoutError that it may become."""
+    content = JPEG + b"a very private face" * 1000
+
+    class Endless:
+        async def read(self, size: int) -> bytes:
+            return await asyncio.get_running_loop().create_future()
+
+    async def open_and_close() -> None:
+        photo: Any = content if form == "bytes" else io.BytesIO(content)
+        async with Photos(photo, photo, Endless(), body_type="male").open():
+            pass
+
+    for turns in range(20):
+        task = asyncio.create_task(open_and_close())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        frames = [entry.frame for entry in caught.traceback if "avaturn_async" in str(entry.path)]
+        assert not [frame.code.name for frame in frames if "private" in repr(frame.f_locals)]
+
+
 @pytest.mark.parametrize("name", ["fifo", "/dev/zero"])
 async def test_only_regular_files_are_read(tmp_path: Path, name: str) -> None:
     """A FIFO would block, and a device may never end."""
