@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import reprlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from ..models import as_uuid
@@ -26,7 +26,8 @@ class IdSource:
     def __init__(self, avatar_ids: AvatarIds) -> None:
         if isinstance(avatar_ids, str | bytes):
             raise TypeError("avatar_ids must be an iterable of ids, not a single one")
-        self._ids = aiter(avatar_ids) if isinstance(avatar_ids, AsyncIterable) else iter(avatar_ids)
+        self._is_async = isinstance(avatar_ids, AsyncIterable)  # its iterator may have nothing but __anext__
+        self._ids: Any = aiter(avatar_ids) if isinstance(avatar_ids, AsyncIterable) else iter(avatar_ids)
         self._length: int | None = None
         with contextlib.suppress(Exception):  # a Django QuerySet refuses to be counted on the loop, for example
             self._length = len(avatar_ids)  # type: ignore[arg-type]
@@ -46,7 +47,7 @@ class IdSource:
         Exceptions of the input propagate.
         """
         try:
-            given = await anext(self._ids) if isinstance(self._ids, AsyncIterator) else next(self._ids)
+            given = await anext(self._ids) if self._is_async else next(self._ids)
         except (StopIteration, StopAsyncIteration):
             self._ended = True
             return None

@@ -183,7 +183,7 @@ class MemoryMailbox:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may cancel a wait in the midst of another call, as Ctrl-C does
         self._rows: OrderedDict[str, _Row] = OrderedDict()  # oldest first, which is also the first to expire
         self._evictable: tuple[OrderedDict[str, None], ...] = (OrderedDict(), OrderedDict(), OrderedDict())
         self._bytes = 0

@@ -120,13 +120,13 @@ class Draining:
 
 
 class OnlyNext:
-    """An async iterable whose iterator is no iterable itself."""
+    """An iterator, of either kind, that is no iterable itself."""
 
     def __init__(self, ids: Iterator[UUID]) -> None:
         self.ids = ids
 
-    def __aiter__(self) -> Any:
-        return self
+    def __next__(self) -> UUID:
+        return next(self.ids)
 
     async def __anext__(self) -> UUID:
         for avatar_id in self.ids:
@@ -134,10 +134,24 @@ class OnlyNext:
         raise StopAsyncIteration
 
 
+class OfOnlyNext:
+    """An iterable of such an iterator."""
+
+    def __iter__(self) -> Any:
+        return OnlyNext(iter(uuids(5)))
+
+
+class AsyncOfOnlyNext:
+    """An async iterable of such an iterator."""
+
+    def __aiter__(self) -> Any:
+        return OnlyNext(iter(uuids(5)))
+
+
 @pytest.mark.parametrize(
     "make",
-    [lambda: Uncountable(uuids(5)), lambda: Draining(uuids(5)), lambda: OnlyNext(uuids(5)), lambda: set(uuids(5))],
-    ids=["uncountable", "draining", "async-iterator", "set"],
+    [lambda: Uncountable(uuids(5)), lambda: Draining(uuids(5)), OfOnlyNext, AsyncOfOnlyNext, lambda: set(uuids(5))],
+    ids=["uncountable", "draining", "iterator", "async-iterator", "set"],
 )
 async def test_any_iterable_is_an_input(make: Callable[[], Any]) -> None:
     """Its total is known at the end."""

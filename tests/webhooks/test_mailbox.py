@@ -137,6 +137,22 @@ async def test_delivery_and_cancellation_at_once(complaints: list[Any]) -> None:
     assert [] == complaints
 
 
+async def test_cancellation_by_a_signal_handler() -> None:
+    """A wait may be cancelled in the midst of another call of the same thread, as `asyncio.run` does on Ctrl-C."""
+    waits: list[asyncio.Future[Delivery]] = []
+
+    def clock() -> float:
+        for each in waits:
+            each.cancel()
+        return 0.0
+
+    mailbox = MemoryMailbox(clock=clock)
+    waits.append(mailbox.wait("export:x", ""))
+    await mailbox.deliver(export_event())
+    assert waits[0].cancelled()
+    assert [True] == await kept(mailbox, export_event())
+
+
 async def test_some_of_many_waits_are_cancelled() -> None:
     """The rest of the waits for the key are resolved."""
     mailbox = MemoryMailbox()
