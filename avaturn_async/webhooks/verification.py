@@ -155,7 +155,8 @@ def _mask(value: Any, secrets: set[Secret]) -> Any:
         for secret in secrets:
             value = value.replace(secret.encode(), b"***")
     elif isinstance(value, tuple):
-        return tuple(_mask(item, secrets) for item in value)
+        items = tuple(_mask(item, secrets) for item in value)
+        return value if items == value else items  # a named tuple stays one
     elif isinstance(value, dict):
         masked = {name: _mask(item, secrets) for name, item in value.items()}
         if masked != value:

@@ -223,6 +223,8 @@ def test_arguments_keep_their_types() -> None:
     )
     assert SECRET in atoms["r"]
     assert "a 7" == logged_by("gunicorn.access", "%s %d", "a", 7)
+    version = sys.version_info
+    assert f"{version!r} 7" == logged_by("gunicorn.access", "%r %d", version, 7)
 
 
 def test_receivers_that_are_gone_cost_nothing() -> None:
