@@ -74,8 +74,9 @@ class Exports:
                 journal recorded it: by name and size, and by checksum if one was computed.
             sink: a `Sink` for the models, instead of a folder.
             name: returns the path of an avatar's file below the folder, or its name in the sink, with ``/`` between its
-                parts; the default is ``{avatar_id}.glb``. It must be different for each avatar. If it is not a plain
-                relative path, the item fails with a ValueError.
+                parts; the default is ``{avatar_id}.glb``. It must be different for each avatar, since a later file
+                replaces one of the same name. If it is not a plain relative path, or another avatar under way has it,
+                the item fails with a ValueError.
             max_pending: exports awaited concurrently.
             max_downloads: concurrent downloads.
             checksum: compute the SHA-256 of each file, which costs more than receiving and writing it.
