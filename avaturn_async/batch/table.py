@@ -236,5 +236,7 @@ class FileNames:
         key = unicodedata.normalize("NFC", name).casefold() if self._folder else name
         earlier = self._lines.setdefault(key, row.line)
         if earlier != row.line:
-            raise ValueError(f"line {row.line}: line {earlier} has the same name {name!r}; --name makes others")
+            raise ValueError(
+                f"line {row.line}: its file name {name!r} is taken by line {earlier}; --name can use other columns"
+            )
         return name

@@ -338,8 +338,8 @@ class Tally:
         for kind, number in self._reasons.most_common():
             self.output.line(f"{number:,} x {kind}")
         if waits:
-            shown = ", ".join(f"{value:.1f} s at the {share}th" for share, value in waits.items())
-            self.output.line(f"from the start of an export to its end, by percentile: {shown}")
+            shown = ", ".join(f"{share}th {value:.1f} s" for share, value in waits.items())
+            self.output.line(f"export times by percentile: {shown}")
 
     def _percentiles(self) -> dict[int, float]:
         from ..batch.report import percentiles

@@ -29,11 +29,11 @@ __all__ = ["Maker"]
 HELP = """Make an avatar from three photos and download its model.
 
 With --from, make one for each row of a table: CSV, or JSON lines, with the columns frontal, side_1, side_2 and
-body_type (male or female), and perhaps user_id and telephoto (true). Paths are relative to the table's folder. Users
+body_type (male or female), and optionally user_id and telephoto (true). Paths are relative to the table's folder. Users
 are created for rows without a user_id. Avatars get Avaturn's default customization, or that of --customization.
 
 --from needs --journal, which records each stage: the same command continues where an earlier one ended, and makes no
-avatar twice. Where a process ended amid an upload, and the API does not say that the photos arrived, they are not
+avatar twice. If a process ended during an upload and the API does not report that the photos arrived, they are not
 uploaded again, and the command says what to do.
 """
 
@@ -42,7 +42,7 @@ PHOTOS = ("frontal", "side_1", "side_2")
 
 @command(
     HELP,
-    "avaturn make front.jpg left.jpg right.jpg --body-type female --out me.glb",
+    "avaturn make frontal.jpg left.jpg right.jpg --body-type female --out me.glb",
     "avaturn make --from people.csv --journal people.db --out models",
     "avaturn make --from people.csv --journal people.db --name '{name}.glb'",
 )

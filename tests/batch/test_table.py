@@ -164,11 +164,12 @@ def test_names_that_are_refused(cell: str, problem: str) -> None:
 
 def test_names_that_are_equal() -> None:
     """Where two rows have the same name, also on macOS or Windows, the second is told that of which line it is."""
-    assert ["Zoë/x.glb", "line 3: line 2 has the same name 'zoe\u0308/x.glb'; --name makes others"] == claim(
-        "Zoë", "zoe\u0308"
-    )
+    assert [
+        "Zoë/x.glb",
+        "line 3: its file name 'zoe\u0308/x.glb' is taken by line 2; --name can use other columns",
+    ] == claim("Zoë", "zoe\u0308")
     assert ["A/x.glb", "a/x.glb"] == claim("A", "a", folder=False)
-    assert ["{u}-x", "line 3: line 2 has the same name '{u}-x'; --name makes others"] == claim(
+    assert ["{u}-x", "line 3: its file name '{u}-x' is taken by line 2; --name can use other columns"] == claim(
         "u", "u", template="{{{user}}}-{id}"
     )
 

@@ -15,6 +15,7 @@ import avaturn_async
 from avaturn_async import AvaturnClient, PollPolicy, RateLimit, RetryPolicy, Timeouts
 from avaturn_async.cli import app as command_line
 
+from ..test_layout import ORDER
 from .kit import COMMANDS, DOCS, EXAMPLES, PAGES
 
 NAV = re.findall(r"^ +- (?:(.+): )?([\w/-]+\.md)$", (DOCS / "mkdocs.yml").read_text(), re.MULTILINE)
@@ -132,6 +133,16 @@ def test_commands_that_pages_name_exist(page: str) -> None:
     if page == "cli.md":
         rows = re.findall(r"^\| (.+?) \|", PAGES[page], re.MULTILINE)
         assert sorted(commands) == sorted(re.findall(r"`avaturn ([a-z]+)`", "\n".join(rows)))  # each has one row
+
+
+def test_contributing_says_where_things_are() -> None:
+    """The order of imports is that of the test which enforces it, and each command has a module of its name."""
+    order = re.search(r"folders before its own: (.+?)\.", PAGES["contributing.md"], re.DOTALL)
+    assert order is not None
+    parts = [each for each in ORDER if not each.startswith("_") and each not in ("emulator", "cli", "testing")]
+    assert parts == re.findall(r"`(\w+)`", order[1])
+    for command in typer.main.get_command(command_line).list_commands(None):  # type: ignore[attr-defined]
+        assert (DOCS.parent / f"avaturn_async/cli/{command}.py").is_file()
 
 
 def test_extras_that_pages_name_exist() -> None:
