@@ -290,6 +290,8 @@ class Race:
             self._task = task
             self._context.tasks.add(task)
             task.add_done_callback(self._on_poll_end)
+        elif task.cancelled():
+            self._set_timer()
         return task
 
     def _on_poll_end(self, task: asyncio.Task[None]) -> None:

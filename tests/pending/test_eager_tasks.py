@@ -68,6 +68,29 @@ def test_failures_end_a_wait() -> None:
     run(story(), task_factory=FACTORY)
 
 
+def test_a_poll_that_is_cancelled_at_once_is_repeated() -> None:
+    """As one that is cancelled later."""
+
+    async def story() -> None:
+        left = [PENDING, "cancel", READY]
+
+        def answer(_: Any) -> Any:
+            if left[0] == "cancel":
+                left.pop(0)
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                raise asyncio.CancelledError
+            return left.pop(0)
+
+        world = World(answer, latency=None)
+        export = await world.exports.create(AVATAR)
+        assert URL == (await export).url
+        assert [0, 1, 1.5] == world.times
+
+    run(story(), task_factory=FACTORY)
+
+
 def test_a_mailbox_with_coroutines() -> None:
     """Whose wait is done when it is subscribed to."""
 

@@ -672,6 +672,23 @@ def test_a_poll_that_somebody_cancels_is_repeated() -> None:
         run(story(step))
 
 
+def test_a_task_factory_that_raises_ends_the_wait() -> None:
+    """With its exception; nothing else would."""
+
+    def factory(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
+        if "_poll" in work.__qualname__:
+            work.close()
+            raise ZeroDivisionError
+        return asyncio.Task(work, loop=loop, **options)
+
+    async def story() -> None:
+        export = await World(saying(PENDING)).exports.create(AVATAR)
+        with pytest.raises(ZeroDivisionError):
+            await export.wait(timeout=None)
+
+    run(story(), task_factory=factory)
+
+
 def test_closing_ends_waits() -> None:
     """Awaiters get ClientClosedError with a resume token, also those that come later."""
 
