@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import logging
 import random
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID, uuid4
@@ -193,7 +193,8 @@ class PollTimers:
     def __init__(self, most_polls: int) -> None:
         self._most_polls = most_polls
         self._running = 0
-        self._due: deque[PollTimer] = deque()  # expired, until fewer polls run
+        # Both are heaps. Late polls start in the order of their times, so that short waits in a loop get a turn.
+        self._due: list[PollTimer] = []  # expired, until fewer polls run
         self._heap: list[PollTimer] = []
         self._cancelled = 0
         self._when: float | None = None  # of the loop's timer, whose own when() is inexact on uvloop
@@ -238,13 +239,13 @@ class PollTimers:
             elif timer.race.urgent:
                 self._start(timer.race)
             else:
-                self._due.append(timer)
+                heapq.heappush(self._due, timer)
         self._start_due()
         self._schedule()
 
     def _start_due(self) -> None:
         while self._due and self._running < self._most_polls:
-            race = self._due.popleft().race
+            race = heapq.heappop(self._due).race
             task = None if race is None else self._start(race)
             if task is not None and not task.done():
                 self._running += 1

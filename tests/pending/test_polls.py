@@ -215,6 +215,32 @@ def test_many_jobs_leave_connections_to_others() -> None:
     run(story())
 
 
+def test_short_waits_have_their_turn() -> None:
+    """A job that is awaited again and again keeps its place among the polls of many others."""
+
+    async def story() -> None:
+        polled: list[str] = []
+
+        def answer(call: ApiRequest) -> Any:
+            polled.append(call.query["avatar_id"])
+            return PENDING
+
+        world = World(answer, most_polls=1)
+        others = [await world.exports.create(UUID(int=number)) for number in range(20)]
+        waits = [asyncio.create_task(each.wait(timeout=60)) for each in others]
+        await asyncio.sleep(0.5)
+        export = await world.exports.create(AVATAR)
+        polled.clear()
+        world.transport.latency = 1
+        for _ in range(11):
+            with pytest.raises(WaitTimeoutError):
+                await export.wait(timeout=5)
+        await asyncio.gather(*waits, return_exceptions=True)
+        assert str(export.avatar_id) in polled[:30]
+
+    run(story())
+
+
 # Deadlines.
 
 
