@@ -235,9 +235,10 @@ def _lead_on(error: BaseException, upload_url: SecretUrl, pending: PendingAvatar
     """Give an exception what it takes to continue after it."""
     avatar_id = pending.avatar_id
     facts = {"upload_url": upload_url, "avatar_id": avatar_id, "resume_token": pending.resume_token}
-    if not isinstance(error, AvaturnError):
-        error.add_note(f"avatar {avatar_id} was created: continue with upload_url and resume_token of this exception")
+    note = f"avatar {avatar_id} was created: continue with upload_url and resume_token of this exception"
     with suppress(Exception):  # an exception of the user's own may be immutable
+        if not isinstance(error, AvaturnError):
+            error.add_note(note)
         for name, value in facts.items():
             setattr(error, name, value)
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import attrs
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -54,9 +53,13 @@ END = web.AppKey("end", asyncio.Event)
 Answer = Callable[[web.Request], Any]
 
 
-@attrs.frozen
 class Immutable(Exception):
     """Takes notes, but no attributes."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("__"):
+            raise AttributeError(name)
+        super().__setattr__(name, value)
 
 
 def photos() -> Photos:
