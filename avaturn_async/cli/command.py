@@ -353,4 +353,5 @@ def failure(error: BaseException) -> str:
 def tell_of(avatar: object, error: Exception) -> None:
     """Print the error of one avatar of several, on one line."""
     message = failure(error)
-    note(f"avaturn: {message}" if str(avatar) in message else f"avaturn: {avatar}: {message}")
+    named = str(avatar) in message or message.startswith("line ")
+    note(f"avaturn: {message}" if named else f"avaturn: {avatar}: {message}")

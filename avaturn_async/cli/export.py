@@ -70,10 +70,12 @@ def saved_as(download: "Download") -> dict[str, Any]:
     return {"size": download.size, "sha256": download.sha256, "file": str(download.path)}
 
 
-def prepare_folder(folder: Path, files: Iterable[Path] = ()) -> None:
-    """Create a folder for downloads, and raise FileExistsError for the first of `files` that exists."""
+def prepare_folder(folder: Path, files: Iterable[Path] = (), *, overwrite: bool = False) -> None:
+    """Create a folder for downloads; raise OSError if one of `files` is a folder or, unless `overwrite`, exists."""
     for file in files:
-        if file.exists():
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        if file.exists() and not overwrite:
             raise FileExistsError(errno.EEXIST, "it exists already; --overwrite replaces it", str(file))
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
@@ -116,7 +118,7 @@ async def _export(
         advance()
 
     async with connected(access, hooks) as client:
-        await asyncio.to_thread(prepare_folder, out, [] if overwrite else files.values())
+        await asyncio.to_thread(prepare_folder, out, files.values(), overwrite=overwrite)
         with output.progress() as progress:
             advance = progress.stage("exports", len(files))
             async with asyncio.TaskGroup() as tasks:

@@ -83,13 +83,14 @@ def facts(report: "ModelReport") -> list[tuple[str, str]]:
     """Return a report as rows for people."""
     targets = ", ".join(f"{len(mesh.targets)} on {mesh.name}" for mesh in report.meshes if mesh.targets)
     animations = ", ".join(f"{one.name} ({one.seconds:.1f} s)" for one in report.animations)
+    textures = "; ".join(map(_texture, report.textures))
     return [
         ("body type", report.body_type or "unknown: no mesh has a name of Avaturn's"),
         ("file size", size_of(report.size)),
         ("meshes", f"{len(report.meshes)}: {', '.join(mesh.name for mesh in report.meshes)}"),
         ("triangles", f"{report.triangles:,}"),
         ("vertices", f"{report.vertices:,}"),
-        ("textures", "; ".join(map(_texture, report.textures)) or "none"),
+        ("textures", f"{len(report.textures)}: {textures}" if textures else "none"),
         ("joints", f"{report.joints:,}"),
         ("animations", animations or "none"),
         ("morph targets", targets or "none"),

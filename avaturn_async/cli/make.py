@@ -168,7 +168,7 @@ async def _make_one(
     """Make one avatar, and show each stage as a line or a bar."""
     import asyncio
 
-    await asyncio.to_thread(prepare_folder, file.parent, [] if overwrite else [file])
+    await asyncio.to_thread(prepare_folder, file.parent, [file], overwrite=overwrite)
     async with photos.open():  # fails before anything is created
         pass
     with output.progress() as progress:

@@ -51,7 +51,7 @@ async def _render(
         raise WebhooksRequiredError(RENDERS_NEED_WEBHOOKS)
     file = out / f"{avatar}-{scene.replace('/', '-')}.{format}"
     async with connected(access, hooks) as client:
-        await asyncio.to_thread(prepare_folder, out, [] if overwrite else [file])
+        await asyncio.to_thread(prepare_folder, out, [file], overwrite=overwrite)
         pending = await client.renders.create(avatar, scene, format=format)
         try:
             made = await pending.wait(timeout=timeout)

@@ -33,6 +33,8 @@ async def _wait(
 
     from_stdin = resume_token == "-"  # noqa: S105 - no password
     token = (await asyncio.to_thread(sys.stdin.read) if from_stdin else resume_token).strip()
+    if not token.startswith("{"):
+        raise ValueError("TOKEN must be the JSON of a resume token; to read it from a file: avaturn wait - < FILE")
     try:
         kind = str(json.loads(token)["kind"])
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -40,7 +42,7 @@ async def _wait(
     if out is not None:
         if kind in ("avatar", "session"):
             raise ValueError(f"--out is for exports and renders, and this token is of the kind {kind}")
-        await asyncio.to_thread(prepare_folder, out.parent, [] if overwrite else [out])
+        await asyncio.to_thread(prepare_folder, out.parent, [out], overwrite=overwrite)
     if kind == "render" and hooks.webhook_port is None:
         raise ValueError(RENDERS_NEED_WEBHOOKS)
     async with connected(access, hooks) as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -77,6 +78,8 @@ def _shrink(
     source: str | os.PathLike[str], target: Path, max_texture: int | None, patterns: tuple[str, ...], still: bool
 ) -> ModelReport:
     inspect(source)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     with opened(source) as container:
         if container.size > MAX_SIZE:
             raise MalformedError(f"has {container.size} bytes, more than the {MAX_SIZE} that are read")

@@ -94,6 +94,13 @@ def test_a_spreadsheet(emulated: EmulatorThread, avatars: list[str], tmp_path: P
     assert [] == [file.name for file in tmp_path.iterdir() if file.name.endswith(".part")]
 
 
+def test_a_file_that_is_no_table(emulated: EmulatorThread, tmp_path: Path) -> None:
+    """Its line is named once."""
+    done = avaturn("batch", "--out", tmp_path, env=against(emulated), stdin=b"\xff\xd8\xff\x00\n")
+    assert 1 == done.exit_code
+    assert "avaturn: line 1: it is not in UTF-8: save the table as 'CSV UTF-8'" in done.stderr.splitlines()
+
+
 def test_names_that_only_their_case_tells_apart_are_one_file() -> None:
     """What fails in a folder for the sake of some file systems is fine in a store."""
     table = f"n,avatar_id\na,{UUID(int=1)}\nA,{UUID(int=2)}\n".encode()

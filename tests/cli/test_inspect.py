@@ -17,7 +17,7 @@ def test_facts_for_people(tmp_path: Path) -> None:
     assert 0 == result.exit_code
     assert "T2" == facts["body"].removeprefix("type").strip()
     assert facts["meshes"].startswith("13: Body_Mesh, Eye_Mesh, ")
-    assert facts["textures"].startswith("image 0 32 x 32 JPEG, ")
+    assert facts["textures"].startswith("24: image 0 32 x 32 JPEG, ")
     assert "54" == facts["joints"]
     assert "avaturn_animation (8.1 s)" == facts["animations"]
     assert "52 of 52" == facts["ARKit"]

@@ -90,7 +90,8 @@ def test_a_deadline(emulated: EmulatorThread) -> None:
 @pytest.mark.parametrize(
     ("token", "options", "said"),
     [
-        ("nonsense", [], "a resume token is the JSON text"),
+        ("token.json", [], "to read it from a file: avaturn wait - < FILE"),
+        ("{nonsense", [], "a resume token is the JSON text"),
         ('{"kind": ["export"]}', [], "this resume token does not say when its job was created"),
         ('{"kind": "avatar"}', ["--out", "a.glb"], "--out is for exports and renders"),
         ('{"kind": "session"}', ["--out", "a.glb"], "this token is of the kind session"),

@@ -267,8 +267,9 @@ def test_a_failure_leaves_the_target_alone(source: Path) -> None:
     target.unlink()
     target.mkdir()
     source.write_bytes(avatar())
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(IsADirectoryError) as caught:
         shrink(source, target, max_texture=8)
+    assert str(target) == caught.value.filename
     assert {source, target} == set(source.parent.iterdir())
 
 
