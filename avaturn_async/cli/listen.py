@@ -194,11 +194,11 @@ class EventFile:
         while True:
             answer = await post(session, url, line.rstrip())
             if answer in REFUSED:
-                note(f"avaturn: an event {told(answer)} and is left out; it is in {self._path}")
+                note(f"avaturn: an event {told(answer)} and is skipped; it is in {self._path}")
             if answer in REFUSED or (isinstance(answer, int) and 200 <= answer < 300):
                 return
             if first:
-                note(f"avaturn: an event {told(answer)}; trying again until it is taken")
+                note(f"avaturn: an event {told(answer)}; retrying until it is accepted")
             first = False
             await asyncio.sleep(pause)
             pause = min(2 * pause, most)

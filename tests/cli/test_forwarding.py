@@ -169,13 +169,13 @@ def test_forwarded_although_the_target_is_down_for_a_while(tmp_path: Path) -> No
             assert 200 == post(url, numbered(1)[0])
             assert numbered(1) == target.wait_for(1)
         assert [200, 200] == [post(url, event) for event in numbered(2, 3)]
-        said = read_until(listening.stderr, "trying again until it is taken")
+        said = read_until(listening.stderr, "retrying until it is accepted")
         assert f"was not answered: no connection to 127.0.0.1:{target.port} (nothing listens there)" in said
         assert SECRET not in said
         target.answers = [503, 404, 422]
         with target.running():
             assert numbered(1, 3) == target.wait_for(2)
-            assert "was answered 422" in read_until(listening.stderr, "is left out")
+            assert "was answered 422" in read_until(listening.stderr, "is skipped")
             assert 202 == post(url, {"event": "user.born"})
             assert {"event": "user.born"} == target.wait_for(3)[2]
         assert 130 == interrupt(listening)[0]
@@ -212,7 +212,7 @@ def test_without_a_file_of_ones_own(tmp_path: Path) -> None:
             url = first_record(one)["url"]
             if count:
                 assert 200 == post(url, numbered(1)[0])
-                read_until(one.stderr, "trying again")
+                read_until(one.stderr, "retrying")
             code, _, err = interrupt(one)
         assert (130, bool(count)) == (code, kept.exists())
         assert count == sum(

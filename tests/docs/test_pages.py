@@ -38,6 +38,12 @@ def test_every_page_has_the_title_of_its_entry() -> None:
     }
 
 
+def test_readme_lists_every_page() -> None:
+    """All but the reference, which is made from docstrings."""
+    readme = (DOCS.parent / "README.md").read_text()
+    assert [] == [page for page in PAGES if f"`docs/pages/{page}`" not in readme and not page.startswith("reference/")]
+
+
 def test_llms_txt_lists_every_page() -> None:
     """A language model finds each page by its title."""
     listed = re.findall(r"^- \[(.+)\]\(([\w/-]+)\.html\)", (DOCS / "pages/llms.txt").read_text(), re.MULTILINE)
