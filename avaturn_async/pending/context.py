@@ -174,74 +174,46 @@ class _Race(Protocol):
 class PollTimer:
     """The time of the next poll of one race, on the loop's clock; without a race, it was cancelled."""
 
-    __slots__ = ("race", "when")
+    __slots__ = ("handle", "race", "when")
 
     def __init__(self, when: float, race: _Race) -> None:
         self.when: float = when
         self.race: _Race | None = race
+        self.handle: asyncio.TimerHandle | None = None
 
     def __lt__(self, other: PollTimer) -> bool:
         return self.when < other.when
 
 
 class PollTimers:
-    """Starts the polls of all races at their times, of which `most_polls` run at once unless an event triggered them.
-
-    It uses one timer of the event loop: one for each race takes 450 bytes more on uvloop.
-    """
+    """Starts the polls of races at their times, of which `most_polls` run at once unless an event triggered them."""
 
     def __init__(self, most_polls: int) -> None:
         self._most_polls = most_polls
         self._running = 0
-        # Both are heaps. Late polls start in the order of their times, so that short waits in a loop get a turn.
-        self._due: list[PollTimer] = []  # expired, until fewer polls run
-        self._heap: list[PollTimer] = []
-        self._cancelled = 0
-        self._when: float | None = None  # of the loop's timer, whose own when() is inexact on uvloop
-        self._handle: asyncio.TimerHandle | None = None
+        # A heap of expired timers: late polls start in the order of their times, so that short waits get a turn.
+        self._due: list[PollTimer] = []
+        self._context = Context()  # an empty one: each poll runs in that of its race
 
     def set(self, loop: asyncio.AbstractEventLoop, when: float, race: _Race) -> PollTimer:
         """Start a poll of the race at the time `when` on the loop, which is the same at each call."""
-        self._loop = loop
         timer = PollTimer(when, race)
-        heapq.heappush(self._heap, timer)
-        if self._heap[0] is timer:
-            self._schedule()
+        timer.handle = loop.call_at(when, self._expire, timer, context=self._context)
         return timer
 
     def cancel(self, timer: PollTimer) -> None:
         """Cancel a timer whose poll was not started."""
         timer.race = None
-        self._cancelled += 1
-        if self._cancelled > len(self._heap) // 2:
-            self._heap = [each for each in self._heap if each.race is not None]
-            heapq.heapify(self._heap)
-            self._cancelled = 0
-            self._schedule()
+        if timer.handle is not None:
+            timer.handle.cancel()
 
-    def _schedule(self) -> None:
-        """Set the loop's timer for the first of ours."""
-        first = self._heap[0].when if self._heap else None
-        if first != self._when:
-            if self._handle is not None:
-                self._handle.cancel()
-            self._when, self._handle = first, None
-            if first is not None:  # in an empty context: each poll runs in that of its race
-                self._handle = self._loop.call_at(first, self._expire, first, context=Context())
-
-    def _expire(self, now: float) -> None:
-        self._when = self._handle = None
-        now = max(now, self._loop.time())  # uvloop calls early by a fraction of a millisecond
-        while self._heap and self._heap[0].when <= now:
-            timer = heapq.heappop(self._heap)
-            if timer.race is None:
-                self._cancelled -= 1
-            elif timer.race.urgent:
-                self._start(timer.race)
-            else:
-                heapq.heappush(self._due, timer)
-        self._start_due()
-        self._schedule()
+    def _expire(self, timer: PollTimer) -> None:
+        timer.handle = None  # which refers to the timer
+        if timer.race is not None and timer.race.urgent:
+            self._start(timer.race)
+        else:
+            heapq.heappush(self._due, timer)
+            self._start_due()
 
     def _start_due(self) -> None:
         while self._due and self._running < self._most_polls:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -245,21 +244,3 @@ def test_a_poll_that_can_not_start_stops_no_other() -> None:
     run(story())
     assert [1, 2] == started
     assert [ZeroDivisionError] == [type(error) for error in failed]
-
-
-def test_cancelled_timers_are_forgotten() -> None:
-    """Also those that are far in the future, while others stay."""
-
-    async def story() -> int:
-        loop, timers = asyncio.get_running_loop(), PollTimers(1)
-        poll = Poll(lambda: None)
-        kept = [timers.set(loop, now() + 500, poll) for _ in range(10)]
-        before = sys.getallocatedblocks()
-        for _ in range(10_000):
-            timers.cancel(timers.set(loop, now() + 1_000, poll))
-        grown = sys.getallocatedblocks() - before
-        for timer in kept:
-            timers.cancel(timer)
-        return grown
-
-    assert run(story()) < 1_000
