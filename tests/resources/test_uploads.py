@@ -320,11 +320,6 @@ def cancel_caller(path: Path) -> None:
             task.cancel()
 
 
-def press_ctrl_c(path: Path) -> None:
-    """Send the signal that Ctrl-C sends."""
-    signal.raise_signal(signal.SIGINT)
-
-
 def ends_and_leads_on(tmp_path: Path, kind: type[BaseException], end: Any) -> None:
     """Upload until `end` ends it with an exception of this kind, and check what that says."""
     path = tmp_path / "me.jpg"
@@ -376,9 +371,15 @@ def test_whatever_ends_an_upload_leads_on(tmp_path: Path, kind: type[BaseExcepti
     ends_and_leads_on(tmp_path, kind, end)
 
 
+def press_ctrl_c(tmp_path: Path) -> None:
+    """Interrupt an upload by the signal that Ctrl-C sends, also where this process was started without it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ends_and_leads_on(tmp_path, KeyboardInterrupt, lambda _: signal.raise_signal(signal.SIGINT))
+
+
 def test_ctrl_c_leads_on(tmp_path: Path) -> None:
-    """The same in a process of its own, since the main thread of a process gets the signal."""
-    process = get_context("spawn").Process(target=ends_and_leads_on, args=(tmp_path, KeyboardInterrupt, press_ctrl_c))
+    """The same in a process of its own, whose main thread gets the signal."""
+    process = get_context("spawn").Process(target=press_ctrl_c, args=(tmp_path,))
     process.start()
     process.join()
     assert 0 == process.exitcode
