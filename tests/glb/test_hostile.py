@@ -173,6 +173,7 @@ def test_any_value_anywhere_is_read_or_refused(place: tuple[Any, ...], value: An
     _inspect(document)
 
 
+@pytest.mark.slow
 @given(document=st.dictionaries(st.sampled_from(KEYS), ANYTHING))
 @settings(max_examples=300, deadline=None)
 def test_any_document_is_read_or_refused(document: dict[str, Any]) -> None:

@@ -516,6 +516,7 @@ async def memory_after(mailbox: MemoryMailbox, keys: list[str]) -> tuple[int, in
     return during, tracemalloc.get_traced_memory()[0]
 
 
+@pytest.mark.slow
 async def test_waits_are_small_and_leave_nothing(traced: None) -> None:
     """20,000 waits take at most 500 bytes each, and nothing once they are cancelled, also for one key."""
     mailbox = MemoryMailbox()

@@ -25,6 +25,7 @@ from avaturn_async import (
     WebhookReceiver,
 )
 from avaturn_async.webhooks import Reply, key_of
+from tests.chaos.kit import scaled
 
 from ..leaks import leaks
 from .kit import PATH
@@ -264,7 +265,10 @@ async def grown(receiver: WebhookReceiver, bodies: Iterable[bytes], path: str) -
 
 
 @pytest.mark.parametrize("auth", [SECRET, Unauthenticated()], ids=["secret", "none"])
-@pytest.mark.parametrize("events", [5000, pytest.param(100_000, marks=pytest.mark.chaos)])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "events", [5000, pytest.param(scaled(100_000, 20_000), marks=pytest.mark.chaos)], ids=["5000", "more"]
+)
 async def test_forged_events(auth: Any, events: int, caplog: pytest.LogCaptureFixture) -> None:
     """However many forged events come, of known and unknown avatars, memory stays, and no log is flooded."""
     receiver = WebhookReceiver(auth)
@@ -274,6 +278,7 @@ async def test_forged_events(auth: Any, events: int, caplog: pytest.LogCaptureFi
     assert before == len(caplog.records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["user_id", "status", "export_url"])
 async def test_forged_events_with_ballast(field: str) -> None:
     """Forged events that fill a known field with 60,000 characters take no more memory than others."""
@@ -281,6 +286,7 @@ async def test_forged_events_with_ballast(field: str) -> None:
     assert await grown(WebhookReceiver(Unauthenticated()), bodies, "") < 5_000_000
 
 
+@pytest.mark.slow
 async def test_replays() -> None:
     """10,000 replays of a valid event are one row, and wake an awaiter once."""
     receiver = WebhookReceiver(SECRET)
