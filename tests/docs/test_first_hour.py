@@ -65,7 +65,7 @@ def test_first_hour(tmp_path: Path) -> None:
     env["PYTEST_ADDOPTS"] = "-p no:schemathesis -p no:hypothesispytest -p no:xdist"  # which a newcomer has not
     command = shlex.split(EXAMPLES["emulator_command"].replace(":8000/", f":{app}/"))
     emulator = ("avaturn_async", *command[1:], "--port", api, "--small-models", "--export-seconds", "0.5")
-    with running(*emulator, cwd=tmp_path, env=env, until="avaturn avatars create") as (printed, _):
+    with running(*emulator, cwd=tmp_path, env=env, until="avaturn make") as (printed, _):
         exported = dict(re.findall(r"^export (\w+)=(.+)$", printed, re.MULTILINE))
         assert {"AVATURN_BASE_URL", "AVATURN_API_TOKEN"} == exported.keys()
         assert {*exported, "AVATURN_WEBHOOK_SECRET"} == settings.keys()
