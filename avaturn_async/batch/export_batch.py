@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 import os
 import stat
@@ -30,7 +29,7 @@ from ..errors import (
     PermissionDeniedError,
     WaitTimeoutError,
 )
-from ..http.tasks import raise_first, run_in_thread, run_to_completion
+from ..http.tasks import check_not_async, raise_first, run_in_thread, run_to_completion
 from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
 from ..observe.observer import BatchInfo
 from ..pending.export import PendingExport
@@ -112,10 +111,8 @@ class ExportBatch:
             isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout)
         ):
             raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
-        if name is not None and (not callable(name) or inspect.iscoroutinefunction(name)):
-            raise TypeError(f"name must be a plain function of an avatar id, not {name!r:.80}")
-        if on_progress is not None and (not callable(on_progress) or inspect.iscoroutinefunction(on_progress)):
-            raise TypeError(f"on_progress must be a function that is not async, not {on_progress!r:.80}")
+        check_not_async("name", name)
+        check_not_async("on_progress", on_progress)
         if sink is not None and not callable(getattr(sink, "put", None)):
             raise TypeError(f"sink must have a method put(name, chunks), which {type(sink).__name__} has not")
         if download_to is not None and sink is not None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from ..http.tasks import is_cancelled
 from ..models import as_uuid
 from .report import BatchOutcome
 
@@ -51,8 +52,7 @@ class IdSource:
         except (StopIteration, StopAsyncIteration):
             self._ended = True
             return None
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # the input swallowed the cancellation
+        if is_cancelled():  # the input swallowed the cancellation
             raise asyncio.CancelledError
         self._count += 1
         try:

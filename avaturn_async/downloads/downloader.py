@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing
-from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import attrs
 from ..config import RetryPolicy, Timeouts
 from ..errors import AvaturnError, DownloadError, IncompleteDownloadError
 from ..http.session import ClientSessions
-from ..http.tasks import run_in_thread
+from ..http.tasks import check_not_async, is_cancelled, run_in_thread
 from ..observe.dispatch import UNOBSERVED, Observers, new_number
 from ..observe.observer import DownloadInfo
 from ..redact import without_queries, without_query
@@ -156,8 +155,7 @@ class Downloader:
             try:
                 await sink.put(name, chunks)
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if is_cancelled():
                     raise
                 raise DownloadError(f"{failure}: it was cancelled by itself") from None
             except AvaturnError:
@@ -194,8 +192,7 @@ class Downloader:
         return self._observed_chunks(self._stream(link))
 
     def _stream(self, link: Link, progress: Progress | None = None, *, checksum: bool = False) -> ResumableStream:
-        if progress is not None and (not callable(progress) or iscoroutinefunction(progress)):
-            raise TypeError(f"progress must be a function that is not async, not {type(progress).__name__}")
+        check_not_async("progress", progress)
         self._session.sessions.check_open()
         self._session.check_url(link.url)
         return ResumableStream(self._session, link, retry=self._retry, progress=progress, checksum=checksum)

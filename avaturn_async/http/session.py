@@ -16,6 +16,7 @@ import aiohttp
 
 from ..errors import ClientClosedError, ConfigurationError, WrongLoopError
 from ..redact import SignedUrl
+from .tasks import is_cancelled
 from .urls import parse_proxy
 
 __all__ = ["ClientSessions", "Ssl"]
@@ -131,8 +132,8 @@ class ClientSessions:
         try:
             return await work
         except asyncio.CancelledError:
-            closed, task = self.reason_closed(borrows=borrows), asyncio.current_task()
-            if closed is None or (task is not None and task.cancelling()):
+            closed = self.reason_closed(borrows=borrows)
+            if closed is None or is_cancelled():
                 raise
             return closed  # aiohttp cancels requests that resolve a name when its session is closed
         except Exception as error:  # noqa: BLE001 - a borrowed session's middlewares and tracing may raise anything

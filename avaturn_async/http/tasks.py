@@ -1,17 +1,46 @@
-"""Wait for tasks and threads: unwrap the errors of task groups, and finish work although cancelled."""
+"""Tasks, threads and users' functions: errors of task groups, cancellation, work that finishes although cancelled."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from concurrent.futures import Executor
 
-__all__ = ["raise_first", "run_in_thread", "run_to_completion", "settled"]
+__all__ = [
+    "check_not_async",
+    "is_async",
+    "is_cancelled",
+    "raise_first",
+    "run_in_thread",
+    "run_to_completion",
+    "settled",
+]
 
 T = TypeVar("T")
+
+
+def is_async(function: object) -> bool:
+    """Return whether a call of `function` returns a coroutine: it, or its ``__call__``, is an async function."""
+    while isinstance(function, partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def check_not_async(name: str, function: object) -> None:
+    """Raise TypeError unless the argument `name` is None or a function that is not async."""
+    if function is not None and (not callable(function) or is_async(function)):
+        raise TypeError(f"{name} must be a function that is not async, not {type(function).__name__}")
+
+
+def is_cancelled() -> bool:
+    """Return whether the current task is being cancelled, and not something that it awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def raise_first(task: asyncio.Task[T]) -> T:

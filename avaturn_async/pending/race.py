@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, TypeA
 
 from ..errors import APIStatusError, AvaturnError, ClientClosedError, NotFoundError, TransportError, WaitError
 from ..http.delays import backoff
+from ..http.tasks import is_cancelled
 from ..webhooks.mailbox import Delivery
 
 if TYPE_CHECKING:
@@ -307,8 +308,7 @@ class Race:
         try:
             error = await job._poll_once("webhook" if urgent else "poll")
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not self._awaiters or (task is not None and task.cancelling()):
+            if not self._awaiters or is_cancelled():
                 self.urgent, self._reported_failed = self.urgent or urgent, self._reported_failed or failed
                 raise
             error = WaitError(f"the poll of {job} was cancelled by the HTTP session")

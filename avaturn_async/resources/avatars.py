@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from inspect import iscoroutinefunction
 from uuid import UUID
 
 from ..errors import AvaturnError, JobFailedError, NotFoundError, ResponseFormatError
 from ..http import codec, endpoints
+from ..http.tasks import check_not_async
 from ..http.upload import MultipartForm
 from ..models import (
     AvatarListItem,
@@ -227,8 +227,7 @@ def _check(customization: object) -> None:
 def _check_upload(photos: object, progress: object) -> None:
     if not isinstance(photos, Photos):
         raise TypeError(f"photos must be a Photos, not {type(photos).__name__}")
-    if progress is not None and (not callable(progress) or iscoroutinefunction(progress)):
-        raise TypeError(f"progress must be a function that is not async, not {type(progress).__name__}")
+    check_not_async("progress", progress)
 
 
 def _lead_on(error: BaseException, upload_url: SecretUrl, pending: PendingAvatar) -> None:

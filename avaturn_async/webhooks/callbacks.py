@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..http.tasks import is_async, is_cancelled
 
 if TYPE_CHECKING:
     from .events import Event, UnknownEvent
 
-__all__ = ["Callback", "Callbacks", "is_cancelled"]
+__all__ = ["Callback", "Callbacks"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -50,8 +50,7 @@ class Callbacks:
 
     def add(self, name: str, callback: Callback) -> None:
         """Call `callback` for events of this name; TypeError if it is not an async function."""
-        function = callback.func if isinstance(callback, partial) else callback
-        if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)):
+        if not is_async(callback):
             raise TypeError(f"a callback must be an async function, not {callback!r}")
         self._by_name.setdefault(name, []).append(callback)
 
@@ -162,9 +161,3 @@ async def _run(callback: Callback, event: Event | UnknownEvent) -> None:
         logger.exception("a webhook callback awaited something that was cancelled")
     except Exception:
         logger.exception("a webhook callback raised")
-
-
-def is_cancelled() -> bool:
-    """Say whether the current task is being cancelled, and not something that it awaits."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

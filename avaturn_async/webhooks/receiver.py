@@ -12,11 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from ..errors import TransportError, WebhookError
+from ..http.tasks import is_async, is_cancelled
 from ..models import AvatarReadyWebhook, ExportReadyWebhook, RenderReadyWebhook
 from ..observe.dispatch import Observers, Scope, new_number, valid_traceparent
 from ..observe.observer import MailboxInfo, Observer, WebhookInfo
 from ..redact import MaskedBytes, Secret
-from .callbacks import Callbacks, is_cancelled
+from .callbacks import Callbacks
 from .events import EVENT_TYPES, Event, UnknownEvent, parse_event
 from .mailbox import Mailbox, MemoryMailbox, observe
 from .replies import (
@@ -90,7 +91,7 @@ class WebhookReceiver:
             auth = Secret(auth)
             auth = PathSecret(auth)
         verify = getattr(auth, "verify", None)
-        if not callable(verify) or inspect.iscoroutinefunction(verify):
+        if not callable(verify) or is_async(verify):
             kind = type(auth).__name__
             del auth, verify  # a traceback that shows locals must not show it
             raise TypeError(f"auth must be a path secret or a Verifier with a synchronous verify method, not {kind}")

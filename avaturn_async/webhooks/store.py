@@ -22,11 +22,11 @@ from weakref import WeakSet
 from ..errors import AvaturnError, ClientClosedError, TransportError, WrongLoopError
 from ..http import codec
 from ..http.delays import backoff
+from ..http.tasks import is_cancelled
 from ..models import RenderReadyWebhook
 from ..observe.dispatch import Observers, tell_once, valid_traceparent
 from ..observe.observer import MailboxInfo
 from ..redact import Secret
-from .callbacks import is_cancelled
 from .events import Event, UnknownEvent, keys_of, parse_event
 from .mailbox import Delivery, strip_untrusted
 

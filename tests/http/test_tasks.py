@@ -3,10 +3,19 @@
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import pytest
 
-from avaturn_async.http.tasks import raise_first, run_in_thread, run_to_completion
+from avaturn_async.http.tasks import check_not_async, is_async, raise_first, run_in_thread, run_to_completion
+
+
+class Called:
+    """An object with an async ``__call__``."""
+
+    async def __call__(self) -> None:
+        """Do nothing."""
 
 
 async def _return_7() -> int:
@@ -91,3 +100,25 @@ async def test_the_first_error_of_nested_groups_is_raised_alone():
     with pytest.raises(LookupError, match="first") as caught:
         await raise_first(asyncio.create_task(work()))
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "function", [_return_7, partial(_return_7), Called(), partial(Called()), Called().__call__], ids=range(5)
+)
+def test_async_functions_are_known_in_every_form(function: Any) -> None:
+    """A result that nobody awaits would be lost."""
+    assert is_async(function)
+    with pytest.raises(TypeError, match="progress must be a function that is not async, not "):
+        check_not_async("progress", function)
+
+
+@pytest.mark.parametrize("function", [None, print, len, Called, partial(print), lambda: None], ids=range(6))
+def test_other_functions_are_taken(function: Any) -> None:
+    """A class whose instances are async is a plain function that makes them."""
+    check_not_async("progress", function)
+
+
+def test_what_is_no_function_is_refused() -> None:
+    """The message names the argument and the type."""
+    with pytest.raises(TypeError, match=r"^on_progress must be a function that is not async, not int$"):
+        check_not_async("on_progress", 1)
