@@ -58,7 +58,7 @@ class _Result(ABC):
         Args:
             path: the file to write; its folder must exist.
             overwrite: replace a file that exists.
-            checksum: compute the SHA-256, which costs more than receiving and writing the file.
+            checksum: compute the SHA-256, which costs about as much CPU as receiving and writing the file.
             progress: called with the bytes so far, and the total or None. What it raises ends the download.
             max_bytes: a longer file is refused. An export also ends at the length that its header declares.
 

@@ -79,7 +79,7 @@ class Exports:
                 the item fails with a ValueError.
             max_pending: exports awaited concurrently.
             max_downloads: concurrent downloads.
-            checksum: compute the SHA-256 of each file, which costs more than receiving and writing it.
+            checksum: compute the SHA-256 of each file, which costs about as much CPU as receiving and writing it.
             journal: a SQLite file with which a later run skips what is done and resumes what was pending. It records a
                 file once it is complete under its name, or the sink has returned. It holds resume tokens, and is
                 trusted input: keep it where other users can't write, and use it with one folder or sink.
