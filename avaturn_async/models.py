@@ -230,21 +230,21 @@ class _Schema:
 
     __slots__ = ()
 
+    def _fields(self) -> Any:
+        return attrs.fields(type(self))  # type: ignore[arg-type]  # a subclass has them
+
     def __repr__(self) -> str:
-        fields = [field for field in attrs.fields(type(self)) if field.repr]  # type: ignore[arg-type]  # a subclass has them
         # A link may come in any field.
-        shown = (f"{field.name}={mask_links(getattr(self, field.name))!r}" for field in fields)
+        shown = (f"{field.name}={mask_links(getattr(self, field.name))!r}" for field in self._fields() if field.repr)
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        names = [field.name for field in attrs.fields(type(self))]  # type: ignore[arg-type]
-        return all(getattr(self, name) == getattr(other, name) for name in names)
+        return all(getattr(self, field.name) == getattr(other, field.name) for field in self._fields())
 
     def __hash__(self) -> int:
-        names = [field.name for field in attrs.fields(type(self)) if field.hash is None]  # type: ignore[arg-type]
-        return hash((type(self), *(getattr(self, name) for name in names)))
+        return hash((type(self), *(getattr(self, field.name) for field in self._fields() if field.hash is None)))
 
 
 # What an avatar looks like.

@@ -44,7 +44,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _http_date(text: str) -> datetime | None:
-    """Parse a Date or Last-Modified header (RFC 9110, 5.6.7); return None if it is malformed."""
+    """Parse a date of HTTP (RFC 9110, 5.6.7); return None if it is malformed."""
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

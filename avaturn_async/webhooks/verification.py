@@ -67,7 +67,8 @@ class PathSecret:
             raise ValueError("PathSecret needs at least one secret")
         for number, secret in enumerate(known, 1):
             if not _SECRET.fullmatch(secret):
-                raise ValueError(f"path secret {number} must be at least 22 characters of A-Z, a-z, 0-9, '-' and '_'")
+                shown = f"path secret {number}" if len(known) > 1 else "the path secret"
+                raise ValueError(f"{shown} must be at least 22 characters of A-Z, a-z, 0-9, '-' and '_'")
         self.path: Secret = known[0]
         self.secrets: tuple[Secret, ...] = known
 

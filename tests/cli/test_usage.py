@@ -33,7 +33,7 @@ def files(tmp_path: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -
         (f"export {AVATAR}", f"{AVATAR}.glb: it exists already; --overwrite replaces it"),
         (f"export {AVATAR} --out text.jpg", "text.jpg: Not a directory"),
         (f"export {AVATAR} --webhook-port 0", "--webhook-port needs AVATURN_WEBHOOK_SECRET"),
-        (f"export {AVATAR} --webhook-port 0 --secret short", "path secret 1 must be at least 22 characters"),
+        (f"export {AVATAR} --webhook-port 0 --secret short", "the path secret must be at least 22 characters"),
         (f"export {AVATAR} --timeout -1", "Invalid value for '--timeout'"),
         (f"export {AVATAR} --base-url http://example.com", "http"),
         ("export", "Missing argument 'ID...'"),
@@ -69,7 +69,7 @@ def files(tmp_path: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -
         ("demo --webhook-loss nan", "loss"),  # found by the option or, before typer 0.29, by the emulator
         ("demo --out text.jpg/models", "text.jpg"),
         ("emulator --resets 2", "Invalid value for '--resets'"),
-        ("listen --secret short", "path secret 1 must be at least 22 characters"),
+        ("listen --secret short", "the path secret must be at least 22 characters"),
     ],
 )
 def test_refusals(emulated: EmulatorThread, line: str, said: str) -> None:

@@ -236,7 +236,7 @@ def test_a_customization_is_left_to_the_process_that_claimed_it_first() -> None:
 
 
 def test_a_claim_that_fails_does_not_hold_up_a_customization(caplog: pytest.LogCaptureFixture) -> None:
-    """Without its store a mailbox can't tell who is first."""
+    """The customization is set although the mailbox can't say whether another process sets it."""
 
     async def story() -> None:
         api = Customizations()

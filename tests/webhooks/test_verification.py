@@ -62,7 +62,7 @@ def test_a_path_secret_rotates() -> None:
 @pytest.mark.parametrize("make", [PathSecret, lambda odd: PathSecret(SECRET, odd), WebhookReceiver])
 def test_short_and_odd_secrets_are_refused(odd: str, make: Callable[[str], object]) -> None:
     """A secret that would be guessed or not survive a url is refused without being shown."""
-    with pytest.raises(ValueError, match=r"path secret \d must be at least 22 characters"):
+    with pytest.raises(ValueError, match=r"path secret( 2)? must be at least 22 characters"):
         make(odd)
     said = shown(lambda: PathSecret(SECRET, odd)) + shown(lambda: WebhookReceiver(odd))
     assert "hunter2" not in said
@@ -73,7 +73,7 @@ def test_no_secret_and_no_str_are_refused() -> None:
     """A path secret is a str."""
     with pytest.raises(ValueError, match="at least one secret"):
         PathSecret()
-    with pytest.raises(ValueError, match="path secret 1 must be"):
+    with pytest.raises(ValueError, match="the path secret must be"):
         PathSecret(SECRET.encode())  # type: ignore[arg-type]
     assert SECRET not in shown(lambda: PathSecret(SECRET.encode()))  # type: ignore[arg-type]
 
