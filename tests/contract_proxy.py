@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from email import message_from_bytes
 from typing import Any, Self
 
@@ -15,6 +16,8 @@ from openapi_core.contrib.aiohttp import AIOHTTPOpenAPIWebRequest, AIOHTTPOpenAP
 from openapi_core.exceptions import OpenAPIError
 
 from avaturn_async.emulator.validation import contract
+
+from .servers import running
 
 API = "/api/v1/"
 UPLOADS = "/uploads/"
@@ -57,19 +60,17 @@ class ContractProxy:
         app = web.Application(client_max_size=2**20)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(auto_decompress=False)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._session = await self._stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
+        self.url = await self._stack.enter_async_context(running(self._runner))
         self._document = {**contract(), "servers": [{"url": "http://127.0.0.1"}]}  # openapi-core knows no ports
         self._openapi = OpenAPI.from_dict(self._document)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
-        await self._session.close()
+        await self._stack.aclose()
 
     @property
     def operations(self) -> list[str]:

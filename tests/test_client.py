@@ -13,7 +13,6 @@ from uuid import uuid4
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from avaturn_async import (
     AssetSlot,
@@ -46,6 +45,7 @@ from avaturn_async.emulator.images import photo
 from avaturn_async.resources import Exports
 
 from .leaks import leaks
+from .servers import running
 
 QUICK = PollPolicy(first=0.05, factor=1.5, cap=0.3)
 TIMING = Timing(scan=0.05, export=0.05, render=0.05)
@@ -374,8 +374,8 @@ async def test_a_view_has_other_options_and_the_same_life() -> None:
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", note)
-    async with TestServer(app) as server:
-        client = AvaturnClient("t", base_url=str(server.make_url("")), polling=QUICK, headers={"X-Gate": "1"})
+    async with running(web.AppRunner(app)) as url:
+        client = AvaturnClient("t", base_url=url, polling=QUICK, headers={"X-Gate": "1"})
         view = client.with_options(retry=RetryPolicy(attempts=1), headers={"X-Gate": "2"})
         with pytest.raises(ServerError):
             await view.exports.create(uuid4())
@@ -507,7 +507,7 @@ async def test_a_2xx_that_can_not_be_read_is_not_quoted(answer: bytes, path: str
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", respond)
     arguments = [] if path == "users.create" else [str(uuid4())]
-    async with TestServer(app) as server, AvaturnClient("t", base_url=str(server.make_url(""))) as client:
+    async with running(web.AppRunner(app)) as url, AvaturnClient("t", base_url=url) as client:
         with pytest.raises(ResponseFormatError) as caught:
             await getattr(getattr(client, resource), method)(*arguments)
     assert [] == leaks(caught.value, SESAME)

@@ -6,7 +6,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
@@ -122,8 +122,11 @@ class Emulator:
             )
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
-            await web.TCPSite(runner, self._settings.host, self._settings.port).start()
-            self._links.base = (self._settings.public_url or _url(runner.addresses[0])).rstrip("/")
+            assert runner.server is not None  # noqa: S101 - it is set up
+            host, port = self._settings.host, self._settings.port
+            server = await asyncio.get_running_loop().create_server(runner.server, host, port, backlog=128)
+            stack.push_async_callback(_stop_accepting, server)
+            self._links.base = (self._settings.public_url or _url(server.sockets[0].getsockname())).rstrip("/")
             self._jobs, self._stack = jobs, stack.pop_all()
         return self
 
@@ -332,6 +335,22 @@ class EmulatorThread:
             return future.result(timeout)
         finally:
             future.cancel()
+
+
+async def _stop_accepting(server: asyncio.Server) -> None:
+    """Stop listening once what was accepted is a connection.
+
+    asyncio never closes one that it accepts in the turn of the loop in which its server closes, and its client waits.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        with suppress(NotImplementedError):  # Windows
+            for listener in server.sockets:
+                loop.remove_reader(listener)
+        for _ in range(3):
+            await asyncio.sleep(0)
+    finally:
+        server.close()
 
 
 def _uuid(value: str | UUID | None) -> UUID | None:

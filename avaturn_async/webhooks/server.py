@@ -101,8 +101,8 @@ class ReceiverServer:
     ) -> None:
         """Stop listening, let requests in flight end, then drain the receiver's callbacks."""
         assert self._server is not None  # noqa: S101
-        self._server.close()
         try:
+            await _stop_accepting(self._server)
             await self._close_connections()
         finally:
             await self._receiver.aclose()
@@ -243,6 +243,22 @@ class _Connection(asyncio.Protocol):
         self._timer.cancel()
         self._server._discard(self)
         self._http.connection_lost(exc)
+
+
+async def _stop_accepting(server: asyncio.Server) -> None:
+    """Stop listening once what was accepted is a connection.
+
+    asyncio never closes one that it accepts in the turn of the loop in which its server closes, and its sender waits.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        with suppress(NotImplementedError):  # Windows
+            for listener in server.sockets:
+                loop.remove_reader(listener)
+        for _ in range(3):
+            await asyncio.sleep(0)
+    finally:
+        server.close()
 
 
 async def _linger(request: web.BaseRequest, response: web.Response) -> None:

@@ -32,6 +32,7 @@ from avaturn_async.cli import app as command_line
 from avaturn_async.emulator import EmulatorThread
 from avaturn_async.emulator.glb import build_glb
 
+from ..servers import listening, running
 from ..webhooks.redis.server import Server
 from .kit import EXAMPLES, PHOTO_FILES, SECRET
 
@@ -411,7 +412,7 @@ def test_mounted_receivers(run: Run, avaturn: EmulatorThread, new_avatar: Callab
 def test_the_aiohttp_example(run: Run, avatar: str, new_avatar: Callable[[], str], avaturn: EmulatorThread) -> None:
     """An export that is requested over HTTP is resolved by a webhook that comes over HTTP."""
     app = run("aiohttp")["app"]
-    asyncio.run(request_a_model(aiohttp_server(app), avatar, new_avatar, avaturn))
+    asyncio.run(request_a_model(running(web.AppRunner(app)), avatar, new_avatar, avaturn))
 
 
 def test_the_fastapi_example(
@@ -459,18 +460,6 @@ async def request_a_model(
         await asyncio.to_thread(new_avatar)
     assert answer["resolved_by"] in ("create", "webhook", "poll")
     assert {200} == {delivery.status for delivery in avaturn.deliveries if delivery.event["event"] == "export.ready"}
-
-
-@asynccontextmanager
-async def aiohttp_server(app: web.Application) -> AsyncIterator[str]:
-    """Serve an aiohttp app, and give its url."""
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager
@@ -541,8 +530,7 @@ class Provider:
         """Listen; yield the url."""
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
-        async with await asyncio.start_server(self.talk, sock=listener):
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with listening(await asyncio.start_server(self.talk, sock=listener)) as self.url:
             yield self.url
 
 

@@ -8,6 +8,7 @@ import threading
 import urllib.request
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, Self
 
@@ -17,6 +18,8 @@ from avaturn_async.config import RetryPolicy, Timeouts
 from avaturn_async.downloads.downloader import Downloader
 from avaturn_async.downloads.stream import Link
 from avaturn_async.http.session import ClientSessions
+
+from ..servers import listening
 
 ETAG = '"3f2a"'
 
@@ -129,22 +132,24 @@ class FileServer:
         self.stalled = asyncio.Event()
         self.go_on = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.base = await self._stack.enter_async_context(listening(server))
+        """Where it is."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        await self._stack.aclose()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     @property
-    def base(self) -> str:
-        """Where it is."""
-        return f"http://127.0.0.1:{self.port}"
+    def port(self) -> int:
+        """Its port."""
+        return int(self.base.rpartition(":")[2])
 
     @property
     def url(self) -> str:

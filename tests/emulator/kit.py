@@ -4,12 +4,15 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
 
 from avaturn_async.emulator import Emulator, Timing
+
+from ..servers import running
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(1000)
 AT_ONCE = Timing(scan=0, export=0, render=0)
@@ -166,16 +169,15 @@ class Receiver:
         self.status = 200
         self.url = ""
         self._runner = web.ServerRunner(web.Server(self._receive), shutdown_timeout=0.1)
+        self._stack = AsyncExitStack()
         self._arrived = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hooks"
+        self.url = f"{await self._stack.enter_async_context(running(self._runner))}/hooks"
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+        await self._stack.aclose()
 
     async def received(self, count: int) -> list[dict[str, Any]]:
         """Wait until this many events have arrived and return them all."""

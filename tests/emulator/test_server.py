@@ -44,6 +44,20 @@ async def test_leaving_ends_everything() -> None:
     assert asyncio.all_tasks() == before
 
 
+@pytest.mark.parametrize("turns", range(7))
+async def test_a_connection_that_comes_with_the_end_is_closed(turns: int) -> None:
+    """Whichever turn of the loop accepts it: nobody waits for an emulator that is gone."""
+    async with Emulator() as emulator:
+        sock = socket.create_connection(("127.0.0.1", int(emulator.url.rpartition(":")[2])))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    with sock:
+        sock.setblocking(False)
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionResetError):
+                assert b"" == await asyncio.get_running_loop().sock_recv(sock, 1)
+
+
 async def test_an_emulator_can_run_again() -> None:
     """It remembers its users, but not its unfinished jobs."""
     emulator = Emulator(timing=NEVER)

@@ -7,6 +7,7 @@ import pytest
 
 from avaturn_async.emulator import Delivery, Emulator, EmulatorThread, Faults, Timing, jobs
 
+from ..servers import listening
 from .kit import AT_ONCE, NEVER, NOBODY, Caller, Receiver
 
 
@@ -251,9 +252,9 @@ async def test_a_receiver_that_hangs_delays_nothing() -> None:
         writer.close()
 
     connected = asyncio.Event()
-    server = await asyncio.start_server(hang, "127.0.0.1", 0)
-    async with server, Emulator(timing=Timing(scan=0)) as emulator, Caller(emulator) as caller:
-        emulator.webhook_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = listening(await asyncio.start_server(hang, "127.0.0.1", 0))
+    async with server as url, Emulator(timing=Timing(scan=0)) as emulator, Caller(emulator) as caller:
+        emulator.webhook_url = url
         await caller.upload((await caller.new_avatar())["upload_url"])
         await connected.wait()
     assert not emulator.deliveries

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from avaturn_async.http.endpoints import ApiRequest
 from avaturn_async.http.session import ClientSessions
 from avaturn_async.http.transport import Transport
 from avaturn_async.http.upload import FormField, MultipartForm
 from avaturn_async.redact import Secret
+
+from ..servers import listening, running
 
 TOKEN = "tok-Q7x9LmZ2-uVw4RtYp"
 BASE = "https://api.example"
@@ -76,8 +77,8 @@ async def serving(
     """Run a server that hands everything to one handler; yield its url."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
-    async with TestServer(app, **options) as server:
-        yield str(server.make_url("/"))
+    async with running(web.AppRunner(app, **options)) as url:
+        yield f"{url}/"
 
 
 @asynccontextmanager
@@ -94,13 +95,10 @@ async def talking(talk: Talk) -> AsyncIterator[str]:
         open_now[task] = writer
         task.add_done_callback(lambda _: writer.close())
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with listening(await asyncio.start_server(accept, "127.0.0.1", 0)) as url:
+            yield url
     finally:
-        server.close()
-        for _ in range(5):  # what was accepted by now still becomes a connection
-            await asyncio.sleep(0)
         for task in open_now:
             task.cancel()
         await asyncio.gather(*open_now, return_exceptions=True)

@@ -32,6 +32,7 @@ from avaturn_async.http.transport import Transport
 from avaturn_async.http.upload import FormField, MultipartForm, UploadBody
 from avaturn_async.redact import Secret, SecretUrl, SignedUrl
 
+from ..servers import listening
 from .kit import BASE, TOKEN, Talk, form, heard, opened, reset, serving, talking
 
 ONCE = RetryPolicy(attempts=1)
@@ -355,8 +356,8 @@ class Standing:
         """Listen; yield the url."""
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)  # the rest waits on the client's side
-        async with await asyncio.start_server(self.talk, sock=listener, ssl=self._context):
-            yield f"{self.scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        async with listening(await asyncio.start_server(self.talk, sock=listener, ssl=self._context)) as url:
+            yield url.replace("http", self.scheme)
 
 
 Ending = Callable[[asyncio.Task[Any], Transport], Awaitable[None]]

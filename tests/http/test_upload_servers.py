@@ -22,6 +22,7 @@ from avaturn_async.errors import (
 )
 from avaturn_async.redact import SecretUrl
 
+from ..servers import listening
 from .kit import Talk, form, heard, opened, reset
 
 LARGE = bytes(16 * 2**20)  # more than sockets buffer on both sides together
@@ -57,14 +58,11 @@ class Server:
         """Listen; yield the url. At the end, wait until the client has ended all connections."""
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)  # what the kernel takes counts as progress
-        server = await asyncio.start_server(self.accept, sock=listener, ssl=context)
-        try:
-            yield f"{'https' if context else 'http'}://127.0.0.1:{listener.getsockname()[1]}/photos"
+        async with listening(await asyncio.start_server(self.accept, sock=listener, ssl=context)) as url:
+            yield f"{url.replace('http', 'https') if context else url}/photos"
             async with asyncio.timeout(10):
                 while self.open:
                     await asyncio.wait(self.open)
-        finally:
-            server.close()
 
 
 async def read_form(reader: asyncio.StreamReader, head: bytes = b"") -> None:

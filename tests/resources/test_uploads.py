@@ -21,7 +21,6 @@ from uuid import UUID
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from avaturn_async import (
@@ -42,6 +41,7 @@ from avaturn_async.emulator import Emulator
 from avaturn_async.models import ScanStatus
 
 from ..leaks import leaks
+from ..servers import running
 
 FACE = b"a very private face "
 JPEG = b"\xff\xd8\xff\xda " + FACE * 300_000 + b"\xff\xd9"
@@ -78,8 +78,7 @@ async def served(store: Answer) -> AsyncIterator[str]:
     """Run an API with one avatar, whose photos go to `store`; yield its url."""
 
     async def create(request: web.Request) -> web.Response:
-        url = str(server.make_url("/store?signature=sesame"))
-        return web.json_response({"avatar_id": str(AVATAR), "upload_url": url})
+        return web.json_response({"avatar_id": str(AVATAR), "upload_url": f"{url}/store?signature=sesame"})
 
     async def listing(request: web.Request) -> web.Response:
         return web.json_response([])
@@ -88,9 +87,9 @@ async def served(store: Answer) -> AsyncIterator[str]:
     app[END] = asyncio.Event()
     app.add_routes([web.post("/api/v1/avatars/new", create), web.post("/store", store)])
     app.add_routes([web.get("/api/v1/users/{id}/avatars", listing)])
-    async with TestServer(app) as server:
+    async with running(web.AppRunner(app)) as url:
         try:
-            yield str(server.make_url("/")).rstrip("/")
+            yield url
         finally:
             app[END].set()
 

@@ -15,6 +15,7 @@ import hypercorn.config
 import uvicorn
 from aiohttp import web
 
+from ..servers import running
 from .samples import SECRET
 
 PATH = f"/avaturn/{SECRET}"
@@ -119,12 +120,8 @@ async def listening(port: int) -> None:
 async def aiohttp_server(app: web.Application, **options: Any) -> AsyncIterator[int]:
     """Serve an aiohttp application."""
     runner = web.AppRunner(app, shutdown_timeout=5, **{"lingering_time": 0} | options)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+    async with running(runner) as url:
+        yield int(url.rpartition(":")[2])
 
 
 @asynccontextmanager

@@ -35,6 +35,7 @@ from avaturn_async.webhooks import key_of
 
 from ..chaos.kit import make_avatars
 from ..observe.kit import TRACEPARENT, Recorder
+from ..servers import listening
 from .samples import SECRET, avatar, export_body, export_event, render_event
 
 PACKAGE = Path(avaturn_async.__file__).parent
@@ -140,7 +141,7 @@ async def hanging_up(port: int) -> AsyncIterator[asyncio.Queue[None]]:
         attempts.put_nowait(None)
         writer.close()
 
-    async with await asyncio.start_server(hang_up, "127.0.0.1", port):
+    async with listening(await asyncio.start_server(hang_up, "127.0.0.1", port)):
         yield attempts
 
 

@@ -10,7 +10,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Self
 
 import aiohttp
@@ -24,6 +24,7 @@ from avaturn_async.emulator import Emulator, Faults, Timing
 from avaturn_async.webhooks import Event, key_of
 
 from ...chaos.kit import SEED, make_avatars, scaled
+from ...servers import running
 from ..samples import avatar, export_event
 from .conftest import MakeRedisMailbox
 from .server import QUIET, Server
@@ -236,6 +237,7 @@ class Balancer:
 
     def __init__(self, urls: list[str], rng: random.Random) -> None:
         self._urls, self._rng = urls, rng
+        self._stack = AsyncExitStack()
         self.replies: Counter[tuple[str, int]] = Counter()
 
     async def _send_on(self, request: web.BaseRequest) -> web.Response:
@@ -245,17 +247,14 @@ class Balancer:
             return web.Response(status=reply.status)
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        self._runner = web.ServerRunner(web.Server(self._send_on, access_log=None))
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"{site.name}/hooks"
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._session = await self._stack.enter_async_context(session)
+        runner = web.ServerRunner(web.Server(self._send_on, access_log=None))
+        self.url = f"{await self._stack.enter_async_context(running(runner))}/hooks"
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
-        await self._session.close()
+        await self._stack.aclose()
 
 
 async def test_four_receivers_and_four_waiters(server: Server) -> None:
