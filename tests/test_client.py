@@ -374,7 +374,7 @@ async def test_a_view_has_other_options_and_the_same_life() -> None:
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", note)
-    async with running(web.AppRunner(app)) as url:
+    async with running(web.AppRunner(app, handler_cancellation=True)) as url:
         client = AvaturnClient("t", base_url=url, polling=QUICK, headers={"X-Gate": "1"})
         view = client.with_options(retry=RetryPolicy(attempts=1), headers={"X-Gate": "2"})
         with pytest.raises(ServerError):
@@ -507,7 +507,10 @@ async def test_a_2xx_that_can_not_be_read_is_not_quoted(answer: bytes, path: str
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", respond)
     arguments = [] if path == "users.create" else [str(uuid4())]
-    async with running(web.AppRunner(app)) as url, AvaturnClient("t", base_url=url) as client:
+    async with (
+        running(web.AppRunner(app, handler_cancellation=True)) as url,
+        AvaturnClient("t", base_url=url) as client,
+    ):
         with pytest.raises(ResponseFormatError) as caught:
             await getattr(getattr(client, resource), method)(*arguments)
     assert [] == leaks(caught.value, SESAME)

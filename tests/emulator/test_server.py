@@ -58,6 +58,30 @@ async def test_a_connection_that_comes_with_the_end_is_closed(turns: int) -> Non
                 assert b"" == await asyncio.get_running_loop().sock_recv(sock, 1)
 
 
+def test_no_connection_outlives_a_thread() -> None:
+    """Clients that connect while it stops see their connections end, all of them."""
+    for _ in range(10):
+        opened: list[socket.socket] = []
+        with EmulatorThread(Emulator()) as emulator:
+            address = ("127.0.0.1", int(emulator.url.rpartition(":")[2]))
+
+            def connect(address: tuple[str, int] = address, opened: list[socket.socket] = opened) -> None:
+                with contextlib.suppress(OSError):
+                    while True:
+                        opened.append(socket.create_connection(address, 5))
+
+            threads = [threading.Thread(target=connect) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            while not opened:
+                threads[0].join(0.001)
+        for thread in threads:
+            thread.join()
+        for sock in opened:
+            with sock, contextlib.suppress(ConnectionResetError):
+                assert b"" == sock.recv(1)
+
+
 async def test_an_emulator_can_run_again() -> None:
     """It remembers its users, but not its unfinished jobs."""
     emulator = Emulator(timing=NEVER)

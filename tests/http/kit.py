@@ -77,7 +77,7 @@ async def serving(
     """Run a server that hands everything to one handler; yield its url."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
-    async with running(web.AppRunner(app, **options)) as url:
+    async with running(web.AppRunner(app, handler_cancellation=True, **options)) as url:
         yield f"{url}/"
 
 

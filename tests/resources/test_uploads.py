@@ -87,7 +87,7 @@ async def served(store: Answer) -> AsyncIterator[str]:
     app[END] = asyncio.Event()
     app.add_routes([web.post("/api/v1/avatars/new", create), web.post("/store", store)])
     app.add_routes([web.get("/api/v1/users/{id}/avatars", listing)])
-    async with running(web.AppRunner(app)) as url:
+    async with running(web.AppRunner(app, handler_cancellation=True)) as url:
         try:
             yield url
         finally:
