@@ -25,14 +25,17 @@ The first line is the url to enter in the developer portal. Its last part is a s
 random one for this run.
 
 --save appends each event to a file before the webhook is answered. --forward-to posts events to your app, in order, and
-repeats each until the app answers 2xx; an event that the app refuses as malformed (400, 413, 422) is reported and
-skipped. Events that were not forwarded when the command ended are forwarded by the next run with the same --save.
+repeats each until the app answers 2xx. An event that the app refuses as malformed (400, 413, 422), or answers with 5xx
+for five minutes, is reported and skipped, and stays in the file. Events that were not forwarded when the command ended
+are forwarded by the next run with the same --save.
 """
 
 #: Statuses with which a target refuses an event for good.
 REFUSED = (400, 413, 422)
 #: Seconds between attempts to forward an event: the first pause, and the longest.
 PAUSES = (0.25, 5.0)
+#: Times that a target may answer an event with 5xx: five minutes, at these pauses.
+FAILURES = 60
 
 REASONS = {
     400: "it is not an event",
@@ -132,7 +135,7 @@ class EventFile:
 
     Args:
         path: the file, created readable for this user alone if it does not exist; None for a temporary file, which is
-            kept if it has events that were not forwarded.
+            kept if it has events that were not forwarded or not accepted.
         forwarding: whether `forward` will be called.
     """
 
@@ -143,6 +146,7 @@ class EventFile:
         self._lock = asyncio.Lock()
         self._arrived = asyncio.Event()
         self._forwarding = forwarding
+        self._skipped = False
 
     async def __aenter__(self) -> Self:
         import asyncio
@@ -172,7 +176,7 @@ class EventFile:
         self._arrived.set()
 
     async def forward(self, url: str) -> None:
-        """Post events to a url until cancelled: in order, each until it is accepted or refused as malformed."""
+        """Post events to a url until cancelled: in order, each until it is accepted or given up."""
         import asyncio
 
         async with new_session() as session:
@@ -190,12 +194,16 @@ class EventFile:
         import asyncio
 
         pause, most = PAUSES
-        first = True
+        failures, first = 0, True
         while True:
             answer = await post(session, url, line.rstrip())
-            if answer in REFUSED:
-                note(f"avaturn: an event {told(answer)} and is skipped; it is in {self._path}")
-            if answer in REFUSED or (isinstance(answer, int) and 200 <= answer < 300):
+            if isinstance(answer, int) and answer < 300:
+                return
+            failures += isinstance(answer, int) and answer >= 500
+            if answer in REFUSED or failures == FAILURES:
+                times = f" {failures} times" if failures == FAILURES else ""
+                note(f"avaturn: an event {told(answer)}{times} and is skipped; it stays in {self._path}")
+                self._skipped = True
                 return
             if first:
                 note(f"avaturn: an event {told(answer)}; retrying until it is accepted")
@@ -255,7 +263,7 @@ class EventFile:
         self._file.seek(self._position)
         left = sum(map(_is_event, self._file)) if self._forwarding else 0
         self._file.close()
-        if self._wanted is None and not left:
+        if self._wanted is None and not left and not self._skipped:
             self._path.unlink()
             self._position_file.unlink(missing_ok=True)
         return left

@@ -1,12 +1,13 @@
 """``avaturn shrink``: make smaller copies of models."""
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .command import DONE, command
-from .output import Output, size_of
+from .output import Output, note, size_of
 
 SHRINK = """Make a model smaller.
 
@@ -34,10 +35,20 @@ async def _shrink(
 
     from .. import glb
 
-    before = (await asyncio.to_thread(source.stat)).st_size
-    report = await glb.shrink(
+    before = await asyncio.to_thread(glb.inspect, source)
+    morphs = {name for mesh in before.meshes for name in mesh.targets}
+    for pattern in drop_morphs or ():
+        if not morphs:  # usual for a T1
+            note(f"{source} has no morph targets, so --drop-morphs {pattern} removes none")
+        elif not any(fnmatchcase(name, pattern) for name in morphs):
+            raise ValueError(
+                f"--drop-morphs {pattern} matches none of the {len(morphs)} morph targets of {source}; "
+                "avaturn inspect --json lists their names"
+            )
+    after = await glb.shrink(
         source, target, max_texture=max_texture, drop_morphs=drop_morphs or (), drop_animations=drop_animations
     )
-    record = {"source": str(source), "target": str(target), "before": before, "after": report.size}
-    output.result(record, f"{target}: {size_of(report.size)}, {report.size / before:.0%} of {size_of(before)}")
+    record = {"source": str(source), "target": str(target), "before": before.size, "after": after.size}
+    share = f"{after.size / before.size:.0%} of {size_of(before.size)}"
+    output.result(record, f"{target}: {size_of(after.size)}, {share}")
     return DONE

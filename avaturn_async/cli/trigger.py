@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .command import DONE, FAILED, command, failure
+from .command import DONE, FAILED, command
 from .output import Output, note
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ async def _trigger(
         for line, body in enumerate(bodies, 1):
             if body.strip():
                 sent += 1
-                taken += await _send(session, to, body, "" if replay is None else f"line {line}: ", output)
+                taken += await _send(session, to, body, "" if replay is None else f"{replay}, line {line}: ", output)
     return DONE if taken == sent else FAILED
 
 
@@ -100,11 +100,15 @@ async def _send(session: "aiohttp.ClientSession", url: str, body: bytes, line: s
     from ..webhooks import parse_event
 
     try:
+        event = parse_json(body)
+    except ValueError:
+        note(f"avaturn: {line}this is not JSON (perhaps the line was cut off); it is not sent")
+        return False
+    try:
         parse_event(body)
     except WebhookError as error:
-        note(f"avaturn: {line}{failure(error)}")
+        note(f"avaturn: {line}this is not an event: {str(error).partition(': ')[2]}; it is not sent")
         return False
-    event = parse_json(body)
     answer = await post(session, url, body)
     record = {"event": event["event"], "avatar_id": event.get("avatar_id"), "answer": answer}
     output.result(record, f"{line}{event['event']} of avatar {event.get('avatar_id')} {told(answer)}")

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from avaturn_async import WebhookReceiver
+from avaturn_async.cli import listen
 from avaturn_async.cli.listen import EventFile
 from avaturn_async.emulator import Emulator
 
@@ -124,16 +126,20 @@ def test_trigger_says_what_was_answered() -> None:
 
 
 def test_replay(tmp_path: Path) -> None:
-    """The events of a file are sent in order, and lines that are not events are reported."""
+    """The events of a file are sent in order; lines that are not events are reported by file, number and fault."""
     file = tmp_path / "events.jsonl"
-    file.write_text("\n".join([*map(json.dumps, numbered(1, 2)), "torn", "", *map(json.dumps, numbered(3))]))
+    odd = json.dumps(READY | {"user_id": 7})
+    file.write_text("\n".join([*map(json.dumps, numbered(1, 2)), '{"torn', "", odd, *map(json.dumps, numbered(3))]))
     target = Target()
     with target.running():
         done = avaturn("trigger", "--replay", file, "--to", target.url)
     assert numbered(1, 2, 3) == target.taken
     assert 1 == done.exit_code
-    assert "avaturn: line 3: the webhook can't be read" in done.stderr
-    assert done.stdout.startswith(f"line 1: export.ready of avatar {AVATAR} was answered 200\n")
+    assert [
+        f"avaturn: {file}, line 3: this is not JSON (perhaps the line was cut off); it is not sent",
+        f"avaturn: {file}, line 5: this is not an event: $.user_id: expected a string, got a number; it is not sent",
+    ] == done.stderr.splitlines()
+    assert done.stdout.startswith(f"{file}, line 1: export.ready of avatar {AVATAR} was answered 200\n")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +252,26 @@ async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
                 await events.add(json.dumps(numbered(2)[0]).encode())
         await events.add(b'{\n "event": "user.born"\n}')
     assert [*numbered(1), {"event": "user.born"}] == records(file.read_text())
+
+
+async def test_an_event_that_the_target_always_fails_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is given up after a bounded number of 5xx, later events are forwarded, and the file with it stays."""
+    monkeypatch.setattr(listen, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    target = Target()
+    target.answers = [500] * listen.FAILURES
+    with target.running():
+        async with EventFile(None, forwarding=True) as events, asyncio.TaskGroup() as tasks:
+            forwarding = tasks.create_task(events.forward(target.url))
+            for event in numbered(1, 2):
+                await events.add(json.dumps(event).encode())
+            assert numbered(2) == await asyncio.to_thread(target.wait_for, 1)
+            forwarding.cancel()
+    (file,) = tmp_path.glob("*.jsonl")
+    assert numbered(1, 2) == records(file.read_text())
+    assert f"was answered 500 {listen.FAILURES} times and is skipped; it stays in {file}\n" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")

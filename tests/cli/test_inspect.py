@@ -125,6 +125,18 @@ def test_shrink_for_machines(tmp_path: Path) -> None:
     assert record["before"] > record["after"] == source.stat().st_size
 
 
+def test_shrink_without_what_should_be_dropped(tmp_path: Path) -> None:
+    """A name that no morph target has is a usage error, before anything is written; a T1 has none, and says so."""
+    source, target = model(tmp_path, "T2"), tmp_path / "small.glb"
+    done = avaturn("shrink", source, target, "--drop-morphs", "viseme_*", "--drop-morphs", "visem_sil")
+    assert (2, "", 1) == (done.exit_code, done.stdout, len(done.stderr.splitlines()))
+    assert done.stderr.startswith(f"avaturn: --drop-morphs visem_sil matches none of the 72 morph targets of {source};")
+    assert not target.exists()
+    done = avaturn("shrink", model(tmp_path, "T1"), target, "--drop-morphs", "viseme_*")
+    assert (0, True) == (done.exit_code, target.exists())
+    assert f"{tmp_path / 'T1.glb'} has no morph targets, so --drop-morphs viseme_* removes none\n" == done.stderr
+
+
 def test_shrink_what_is_no_model(tmp_path: Path) -> None:
     """One line says why not, and nothing is written."""
     source, target = tmp_path / "odd.glb", tmp_path / "small.glb"
