@@ -80,10 +80,8 @@ if TYPE_CHECKING:
     )
     from .observe.observer import Observer
     from .observe.otel import OtelObserver
-    from .pending.avatar import PendingAvatar, PendingSession
     from .pending.base import Pending
-    from .pending.export import PendingExport
-    from .pending.render import PendingRender
+    from .pending.jobs import PendingAvatar, PendingExport, PendingRender, PendingSession
     from .pending.results import Export, Render
     from .resources.photos import Photos
     from .webhooks.events import Event, UnknownEvent, parse_event
@@ -138,9 +136,7 @@ _HOMES = {
     "observe.observer": "Observer",
     "observe.otel": "OtelObserver",
     "pending.base": "Pending",
-    "pending.avatar": "PendingAvatar PendingSession",
-    "pending.export": "PendingExport",
-    "pending.render": "PendingRender",
+    "pending.jobs": "PendingAvatar PendingExport PendingRender PendingSession",
     "pending.results": "Export Render",
     "resources.photos": "Photos",
     "webhooks.events": "Event UnknownEvent parse_event",

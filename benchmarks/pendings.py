@@ -39,8 +39,8 @@ def pend(client: AvaturnClient, count: int) -> list[asyncio.Future[Any]]:
     waiters = []
     for avatar_id in IDS[:count]:
         pending = PendingExport(client._context, avatar_id, PENDING, position="")
-        pending._race = Race(pending, client._context, loop)
-        waiters.append(pending._race.join(None)[0])
+        pending._race = Race(pending, loop)
+        waiters.append(pending._race.join(None))
     return waiters
 
 

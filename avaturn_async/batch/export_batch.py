@@ -32,7 +32,7 @@ from ..errors import (
 from ..http.tasks import check_not_async, raise_first, run_in_thread, run_to_completion
 from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
 from ..observe.observer import BatchInfo
-from ..pending.export import PendingExport
+from ..pending.jobs import PendingExport
 from ..pending.results import Export
 from .ids import AvatarIds, IdSource
 from .report import BatchOutcome, BatchProgress, BatchReport, ProgressMeter, percentiles

@@ -55,7 +55,7 @@ class JobInfo:
     """A pending object or, if `wait` is set, one ``wait()`` for it.
 
     Attributes:
-        job: number of the pending object, unique among those that exist.
+        job: number of the pending object, unique in the process.
         wait: number of the wait, unique in the process; 0 in facts about the job.
         kind: ``"export"``, ``"render"``, ``"avatar"`` (a scan) or ``"session"``.
         avatar_id: the avatar; None for a session whose avatar is not known yet.

@@ -139,14 +139,12 @@ class Pending(ABC, Generic[T]):
                     loop = self._context.check_open()
                     if not self._readable:
                         self._check_webhooks()
-                    race = self._race
-                    if race is None:
-                        race = self._race = Race(self, self._context, loop)
-                    awaiter, timers = race.join(seconds)
+                    race = self._race = self._race or Race(self, loop)
+                    awaiter = race.join(seconds)
                     try:
                         error = await awaiter
                     finally:
-                        race.leave(awaiter, timers)
+                        race.leave(awaiter)
                     if error is not None:
                         raise error
                     if self._outcome is None and seconds is not None:
@@ -279,7 +277,7 @@ class Pending(ABC, Generic[T]):
     def _info(self, **facts: Any) -> JobInfo:
         """Return the facts about this job for observers."""
         return JobInfo(
-            job=id(self),
+            job=self._context.numbers.setdefault(self, new_number()),
             kind=self._kind,
             avatar_id=self.avatar_id,
             render_id=getattr(self, "id", None),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 import logging
 import random
 from collections import OrderedDict
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID, uuid4
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import attrs
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ..http.transport import Transport
     from ..webhooks.mailbox import Mailbox
 
-__all__ = ["PendingContext", "PollSchedule", "UnauthenticatedLimiter", "WebhookHealth", "as_timeout"]
+__all__ = ["PendingContext", "PollQueue", "PollSchedule", "UnauthenticatedLimiter", "WebhookHealth", "as_timeout"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -163,76 +164,46 @@ class UnauthenticatedLimiter:
 
 
 class _Race(Protocol):
-    @property
-    def urgent(self) -> bool: ...
-
     def finish(self, error: Exception) -> None: ...
 
-    def start_poll(self) -> asyncio.Future[None]: ...
+    def start_poll(self) -> asyncio.Future[None] | None: ...
 
 
-class PollTimer:
-    """The time of the next poll of one race, on the loop's clock; without a race, it was cancelled."""
-
-    __slots__ = ("handle", "race", "when")
-
-    def __init__(self, when: float, race: _Race) -> None:
-        self.when: float = when
-        self.race: _Race | None = race
-        self.handle: asyncio.TimerHandle | None = None
-
-    def __lt__(self, other: PollTimer) -> bool:
-        return self.when < other.when
-
-
-class PollTimers:
-    """Starts the polls of races at their times, of which `most_polls` run at once unless an event triggered them."""
+class PollQueue:
+    """Starts due polls, of which `most_polls` run at once: first those before a deadline, then the longest overdue."""
 
     def __init__(self, most_polls: int) -> None:
+        self.timer_context: Context = Context()  # empty: each poll runs in the context of its race
         self._most_polls = most_polls
         self._running = 0
-        # A heap of expired timers: late polls start in the order of their times, so that short waits get a turn.
-        self._due: list[PollTimer] = []
-        self._context = Context()  # an empty one: each poll runs in that of its race
+        self._numbers = itertools.count()
+        # A race is in a list of its own, which `remove` empties: finding its place in the heap would take long.
+        self._heap: list[tuple[int, float, int, list[_Race]]] = []
+        self._entries: dict[_Race, list[_Race]] = {}
 
-    def set(self, loop: asyncio.AbstractEventLoop, when: float, race: _Race) -> PollTimer:
-        """Start a poll of the race at the time `when` on the loop, which is the same at each call."""
-        timer = PollTimer(when, race)
-        timer.handle = loop.call_at(when, self._expire, timer, context=self._context)
-        return timer
+    def __contains__(self, race: _Race) -> bool:
+        return race in self._entries
 
-    def cancel(self, timer: PollTimer) -> None:
-        """Cancel a timer whose poll was not started."""
-        timer.race = None
-        if timer.handle is not None:
-            timer.handle.cancel()
+    def add(self, race: _Race, rank: int, due: float) -> None:
+        """Start a poll of the race after those of a lower rank, and those of this rank that were due earlier."""
+        entry = self._entries[race] = [race]
+        heapq.heappush(self._heap, (rank, due, next(self._numbers), entry))
+        self._start()
 
-    def _expire(self, timer: PollTimer) -> None:
-        timer.handle = None  # which refers to the timer
-        if timer.race is not None and timer.race.urgent:
-            self._start(timer.race)
-        else:
-            heapq.heappush(self._due, timer)
-            self._start_due()
+    def remove(self, race: _Race) -> None:
+        """Start no poll of the race."""
+        if entry := self._entries.pop(race, None):
+            entry.clear()
 
-    def _start_due(self) -> None:
-        while self._due and self._running < self._most_polls:
-            race = heapq.heappop(self._due).race
-            task = None if race is None else self._start(race)
-            if task is not None and not task.done():
-                self._running += 1
-                task.add_done_callback(self._on_poll_end)
-
-    def _on_poll_end(self, _: asyncio.Future[None]) -> None:
-        self._running -= 1
-        self._start_due()
-
-    def _start(self, race: _Race) -> asyncio.Future[None] | None:
-        try:
-            return race.start_poll()
-        except Exception as error:  # noqa: BLE001 - raised by the user's task factory
-            race.finish(error)
-            return None
+    def _start(self, ended: asyncio.Future[None] | None = None) -> None:
+        self._running -= ended is not None
+        while self._heap and self._running < self._most_polls:
+            for race in heapq.heappop(self._heap)[-1]:
+                del self._entries[race]
+                task = race.start_poll()
+                if task is not None and not task.done():
+                    self._running += 1
+                    task.add_done_callback(self._start)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -257,9 +228,11 @@ class PendingContext:
     health: WebhookHealth = attrs.field(init=False, factory=WebhookHealth)
     limiter: UnauthenticatedLimiter = attrs.field(init=False, factory=UnauthenticatedLimiter)
     schedule: PollSchedule = attrs.field(init=False)
-    timers: PollTimers = attrs.field(init=False)
+    polls: PollQueue = attrs.field(init=False)
     active: set[_Race] = attrs.field(init=False, factory=set)
     tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
+    #: The numbers of pending objects that observers were told of.
+    numbers: WeakKeyDictionary[object, int] = attrs.field(init=False, factory=WeakKeyDictionary)
     #: The users of the sessions that this client created.
     session_users: dict[UUID, str] = attrs.field(init=False, factory=dict)
     _customizing: WeakValueDictionary[UUID, asyncio.Lock] = attrs.field(init=False, factory=WeakValueDictionary)
@@ -270,7 +243,7 @@ class PendingContext:
 
     def __attrs_post_init__(self) -> None:
         self.schedule = PollSchedule(self.policy, self.health)
-        self.timers = PollTimers(self.most_polls)
+        self.polls = PollQueue(self.most_polls)
 
     def check_open(self) -> asyncio.AbstractEventLoop:
         """Return the running loop.

@@ -17,13 +17,10 @@ if TYPE_CHECKING:
     from ..models import RenderStatus, ScanStatus
     from ..observe.observer import JobInfo
     from ..webhooks.events import Event
-    from .context import PendingContext, PollTimer
+    from .context import PendingContext
     from .results import ResolvedBy
 
 __all__ = ["Race", "Reaction"]
-
-#: The wait of one caller; see `Race.join`.
-Awaiter: TypeAlias = asyncio.Future[Exception | None]
 
 #: Response to an authenticated event: a poll; polls in quick succession until one no longer says pending; a poll that
 #: counts towards the failed events of this wait; or nothing.
@@ -41,6 +38,8 @@ YOUNG: Final = 10.0
 HEAD_START: Final = 1.0
 #: Bounds in seconds of the delays between attempts to subscribe to a failing mailbox.
 MAILBOX_BACKOFF: Final = {"base": 1.0, "cap": 60.0}
+#: What triggered the next poll, by priority: an event, the deadline of an awaiter, or the schedule.
+EVENT, DEADLINE, SCHEDULE = range(3)
 
 
 class Job(Protocol):
@@ -59,6 +58,7 @@ class Job(Protocol):
 
     _readable: ClassVar[bool]
     _polls_restart: ClassVar[bool]
+    _context: PendingContext
     _race: Race | None
     _status: RenderStatus | ScanStatus
     _position: str | None
@@ -82,6 +82,14 @@ class Job(Protocol):
     def _settle_failed(self, by: ResolvedBy) -> None: ...
 
 
+class Awaiter(asyncio.Future["Exception | None"]):
+    """One `Pending.wait`: resolved with the error that ends it, or with None at an outcome or its timeout."""
+
+    __slots__ = ("timer",)
+
+    timer: asyncio.TimerHandle | None
+
+
 class Race:
     """Resolves the awaiters of one job by an event in the mailbox or a poll, whichever is first.
 
@@ -92,7 +100,6 @@ class Race:
     __slots__ = (
         "_awaiters",
         "_confirm_delays",
-        "_context",
         "_contextvars",
         "_failed_events",
         "_failures",
@@ -105,55 +112,56 @@ class Race:
         "_subscription",
         "_task",
         "_timer",
-        "urgent",
+        "_trigger",
     )
 
-    def __init__(self, job: Job, context: PendingContext, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         self._job = job
-        self._context = context
         self._loop = loop
         self._contextvars = copy_context()  # polls run in the context of the first awaiter
         self._awaiters: list[Awaiter] = []
         self._subscription: asyncio.Future[Delivery] | asyncio.TimerHandle | None = None  # a timer: to subscribe again
-        self._timer: PollTimer | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self.urgent: bool = False  # an event triggered the next poll, which does not wait for polls of other jobs
-        self._reported_failed = False  # an event with the status failed did
+        self._trigger = SCHEDULE
+        self._reported_failed = False  # the event that triggered the next poll has the status failed
         self._confirm_delays: Sequence[float] = ()
         self._key = ""  # of the subscription
         self._position = job._position
         self._failures = self._failed_events = self._mailbox_failures = 0
 
-    def join(self, timeout: float | None) -> tuple[Awaiter, list[asyncio.TimerHandle]]:
-        """Add an awaiter, and return it with the timers of its timeout, in seconds; `leave` must be called with both.
+    def join(self, timeout: float | None) -> Awaiter:
+        """Add an awaiter with a timeout in seconds, and return it; `leave` must be called with it.
 
-        The awaiter is resolved with the error that ended the wait, or with None if the job's outcome is known or the
-        timeout has passed. If the schedule has no poll before the timeout, the job is polled shortly before it.
+        If no poll is due before the timeout, the job is polled shortly before it.
         """
-        loop = self._loop
-        awaiter: Awaiter = loop.create_future()
+        job, loop = self._job, self._loop
+        awaiter = Awaiter(loop=loop)
+        awaiter.timer = None
         if self._awaiters:
             self._awaiters.append(awaiter)
         else:
-            self._awaiters = [awaiter]
-            self._context.active.add(self)
-            if self._job._next_poll is None:
-                self._plan(self._job._status, self._job._last_poll)
+            self._awaiters = [awaiter]  # 24 bytes less than an empty list that grows
+            job._context.active.add(self)
+            if job._next_poll is None:
+                self._plan(job._status, job._last_poll)
             self._subscribe()
             self._set_timer()
-        timers = []
         if timeout is not None:
-            deadline = loop.time() + timeout
-            timers.append(loop.call_at(deadline, _expire, awaiter))
-            planned = self._timer is not None and self._timer.when <= deadline  # none is while a poll runs
-            if timeout > 0 and self._job._readable and not planned:
-                timers.append(loop.call_at(max(loop.time(), deadline - HEAD_START), self._poll_now))
-        return awaiter, timers
+            now = loop.time()
+            deadline = now + timeout
+            if timeout > 0 and job._readable:
+                planned = self._task is None and job._next_poll is not None and job._next_poll <= deadline
+                start = max(now, deadline - HEAD_START)
+                awaiter.timer = loop.call_at(start, self._on_head_start, awaiter, deadline, planned)
+            else:
+                awaiter.timer = loop.call_at(deadline, _expire, awaiter)
+        return awaiter
 
-    def leave(self, awaiter: Awaiter, timers: list[asyncio.TimerHandle]) -> None:
+    def leave(self, awaiter: Awaiter) -> None:
         """Remove an awaiter; the race ends with its last one."""
-        for timer in timers:
-            timer.cancel()
+        if awaiter.timer is not None:
+            awaiter.timer.cancel()
         if awaiter in self._awaiters:
             self._awaiters.remove(awaiter)
             if not self._awaiters:
@@ -163,7 +171,7 @@ class Race:
         """End the wait of every awaiter: the outcome is known, or an error prevents it."""
         awaiters, self._awaiters = self._awaiters, []
         self._job._race = None
-        self._context.active.discard(self)
+        self._job._context.active.discard(self)
         if not self._loop.is_closed():  # nothing can be cancelled on a closed loop
             self._set_timer()
             self._subscribe()
@@ -173,6 +181,14 @@ class Race:
             if not awaiter.done():
                 awaiter.set_result(error.copy() if isinstance(error, AvaturnError) else error)
 
+    def _on_head_start(self, awaiter: Awaiter, deadline: float, planned: bool) -> None:
+        """Poll before an awaiter's deadline; a poll that was planned before it gets priority."""
+        awaiter.timer = self._loop.call_at(deadline, _expire, awaiter)
+        if self._task is None:
+            self._trigger = min(self._trigger, DEADLINE)
+            if not planned or self in self._job._context.polls:
+                self._poll_now()
+
     # Events.
 
     def _subscribe(self) -> None:
@@ -180,7 +196,7 @@ class Race:
         if self._subscription is not None:
             self._subscription.cancel()
             self._subscription = None
-        mailbox = self._context.mailbox
+        mailbox = self._job._context.mailbox
         if mailbox is None or not self._awaiters:
             return
         self._key = self._job._key
@@ -189,7 +205,18 @@ class Race:
         except Exception as error:  # noqa: BLE001 - a mailbox may be the user's own
             self._on_mailbox_failure(error)
         else:
-            self._subscription.add_done_callback(self._on_delivery, context=self._contextvars)
+            self._subscription.add_done_callback(self, context=self._contextvars)
+
+    def __call__(self, subscription: asyncio.Future[Delivery] | None = None) -> None:
+        """Handle the end of the subscription or, without one, of the timer: two bound methods would take 128 bytes."""
+        if subscription is not None:
+            self._on_delivery(subscription)
+            return
+        self._timer = None
+        if self._trigger == EVENT:
+            self.start_poll()
+        else:
+            self._job._context.polls.add(self, self._trigger, self._job._next_poll or 0.0)
 
     def _on_delivery(self, subscription: asyncio.Future[Delivery]) -> None:
         if subscription is not self._subscription:
@@ -204,19 +231,20 @@ class Race:
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a mailbox may be the user's own
             self._on_mailbox_failure(error)
             return
-        self._context.mailbox_works()
+        job = self._job
+        job._context.mailbox_works()
         self._mailbox_failures = 0
-        self._job._events += 1
-        if observers := self._context.observers:
-            facts = {"event": delivery.event.event, "traceparent": delivery.traceparent, "seconds": self._job._age()}
-            observers.tell("job_event_received", self._job._info(**facts))
+        job._events += 1
+        if observers := job._context.observers:
+            facts = {"event": delivery.event.event, "traceparent": delivery.traceparent, "seconds": job._age()}
+            observers.tell("job_event_received", job._info(**facts))
         newer, self._position = self._position is not None, delivery.id
         self._react(delivery, newer=newer)
         self._subscribe()
 
     def _on_mailbox_failure(self, error: BaseException) -> None:
         """Subscribe again later; if only a webhook can resolve the job, end the wait after too many failures."""
-        self._context.mailbox_fails(error)
+        self._job._context.mailbox_fails(error)
         self._mailbox_failures += 1
         hopeless = isinstance(error, ClientClosedError) or self._mailbox_failures > TRANSIENT_BUDGET
         if hopeless and not self._job._readable:
@@ -227,22 +255,23 @@ class Race:
             self._subscription = self._loop.call_later(delay, self._subscribe)
 
     def _react(self, delivery: Delivery, *, newer: bool) -> None:
+        job = self._job
         reaction: Reaction = "poll"
         if delivery.authenticated:
-            reaction = self._job._on_event(delivery.event, newer=newer)
-        elif not self._job._readable or not self._context.limiter.allow(self._key, self._loop.time()):
+            reaction = job._on_event(delivery.event, newer=newer)
+        elif not job._readable or not job._context.limiter.allow(self._key, self._loop.time()):
             return
         if reaction == "check failure":
             # A poll may have restarted the job after each earlier failure.
-            if self._failed_events == MOST_FAILED_EVENTS - 1 and self._job._polls_restart:
-                self._job._settle_failed("webhook")
+            if self._failed_events == MOST_FAILED_EVENTS - 1 and job._polls_restart:
+                job._settle_failed("webhook")
                 return
             self._reported_failed = True
             self._confirm_delays = ()
         elif reaction == "confirm":
             self._confirm_delays = CONFIRM_DELAYS
         if reaction is not None and self._awaiters:
-            self.urgent = True
+            self._trigger = EVENT
             self._poll_now()
 
     # Polls.
@@ -250,66 +279,71 @@ class Race:
     def _plan(self, outcome: object, since: float) -> None:
         """Set the time of the next poll, after a poll with that outcome, or the job's creation, at the time `since`."""
         job = self._job
-        if self.urgent:  # by an event that arrived during the poll
+        if self._trigger == EVENT:  # one that arrived during the poll
             job._next_poll = since
         elif self._confirm_delays:
-            self.urgent = True
+            self._trigger = EVENT
             job._next_poll = since + self._confirm_delays[0]
             self._confirm_delays = self._confirm_delays[1:]
         else:
             created = self._loop.time() - job._age()
             since = max(created, since)
             try:
-                delay = self._context.schedule.delay(job._polls + 1, outcome, started=created, now=since)
+                delay = job._context.schedule.delay(job._polls + 1, outcome, started=created, now=since)
             except Exception as error:  # noqa: BLE001 - raised by the user's own strategy
                 self.finish(error)
             else:
                 job._next_poll = since + delay
 
     def _poll_now(self) -> None:
-        """Poll as soon as the spacing of polls allows."""
+        """Poll as soon as the spacing of polls allows; a poll that is overdue keeps its time."""
         now = self._loop.time()
-        if self.urgent or self._timer is None or self._timer.when > now:  # otherwise it would lose its place in line
+        if self._job._next_poll is None or self._job._next_poll > now:
             self._job._next_poll = now
-            self._set_timer()
+        self._set_timer()
 
     def _set_timer(self) -> None:
         """Set the timer for the next poll; there is none during a poll, nor without awaiters."""
         job = self._job
         if self._timer is not None:
-            self._context.timers.cancel(self._timer)
+            self._timer.cancel()
             self._timer = None
+        job._context.polls.remove(self)
         if job._readable and job._next_poll is not None and self._task is None and self._awaiters:
-            due = max(job._next_poll, job._last_poll + self._context.schedule.spacing)
-            self._timer = self._context.timers.set(self._loop, due, self)
+            due = max(job._next_poll, job._last_poll + job._context.schedule.spacing)
+            self._timer = self._loop.call_at(due, self, context=job._context.polls.timer_context)
 
-    def start_poll(self) -> asyncio.Future[None]:
+    def start_poll(self) -> asyncio.Future[None] | None:
         """Poll the job in a task, and return that; the timer has expired."""
-        self._timer = None
-        task = self._contextvars.run(self._loop.create_task, self._poll())
+        try:
+            task = self._contextvars.run(self._loop.create_task, self._poll())
+        except Exception as error:  # noqa: BLE001 - raised by the user's task factory
+            self.finish(error)
+            return None
         if not task.done():  # as it may be with an eager task factory
             self._task = task
-            self._context.tasks.add(task)
+            self._job._context.tasks.add(task)
             task.add_done_callback(self._on_poll_end)
         elif task.cancelled():
             self._set_timer()
         return task
 
     def _on_poll_end(self, task: asyncio.Task[None]) -> None:
-        self._context.tasks.discard(task)
+        self._job._context.tasks.discard(task)
         if task is self._task:  # it was cancelled from outside: poll again
             self._task = None
             self._set_timer()
 
     async def _poll(self) -> None:
         job = self._job
-        position, urgent, failed = self._position, self.urgent, self._reported_failed
-        self.urgent = self._reported_failed = False
+        position, trigger, failed = self._position, self._trigger, self._reported_failed
+        self._trigger, self._reported_failed = SCHEDULE, False
         try:
-            error = await job._poll_once("webhook" if urgent else "poll")
+            error = await job._poll_once("webhook" if trigger == EVENT else "poll")
         except asyncio.CancelledError:
             if not self._awaiters or is_cancelled():
-                self.urgent, self._reported_failed = self.urgent or urgent, self._reported_failed or failed
+                self._trigger = min(self._trigger, trigger)
+                self._reported_failed = self._reported_failed or failed
                 raise
             error = WaitError(f"the poll of {job} was cancelled by the HTTP session")
         self._task = None

@@ -19,9 +19,9 @@ from ..models import (
     ScanStatus,
     as_uuid,
 )
-from ..pending.avatar import PendingAvatar
 from ..pending.base import read_token
 from ..pending.context import PendingContext
+from ..pending.jobs import PendingAvatar
 from ..redact import SecretUrl, mask_links
 from .photos import Photos
 

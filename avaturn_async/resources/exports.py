@@ -13,7 +13,7 @@ from ..http import codec, endpoints
 from ..models import NewExportResponse, as_uuid
 from ..pending.base import read_token
 from ..pending.context import PendingContext
-from ..pending.export import PendingExport
+from ..pending.jobs import PendingExport
 from ..pending.results import Export
 
 __all__ = ["Exports"]

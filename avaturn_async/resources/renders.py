@@ -12,7 +12,7 @@ from ..http import codec, endpoints
 from ..models import RenderResult, as_uuid
 from ..pending.base import read_token
 from ..pending.context import PendingContext
-from ..pending.render import PendingRender
+from ..pending.jobs import PendingRender
 from ..pending.results import Render
 
 __all__ = ["ImageFormat", "Renders"]

@@ -6,9 +6,9 @@ import time
 
 from ..http import codec, endpoints
 from ..models import NewSessionRequest, NewSessionResponse, SessionConfig, as_uuid
-from ..pending.avatar import PendingSession
 from ..pending.base import read_token
 from ..pending.context import PendingContext
+from ..pending.jobs import PendingSession
 
 __all__ = ["Sessions"]
 

@@ -189,7 +189,7 @@ class MemoryMailbox:
         self._bytes = 0
         self._id_prefix = f"{time.time_ns():x}"  # resume tokens keep ids beyond the life of a process
         self._serials = itertools.count(1)
-        self._waiters: dict[str, list[_Waiter]] = {}
+        self._waiters: dict[str, tuple[_Waiter, ...]] = {}
         self._closed = False
 
     async def deliver(self, event: Event, *, authenticated: bool = True, traceparent: str | None = None) -> None:
@@ -232,10 +232,7 @@ class MemoryMailbox:
                 return waiter
             if row is not None:
                 self._evictable[row.rank].pop(key, None)
-            if key in self._waiters:
-                self._waiters[key].append(waiter)
-            else:
-                self._waiters[key] = [waiter]  # 24 bytes less than an empty list that grows
+            self._waiters[key] = (*self._waiters.get(key, ()), waiter)
         return waiter
 
     async def aclose(self) -> None:
@@ -298,9 +295,10 @@ class MemoryMailbox:
         """Drop a cancelled waiter; its key's event can be evicted again if no other is left."""
         key = waiter.key
         with self._lock:
-            if waiter not in self._waiters.get(key, ()):
+            waiters = self._waiters.get(key, ())
+            if waiter not in waiters:
                 return
-            self._waiters[key].remove(waiter)
+            self._waiters[key] = tuple(each for each in waiters if each is not waiter)
             if not self._waiters[key]:
                 del self._waiters[key]
                 if key in self._rows:

@@ -22,7 +22,7 @@ from avaturn_async import (
 )
 from avaturn_async.emulator import Emulator, Faults, Timing
 from avaturn_async.models import NewExportResponse, RenderStatus
-from avaturn_async.pending.export import PendingExport
+from avaturn_async.pending.jobs import PendingExport
 from avaturn_async.resources import Exports
 
 from .kit import SEED, make_avatars, nothing_left, scaled, wired

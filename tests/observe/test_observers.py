@@ -32,6 +32,7 @@ from avaturn_async.emulator import Emulator, Faults, Timing
 from avaturn_async.observe.dispatch import Observers
 
 from ..pending.kit import (
+    AVATAR,
     FAILED,
     NEVER as NO_POLLS,
     PENDING,
@@ -48,6 +49,21 @@ from ..webhooks.samples import SECRET, export_body
 from .kit import METHODS, NEVER, QUICK, TRACEPARENT, Recorder, make_avatars
 
 PHOTO = b"\xff\xd8\xff\xda a face \xff\xd9"
+
+
+def test_numbers_of_jobs_are_unique_in_the_process() -> None:
+    """Also among pending objects of which one is created where another one was."""
+    seen = Recorder()
+
+    async def story() -> None:
+        world = World(saying(PENDING), observers=Observers([seen]))
+        for _ in range(50):
+            await (await world.exports.create(AVATAR)).refresh()
+
+    run(story())
+    jobs = list(zip(*([info.job for info in seen.infos(name)] for name in ("job_created", "job_polled")), strict=True))
+    assert all(created == ended for created, ended in jobs)
+    assert 50 == len(set(jobs))
 
 
 async def test_the_story_of_an_export_by_webhook(tmp_path: Path) -> None:

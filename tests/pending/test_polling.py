@@ -1,4 +1,4 @@
-"""The schedule of polls, their timers, the health of webhooks, and the limit on unauthenticated events."""
+"""The schedule of polls, their queue, the health of webhooks, and the limit on unauthenticated events."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import given, strategies as st
 from tenacity import RetryCallState, wait_chain, wait_fixed, wait_none
 
 from avaturn_async import PollPolicy, ServerError
-from avaturn_async.pending.context import PollSchedule, PollTimers, UnauthenticatedLimiter, WebhookHealth
+from avaturn_async.pending.context import PollQueue, PollSchedule, UnauthenticatedLimiter, WebhookHealth
 
-from .kit import now, run
+from .kit import run
 
 STEADY = PollPolicy(first=1, factor=2, cap=8, jitter=0, first_with_webhooks=15)
 
@@ -168,79 +168,82 @@ def test_refused_events_are_not_remembered() -> None:
 
 
 class Poll:
-    """Stands for a race, whose poll is noted and takes no time."""
+    """Stands for a race: its poll notes its name, and ends when the test ends it."""
 
-    urgent = False
+    def __init__(self, name: str, started: list[str], then: Callable[[], object] = lambda: None) -> None:
+        self.name, self.started, self.then = name, started, then
+        self.task: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
 
-    def __init__(self, note: Callable[[], object]) -> None:
-        self.note = note
-
-    def start_poll(self) -> asyncio.Future[None]:
-        self.note()
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        ended.set_result(None)
-        return ended
+    def start_poll(self) -> asyncio.Future[None] | None:
+        self.started.append(self.name)
+        self.then()
+        return self.task
 
     def finish(self, error: Exception) -> None:
         raise error
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 60)), max_size=40))
-def test_polls_start_at_their_times(plan: list[tuple[int, int]]) -> None:
-    """In the order of their times, unless they are cancelled before."""
-    started: list[tuple[int, float]] = []
+def at_once(name: str, started: list[str], then: Callable[[], object] = lambda: None) -> Poll:
+    """Return a poll that has ended when it is started, as with eager tasks."""
+    poll = Poll(name, started, then)
+    assert poll.task is not None
+    poll.task.set_result(None)
+    return poll
+
+
+def test_polls_start_by_rank_then_by_their_times() -> None:
+    """So many at once; each that ends makes room for the next, and those that were removed do not start."""
 
     async def story() -> None:
-        loop, timers, begin = asyncio.get_running_loop(), PollTimers(1), now()
-        for number, (due, cancelled) in enumerate(plan):
-            poll = Poll(lambda number=number: started.append((number, round(now() - begin, 6))))  # type: ignore[misc]
-            timer = timers.set(loop, begin + due, poll)
-            if cancelled < due:
-                loop.call_at(begin + cancelled, timers.cancel, timer)
-        await asyncio.sleep(70)
+        queue, started = PollQueue(2), list[str]()
+        polls = {name: Poll(name, started) for name in ("a", "b", "late", "early", "removed", "deadline")}
+        for rank, due, name in ((2, 1, "a"), (2, 2, "b"), (2, 4, "late"), (2, 3, "early"), (2, 3, "removed")):
+            queue.add(polls[name], rank, due)
+        queue.add(polls["deadline"], 1, 9)
+        queue.remove(polls["removed"])
+        assert ["a", "b"] == started
+        assert [name for name, poll in polls.items() if poll in queue] == ["late", "early", "deadline"]
+        for name in ("b", "a", "deadline"):
+            task = polls[name].task
+            assert task is not None
+            task.set_result(None)
+            await asyncio.sleep(0)
+        assert ["a", "b", "deadline", "early", "late"] == started
 
     run(story())
-    expected = [(number, float(due)) for number, (due, cancelled) in enumerate(plan) if cancelled >= due]
-    assert sorted(expected) == sorted(started)
-    assert [when for _, when in started] == sorted(when for _, when in expected)
 
 
-def test_a_poll_may_set_and_cancel_other_timers() -> None:
+def test_a_poll_may_add_and_remove_others() -> None:
     """As one that starts at once, with eager tasks, does."""
-    started: list[float] = []
 
     async def story() -> None:
-        loop, timers, begin = asyncio.get_running_loop(), PollTimers(1), now()
-        later = timers.set(loop, begin + 2, Poll(lambda: started.append(-1)))
+        queue, started = PollQueue(1), list[str]()
+        first, other, more = Poll("first", started), at_once("other", started), at_once("more", started)
 
-        def first() -> None:
-            started.append(round(now() - begin, 6))
-            timers.cancel(later)
-            timers.set(loop, begin + 1, Poll(lambda: started.append(round(now() - begin, 6))))
+        def change() -> None:
+            queue.remove(other)
+            queue.add(more, 2, 3)
 
-        timers.set(loop, begin + 1, Poll(first))
-        await asyncio.sleep(5)
+        assert first.task is not None
+        queue.add(first, 2, 1)
+        queue.add(at_once("changing", started, change), 2, 2)
+        queue.add(other, 2, 2.5)
+        first.task.set_result(None)
+        await asyncio.sleep(0)
+        assert ["first", "changing", "more"] == started
 
     run(story())
-    assert [1, 1] == started
 
 
-def test_a_poll_that_can_not_start_stops_no_other() -> None:
-    """As with a task factory that raises; its exception ends the wait."""
-    started: list[float] = []
-    failed: list[object] = []
-
-    class Failing(Poll):
-        def finish(self, error: Exception) -> None:
-            failed.append(error)
+def test_a_poll_that_can_not_start_takes_no_place() -> None:
+    """As with a task factory that raises."""
 
     async def story() -> None:
-        loop, timers, begin = asyncio.get_running_loop(), PollTimers(1), now()
-        timers.set(loop, begin + 1, Failing(lambda: 1 / 0))
-        for due in (1, 2):
-            timers.set(loop, begin + due, Poll(lambda: started.append(round(now() - begin, 6))))
-        await asyncio.sleep(5)
+        queue, started = PollQueue(1), list[str]()
+        failing = Poll("failing", started)
+        failing.task = None
+        queue.add(failing, 2, 1)
+        queue.add(Poll("next", started), 2, 2)
+        assert ["failing", "next"] == started
 
     run(story())
-    assert [1, 2] == started
-    assert [ZeroDivisionError] == [type(error) for error in failed]

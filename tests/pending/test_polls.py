@@ -373,6 +373,23 @@ def test_a_deadline_keeps_the_place_in_line() -> None:
     run(story())
 
 
+@pytest.mark.parametrize("timeout", [5, 1.5])
+def test_a_deadline_gets_a_poll_before_the_scheduled_ones_of_other_jobs(timeout: float) -> None:
+    """A wait that is shorter than their line, whether its own poll is in that line or due in its last second."""
+
+    async def story() -> None:
+        world = World(saying(PENDING), latency=0.2, most_polls=1)
+        others = [await world.exports.create(UUID(int=number)) for number in range(60)]
+        waits = [asyncio.create_task(each.wait(timeout=60)) for each in others]
+        await asyncio.sleep(30)
+        export = await world.exports.create(AVATAR)
+        world.transport.script = lambda call: READY if call.query["avatar_id"] == str(AVATAR) else PENDING
+        assert URL == (await export.wait(timeout=timeout)).url
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    run(story())
+
+
 def test_a_deadline_gets_a_poll_although_another_runs_at_first() -> None:
     """The running poll may have been answered before the job ended."""
 

@@ -1,21 +1,190 @@
-"""Pending avatars: scans of photos, and sessions in which users make avatars."""
+"""The kinds of jobs: exports, renders, scans and sessions."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from uuid import UUID
 
-from ..errors import AvaturnError, WaitError
+from ..errors import AvaturnError, ResponseFormatError, WaitError, WebhooksRequiredError
 from ..http import codec, endpoints
-from ..models import AvatarListItem, AvatarReadyWebhook, ExternalAvatarCustomization, ScanStatus
+from ..models import (
+    AvatarListItem,
+    AvatarReadyWebhook,
+    ExportReadyWebhook,
+    ExternalAvatarCustomization,
+    NewExportResponse,
+    RenderReadyWebhook,
+    RenderResult,
+    RenderStatus,
+    ScanStatus,
+)
 from ..webhooks.events import Event, keys_of
 from .base import Pending
 from .context import PendingContext
 from .race import Reaction
-from .results import ResolvedBy
+from .results import Export, Render, ResolvedBy
 
-__all__ = ["PendingAvatar", "PendingSession"]
+__all__ = ["PendingAvatar", "PendingExport", "PendingRender", "PendingSession"]
+
+
+class PendingExport(Pending[Export]):
+    """An export in progress at Avaturn; await it for its `Export`.
+
+    It is polled by repeating POST exports/new, which is idempotent for one version of an avatar (contract).
+    """
+
+    __slots__ = ("avatar_id",)
+
+    _kind = "export"
+    _noun = "export"
+    _polls_restart = True
+
+    avatar_id: UUID
+
+    def __init__(
+        self,
+        context: PendingContext,
+        avatar_id: UUID,
+        created: NewExportResponse | None = None,
+        *,
+        position: str | None = None,
+        created_at: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Create the handle from the response that created the export, or without one for an earlier export."""
+        status = RenderStatus.PENDING if created is None else created.status
+        self.avatar_id = avatar_id
+        super().__init__(context, status, position=position, created_at=created_at, request_id=request_id)
+        if created is not None and (created.url or status is not RenderStatus.READY):
+            self._update(status, created.url, "create")
+
+    @property
+    def status(self) -> RenderStatus:
+        """The export's status when it was last seen."""
+        return cast("RenderStatus", self._status)
+
+    async def _poll(self, cause: ResolvedBy) -> None:
+        response = await self._context.transport.request(endpoints.create_export(self.avatar_id, attempts=1))
+        self._request_id = response.headers.get("X-Request-Id")
+        state = codec.load(response.body, NewExportResponse)
+        if self._outcome is None:  # unless an event resolved it during the request
+            self._update(state.status, state.url, cause)
+
+    def _on_event(self, event: Event, *, newer: bool) -> Reaction:
+        if not isinstance(event, ExportReadyWebhook) or event.avatar_id != self.avatar_id:
+            return None  # from a faulty mailbox
+        if event.status is RenderStatus.FAILED:
+            return "check failure"
+        if event.status is not RenderStatus.READY:
+            return "poll"
+        if self._context.confirm or not newer or not event.export_url:
+            return "confirm"
+        self._update(event.status, event.export_url, "webhook")
+        return None
+
+    def _update(self, status: RenderStatus, url: str | None, by: ResolvedBy) -> None:
+        self._status = status
+        if status is RenderStatus.FAILED:
+            self._settle_failed(by)
+        elif status is RenderStatus.READY:
+            if not url:
+                raise WaitError(f"{self} is reported ready without a url")
+            export = Export(
+                avatar_id=self.avatar_id,
+                url=url,
+                resolved_by=by,
+                waited=self._age(),
+                polls=self._polls,
+                downloader=self._context.downloader,
+                source=self._context,
+            )
+            self._settle(export, by)
+
+
+class PendingRender(Pending[Render]):
+    """A render in progress at Avaturn; await it for its `Render`.
+
+    No endpoint reads a render (contract), so only an authenticated webhook with the render's id resolves it.
+
+    Attributes:
+        id: the rendering task.
+        avatar_id: the avatar.
+    """
+
+    __slots__ = ("avatar_id", "id")
+
+    _kind = "render"
+    _noun = "render"
+    _readable = False
+
+    avatar_id: UUID
+    id: UUID
+
+    def __init__(
+        self,
+        context: PendingContext,
+        avatar_id: UUID,
+        render_id: UUID,
+        created: RenderResult | None = None,
+        *,
+        created_at: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Create the handle from the response that created the render, or without one for an earlier render."""
+        self.avatar_id = avatar_id
+        self.id = render_id
+        super().__init__(context, RenderStatus.PENDING, position="", created_at=created_at, request_id=request_id)
+        if created is not None:
+            self._update(created.status, created.render_url, "create")
+
+    @property
+    def status(self) -> RenderStatus:
+        """The render's status when it was last seen."""
+        return cast("RenderStatus", self._status)
+
+    async def refresh(self) -> NoReturn:
+        """Raise TypeError: the API has no endpoint that reads a render."""
+        raise TypeError("a render can't be refreshed: the API has no endpoint that reads one; await it")
+
+    @property
+    def _key(self) -> str:
+        return f"render:{self.id}"
+
+    def _token_fields(self) -> dict[str, Any]:
+        return {**super()._token_fields(), "id": str(self.id)}
+
+    def _check_webhooks(self) -> None:
+        if self._context.mailbox is None or not self._context.authenticated:
+            raise WebhooksRequiredError(
+                f"{self} can only be awaited by a client with an authenticated webhooks= receiver or mailbox: "
+                "the API has no endpoint that reads a render"
+            )
+
+    async def _poll(self, cause: ResolvedBy) -> NoReturn:
+        await self.refresh()
+
+    def _on_event(self, event: Event, *, newer: bool) -> Reaction:
+        if isinstance(event, RenderReadyWebhook) and (event.id, event.avatar_id) == (self.id, self.avatar_id):
+            self._update(event.status, event.render_url, "webhook")
+        return None
+
+    def _update(self, status: RenderStatus, url: str | None, by: ResolvedBy) -> None:
+        self._status = status
+        if status is RenderStatus.FAILED:
+            self._settle_failed(by)
+        elif status is RenderStatus.READY and url:
+            render = Render(
+                id=self.id,
+                avatar_id=self.avatar_id,
+                url=url,
+                resolved_by=by,
+                waited=self._age(),
+                downloader=self._context.downloader,
+            )
+            self._settle(render, by)
+        elif status is RenderStatus.READY and by == "webhook":
+            self._settle(ResponseFormatError(f"{self} is ready, but its webhook has no url", where="$.render_url"), by)
 
 
 class _Listed(Pending[AvatarListItem]):
