@@ -2,15 +2,29 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from .command import AVATAR, DONE, Access, AvatarId, MissingOk, Timeout, UserId, command, connected, deleted, group
-from .output import Column, Output, note
+import avaturn_async as sdk
 
-if TYPE_CHECKING:
-    from ..models import ExternalAvatarCustomization
+from .command import (
+    AVATAR,
+    Access,
+    AvatarId,
+    MissingOk,
+    Timeout,
+    UserId,
+    argument,
+    command,
+    connected,
+    deleted,
+    flag,
+    group,
+    in_thread,
+    option,
+)
+from .output import Column, Output, note
 
 __all__ = ["read_customization"]
 
@@ -35,14 +49,13 @@ async def _list(
     access: Access,
     output: Output,
     user_id: UserId,
-    everything: Annotated[bool, typer.Option("--all", help="Include those that are not ready, or failed.")] = False,
-) -> int:
+    everything: Annotated[bool, flag("--all", "Include those that are not ready, or failed.")] = False,
+) -> None:
     async with connected(access) as client:
         found = await client.avatars.list(user_id, include_not_ready=everything)
     for avatar in found:
         output.emit({"avatar_id": str(avatar.id), "status": str(avatar.status)})
     output.table([Column("avatar", 36), Column("status")], [(str(avatar.id), str(avatar.status)) for avatar in found])
-    return DONE
 
 
 @command(
@@ -56,27 +69,21 @@ async def _create(
     access: Access,
     output: Output,
     user_id: UserId,
-    frontal: Annotated[Path, typer.Argument(metavar="FRONTAL", help="A JPEG: straight into the camera.")],
-    side_1: Annotated[Path, typer.Argument(metavar="SIDE1", help="A JPEG: turned to one side.")],
-    side_2: Annotated[Path, typer.Argument(metavar="SIDE2", help="A JPEG: turned to the other side.")],
+    frontal: Annotated[Path, argument("FRONTAL", "A JPEG: straight into the camera.")],
+    side_1: Annotated[Path, argument("SIDE1", "A JPEG: turned to one side.")],
+    side_2: Annotated[Path, argument("SIDE2", "A JPEG: turned to the other side.")],
     body_type: Annotated[str, typer.Option(metavar="male|female")],
-    telephoto: Annotated[bool, typer.Option("--telephoto", help="They were taken through a telephoto lens.")] = False,
-    customization: Annotated[
-        Path | None, typer.Option("--customization", metavar="FILE", help="JSON to customize the avatar with.")
-    ] = None,
+    telephoto: Annotated[bool, flag("--telephoto", "They were taken through a telephoto lens.")] = False,
+    customization: Annotated[Path | None, option("FILE", "JSON to customize the avatar with.")] = None,
     no_customization: Annotated[
-        bool, typer.Option("--no-customization", help="Set none; the avatar can't be exported until one is set.")
+        bool, flag("--no-customization", "Set none; the avatar can't be exported until one is set.")
     ] = False,
     timeout: Timeout = 900,
-) -> int:
-    import asyncio
-
-    from ..resources.photos import Photos
-
+) -> None:
     if customization is not None and no_customization:
         raise ValueError("--customization and --no-customization exclude each other")
-    photos = Photos(frontal, side_1, side_2, body_type=body_type, telephoto=telephoto)  # type: ignore[arg-type]
-    wanted = None if no_customization else await asyncio.to_thread(read_customization, customization)
+    photos = sdk.Photos(frontal, side_1, side_2, body_type=body_type, telephoto=telephoto)  # type: ignore[arg-type]
+    wanted = None if no_customization else await in_thread(read_customization, customization)
     async with connected(access) as client:
         with output.progress() as bars:
             pending = await client.avatars.create_from_photos(
@@ -87,7 +94,6 @@ async def _create(
     output.result({"avatar_id": str(avatar.id), "status": str(avatar.status)}, str(avatar.id))
     if no_customization:
         note(f"before the avatar can be exported: avaturn avatars customization set {avatar.id} FILE")
-    return DONE
 
 
 @command(
@@ -98,9 +104,9 @@ async def _create(
 )
 async def _delete(
     access: Access, output: Output, user_id: UserId, avatar_id: AvatarId, missing_ok: MissingOk = False
-) -> int:
+) -> None:
     async with connected(access) as client:
-        return await deleted("avatar", avatar_id, client.avatars.delete(user_id, avatar_id), missing_ok, output)
+        await deleted("avatar", avatar_id, client.avatars.delete(user_id, avatar_id), missing_ok, output)
 
 
 @command(
@@ -109,12 +115,11 @@ async def _delete(
     f"avaturn avatars customization get {AVATAR} > outfit.json",
     among=customization,
 )
-async def _get(access: Access, output: Output, avatar_id: AvatarId) -> int:
+async def _get(access: Access, output: Output, avatar_id: AvatarId) -> None:
     from ..http.codec import unstructure
 
     async with connected(access) as client:
         output.document(unstructure(await client.avatars.get_customization(avatar_id)))
-    return DONE
 
 
 @command(
@@ -123,34 +128,26 @@ async def _get(access: Access, output: Output, avatar_id: AvatarId) -> int:
     among=customization,
 )
 async def _set(
-    access: Access,
-    output: Output,
-    avatar_id: AvatarId,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON; - is stdin.")],
-) -> int:
-    import asyncio
-
-    wanted = await asyncio.to_thread(read_customization, file)
+    access: Access, output: Output, avatar_id: AvatarId, file: Annotated[Path, argument("FILE", "JSON; - is stdin.")]
+) -> None:
+    wanted = await in_thread(read_customization, file)
     async with connected(access) as client:
         await client.avatars.set_customization(avatar_id, wanted)
     output.result({"avatar_id": avatar_id, "customized": True}, f"customized avatar {avatar_id}")
-    return DONE
 
 
-def read_customization(file: Path | None) -> "ExternalAvatarCustomization":
+def read_customization(file: Path | None) -> "sdk.ExternalAvatarCustomization":
     """Read a customization from a JSON file, or from stdin for ``-``; None is Avaturn's default.
 
     Raises:
         ValueError: it is not a customization; the message names the file and the place in it.
     """
-    from ..errors import ResponseFormatError
     from ..http import codec
-    from ..models import ExternalAvatarCustomization
 
     if file is None:
-        return ExternalAvatarCustomization()
+        return sdk.ExternalAvatarCustomization()
     try:
         content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        return codec.load(content, ExternalAvatarCustomization)
-    except ResponseFormatError as error:
+        return codec.load(content, sdk.ExternalAvatarCustomization)
+    except sdk.ResponseFormatError as error:
         raise ValueError(f"{file}: {str(error).removeprefix('the response ')}") from None

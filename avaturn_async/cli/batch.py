@@ -9,9 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import typer
+import avaturn_async as sdk
 
-from .command import DONE, FAILED, Access, Hooks, OutFolder, Reports, Timeout, command, connected, failure, tell_of
+from .command import (
+    DONE,
+    FAILED,
+    Access,
+    Hooks,
+    OutFolder,
+    Reports,
+    Timeout,
+    command,
+    connected,
+    failure,
+    flag,
+    in_thread,
+    option,
+    tell_of,
+)
 from .export import prepare_folder
 from .output import Column, Output, note, size_of
 from .reports import ReportWriter
@@ -19,12 +34,7 @@ from .reports import ReportWriter
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ..batch import BatchProgress, ExportBatch
-    from ..batch.report import BatchOutcome
     from ..batch.table import Row, Table
-    from ..client import AvaturnClient
-    from ..downloads.sinks import Sink
-    from ..resources.photos import Photos
 
 __all__ = ["Planned", "Tally", "read_table", "run_plan", "show_plan", "tracker"]
 
@@ -56,7 +66,7 @@ class Planned(NamedTuple):
     key: "UUID | str"
     name: str
     error: Exception | None = None
-    photos: "Photos | None" = None
+    photos: "sdk.Photos | None" = None
 
 
 @command(
@@ -73,25 +83,18 @@ async def _batch(
     reports: Reports,
     output: Output,
     source: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FILE", show_default="stdin", help="The table; - is stdin.", allow_dash=True),
+        Path | None, option("FILE", "The table; - is stdin.", "--from", show_default="stdin", allow_dash=True)
     ] = None,
-    column: Annotated[str, typer.Option(metavar="NAME", help="The column with the ids of avatars.")] = "avatar_id",
-    name: Annotated[
-        str | None, typer.Option(metavar="TEMPLATE", show_default="{avatar_id}.glb", help="How files are named.")
-    ] = None,
+    column: Annotated[str, option("NAME", "The column with the ids of avatars.")] = "avatar_id",
+    name: Annotated[str | None, option("TEMPLATE", "How files are named.", show_default="{avatar_id}.glb")] = None,
     out: OutFolder = Path(),
-    to: Annotated[str | None, typer.Option(metavar="URL", help="An object store for the files, not a folder.")] = None,
-    journal: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A SQLite file from which the same command continues.")
-    ] = None,
-    retry: Annotated[
-        Path | None, typer.Option(metavar="JOURNAL", help="Export what failed or did not end in an earlier batch.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the table; export nothing.")] = False,
+    to: Annotated[str | None, option("URL", "An object store for the files, not a folder.")] = None,
+    journal: Annotated[Path | None, option("FILE", "A SQLite file from which the same command continues.")] = None,
+    retry: Annotated[Path | None, option("JOURNAL", "Export what failed or did not end in an earlier batch.")] = None,
+    dry_run: Annotated[bool, flag("--dry-run", "Check the table; export nothing.")] = False,
     timeout: Timeout = 900,
-    max_pending: Annotated[int, typer.Option(min=1, metavar="N", help="Exports awaited at once.")] = 256,
-    max_downloads: Annotated[int, typer.Option(min=1, metavar="N", help="Downloads at once.")] = 8,
+    max_pending: Annotated[int, option("N", "Exports awaited at once.", min=1)] = 256,
+    max_downloads: Annotated[int, option("N", "Downloads at once.", min=1)] = 8,
 ) -> int:
     import asyncio
 
@@ -99,7 +102,7 @@ async def _batch(
         raise ValueError("--retry takes the avatars and names of its journal: leave out --from, --name and --journal")
     if to is not None and out != Path():
         raise ValueError("--out and --to exclude each other: files go into a folder or into a store")
-    sink = None if to is None else await asyncio.to_thread(_sink, to)
+    sink = None if to is None else await in_thread(_sink, to)
     columns: tuple[str, ...]
     plan: Callable[[], Iterable[Planned]]
     async with AsyncExitStack() as stack:
@@ -108,16 +111,16 @@ async def _batch(
             assert client is not None  # noqa: S101 - mypy
             plan, columns = (await _unfinished(client, retry)).copy, ("avatar_id",)
         else:
-            table = await asyncio.to_thread(read_table, source or Path("-"), column)
+            table = await in_thread(read_table, source or Path("-"), column)
             table.require(column, where=str(source or "stdin"))
             plan, columns = partial(_planned, table, column, name, folder=sink is None), table.columns
         if client is None or dry_run:
             return show_plan(plan(), output)
         if sink is None:
-            await asyncio.to_thread(prepare_folder, out)
+            await in_thread(prepare_folder, out)
         options: dict[str, Any] = {"sink": sink, "download_to": out if sink is None else None, "timeout": timeout}
         options |= {"journal": retry or journal, "max_pending": max_pending, "max_downloads": max_downloads}
-        writer = await stack.enter_async_context(await asyncio.to_thread(ReportWriter, reports, columns))
+        writer = await stack.enter_async_context(await in_thread(ReportWriter, reports, columns))
         tally = Tally(output, out if to is None else to)
         try:
             await run_plan(partial(client.exports.batch, **options), plan, tally, writer)
@@ -129,13 +132,13 @@ async def _batch(
 
 
 async def run_plan(
-    start: "Callable[..., ExportBatch]",
+    start: "Callable[..., sdk.ExportBatch]",
     plan: Callable[[], Iterable[Planned]],
     tally: "Tally",
     writer: ReportWriter,
     *,
     under_way: "dict[UUID, Planned] | None" = None,
-    describe: "Callable[[Any, BatchOutcome], Awaitable[tuple[dict[str, str], BatchOutcome]]] | None" = None,
+    describe: "Callable[[Any, sdk.BatchOutcome], Awaitable[tuple[dict[str, str], sdk.BatchOutcome]]] | None" = None,
 ) -> None:
     """Report the rows that can't be used as failed, then run a batch of the others.
 
@@ -147,8 +150,6 @@ async def run_plan(
         under_way: the dict in which to keep the rows under way, by their keys.
         describe: returns the fields to add to the record of an outcome, and the outcome to report.
     """
-    from ..batch.report import BatchOutcome
-
     rows: dict[Any, Planned] = {} if under_way is None else under_way
     count = 0
 
@@ -161,7 +162,7 @@ async def run_plan(
     for each in plan():
         count += each.error is None
         if each.error is not None:
-            outcome = BatchOutcome(avatar_id=each.key, error=each.error, attempts=0)
+            outcome = sdk.BatchOutcome(avatar_id=each.key, error=each.error, attempts=0)
             tally.add(outcome)
             await writer.add(each.row, outcome)
     with tracker(tally.output, count) as on_progress:
@@ -209,14 +210,12 @@ def _planned(table: "Table", column: str, template: str | None, *, folder: bool)
             yield Planned(row, row.cells.get(column, ""), "", error)
 
 
-async def _unfinished(client: "AvaturnClient", path: Path) -> list[Planned]:
+async def _unfinished(client: "sdk.AvaturnClient", path: Path) -> list[Planned]:
     """Return the avatars that a journal records as failed or unfinished."""
-    import asyncio
-
     from ..batch.journal import Journal
     from ..batch.table import Row
 
-    await asyncio.to_thread(path.stat)  # opening a missing journal would create it
+    await in_thread(path.stat)  # opening a missing journal would create it
     journal = Journal(path, client.base_url)
     try:
         await journal.open()
@@ -229,18 +228,15 @@ async def _unfinished(client: "AvaturnClient", path: Path) -> list[Planned]:
     ]
 
 
-def _sink(url: str) -> "Sink":
+def _sink(url: str) -> "sdk.Sink":
     """Open an object store; obstore reads regions, keys and endpoints from the environment."""
-    from ..downloads.sinks import ObjectStoreSink
-    from ..errors import ConfigurationError
-
     try:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError:
-        raise ConfigurationError("--to needs a package: pip install 'avaturn-async[obstore]'") from None
+        raise sdk.ConfigurationError("--to needs a package: pip install 'avaturn-async[obstore]'") from None
     try:
-        return ObjectStoreSink(from_url(url))
+        return sdk.ObjectStoreSink(from_url(url))
     except (BaseError, ValueError):
         problem = f"--to {url.partition('?')[0]} is not the url of an object store, such as s3://BUCKET/PREFIX"
     raise ValueError(problem)
@@ -288,10 +284,8 @@ class Tally:
         """How many ended with an error."""
         return self._reasons.total()
 
-    def add(self, outcome: "BatchOutcome", row: dict[str, Any] | None = None) -> None:
+    def add(self, outcome: "sdk.BatchOutcome", row: dict[str, Any] | None = None) -> None:
         """Count an outcome; print its record with the fields of `row` or, for people, only failures."""
-        from ..errors import AuthenticationError, PaymentRequiredError
-
         told, error = row or {}, outcome.error
         if error is None:
             self.done += 1
@@ -306,7 +300,7 @@ class Tally:
         self._reasons[kind] += 1
         record = {"avatar_id": str(outcome.avatar_id), "error": kind, "message": failure(error)}
         self.output.emit(told | record | {"attempts": outcome.attempts})
-        if isinstance(error, AuthenticationError | PaymentRequiredError):  # after which a batch stops
+        if isinstance(error, sdk.AuthenticationError | sdk.PaymentRequiredError):  # after which a batch stops
             if self._reasons[kind] == 1:
                 note(f"avaturn: {failure(error)}; nothing more is sent")
         elif self._reasons[kind] <= PRINTED:
@@ -316,13 +310,11 @@ class Tally:
 
     async def end(self, writer: ReportWriter) -> None:
         """Print the summary, and write it to files."""
-        import asyncio
-
         waits = self._percentiles()
         totals = {"done": f"{self.done:,}", "failed": f"{self.failed:,}", "in files": size_of(self._size)}
         totals |= {"took": f"{self._clock() - self._started:.1f} s"}
         totals |= {f"{share}th percentile of waits": f"{value:.1f} s" for share, value in waits.items()}
-        target = await asyncio.to_thread(self._target.absolute) if isinstance(self._target, Path) else self._target
+        target = await in_thread(self._target.absolute) if isinstance(self._target, Path) else self._target
         await writer.finish(f"Avatars exported to {target}", totals, self._waited, self._reasons)
         self.sum_up()
 
@@ -347,7 +339,7 @@ class Tally:
         return {share: round(seconds, 3) for share, seconds in percentiles(self._waited).items()}
 
 
-def _record(outcome: "BatchOutcome") -> dict[str, Any]:
+def _record(outcome: "sdk.BatchOutcome") -> dict[str, Any]:
     row = outcome.row()
     record = {"avatar_id": row["avatar_id"], "resolved_by": row["resolved_by"], "attempts": row["attempts"]}
     if outcome.export is not None:
@@ -358,14 +350,14 @@ def _record(outcome: "BatchOutcome") -> dict[str, Any]:
 
 
 @contextmanager
-def tracker(output: Output, total: int) -> "Iterator[Callable[[BatchProgress], object]]":
+def tracker(output: Output, total: int) -> "Iterator[Callable[[sdk.BatchProgress], object]]":
     """Return the progress callback of a batch: it updates a bar on a terminal, and prints lines elsewhere."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
     step = max(1, total // LINES)
     following = step
 
-    def print_line(now: "BatchProgress") -> None:
+    def print_line(now: "sdk.BatchProgress") -> None:
         nonlocal following
         ended = now.done + now.failed
         if ended >= following:
@@ -381,7 +373,7 @@ def tracker(output: Output, total: int) -> "Iterator[Callable[[BatchProgress], o
         yield lambda now: bar.update(task, completed=now.done + now.failed, shown=_described(now))
 
 
-def _described(now: "BatchProgress") -> str:
+def _described(now: "sdk.BatchProgress") -> str:
     from datetime import timedelta
 
     parts = [f"{now.failed} failed", f"{now.pending} under way"]

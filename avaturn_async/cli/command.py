@@ -10,11 +10,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib import import_module
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 import typer
 from typer.core import TyperGroup
+
+import avaturn_async as sdk
 
 from .output import Output, note
 
@@ -22,12 +24,10 @@ if TYPE_CHECKING:
     import asyncio
     from types import FrameType
 
-    from ..client import AvaturnClient
-    from ..webhooks import WebhookReceiver
 
 __all__ = ["AVATAR", "DONE", "FAILED", "INTERRUPTED", "NO_HOOKS", "USAGE", "Access", "AvatarId", "Hooks", "MissingOk"]
 __all__ += ["OutFolder", "Overwrite", "Reports", "Timeout", "UserId", "app", "command", "connected", "deleted"]
-__all__ += ["failure", "group", "proxy_of_environment", "run", "tell", "tell_of"]
+__all__ += ["failure", "group", "in_thread", "proxy_of_environment", "run", "tell", "tell_of"]
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -76,9 +76,7 @@ app: typer.Typer = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from .._version import __version__
-
-        typer.echo(f"avaturn {__version__}")
+        typer.echo(f"avaturn {sdk.__version__}")
         raise typer.Exit
 
 
@@ -91,19 +89,32 @@ def _avaturn(
     pass
 
 
-UserId = Annotated[str, typer.Argument(metavar="USER", help="The id of a user.")]
-AvatarId = Annotated[str, typer.Argument(metavar="ID", help="The id of an avatar.")]
-OutFolder = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="The folder for the files; it is created if needed.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-Timeout = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for each.")]
-MissingOk = Annotated[bool, typer.Option("--missing-ok", help="Succeed if it does not exist.")]
+def argument(metavar: str, help: str, **more: Any) -> Any:
+    """Describe an argument."""
+    return typer.Argument(metavar=metavar, help=help, **more)
+
+
+def option(metavar: str, help: str, *names: str, **more: Any) -> Any:
+    """Describe an option with a value; by default it is called like its parameter."""
+    return typer.Option(*names, metavar=metavar, help=help, **more)
+
+
+def flag(name: str, help: str) -> Any:
+    """Describe an option without a value."""
+    return typer.Option(name, help=help)
+
+
+UserId = Annotated[str, argument("USER", "The id of a user.")]
+AvatarId = Annotated[str, argument("ID", "The id of an avatar.")]
+OutFolder = Annotated[Path, option("DIR", "The folder for the files; it is created if needed.", "--out")]
+Overwrite = Annotated[bool, flag("--overwrite", "Replace files that exist.")]
+Timeout = Annotated[float, option("SECONDS", "How long to wait for each.", min=0)]
+MissingOk = Annotated[bool, flag("--missing-ok", "Succeed if it does not exist.")]
 _VISIBLE = "Set the variable instead: options are visible in the process list."
 
 
 def _secret(variable: str, metavar: str, help: str) -> Any:
-    return typer.Option(envvar=variable, show_default=False, metavar=metavar, help=f"{help} {_VISIBLE}")
+    return option(metavar, f"{help} {_VISIBLE}", envvar=variable, show_default=False)
 
 
 class Access(NamedTuple):
@@ -111,15 +122,10 @@ class Access(NamedTuple):
 
     token: Annotated[str | None, _secret("AVATURN_API_TOKEN", "TOKEN", "The API token of the project.")] = None
     base_url: Annotated[
-        str | None,
-        typer.Option(envvar="AVATURN_BASE_URL", metavar="URL", help="The API, if it is not Avaturn's: an emulator."),
+        str | None, option("URL", "The API, if it is not Avaturn's: an emulator.", envvar="AVATURN_BASE_URL")
     ] = None
-    proxy: Annotated[
-        str | None, typer.Option(metavar="URL", show_default="HTTPS_PROXY", help="An HTTP proxy for all requests.")
-    ] = None
-    allow_http: Annotated[
-        bool, typer.Option("--allow-http", help="Allow a plain http --base-url, in a private network.")
-    ] = False
+    proxy: Annotated[str | None, option("URL", "An HTTP proxy for all requests.", show_default="HTTPS_PROXY")] = None
+    allow_http: Annotated[bool, flag("--allow-http", "Allow a plain http --base-url, in a private network.")] = False
 
     def __repr__(self) -> str:
         return f"<Access to {self.base_url or 'Avaturn'}>"
@@ -128,37 +134,29 @@ class Access(NamedTuple):
 class Hooks(NamedTuple):
     """The options for receiving webhooks; without a port there is no receiver."""
 
-    webhook_host: Annotated[str, typer.Option(metavar="HOST", help="The address at which webhooks are received.")] = (
-        "127.0.0.1"
-    )
+    webhook_host: Annotated[str, option("HOST", "The address at which webhooks are received.")] = "127.0.0.1"
     webhook_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, metavar="PORT", help="Receive webhooks at this port; needs the secret."),
+        int | None, option("PORT", "Receive webhooks at this port; needs the secret.", min=0, max=65535)
     ] = None
     secret: Annotated[
         str | None,
         _secret(
-            "AVATURN_WEBHOOK_SECRET",
-            "SECRET",
-            "The last part of the webhook url, at least 22 url-safe characters.",
+            "AVATURN_WEBHOOK_SECRET", "SECRET", "The last part of the webhook url, at least 22 url-safe characters."
         ),
     ] = None
 
     def __repr__(self) -> str:
         return f"<Hooks at {self.webhook_host}:{self.webhook_port}>"
 
-    def receiver(self) -> "WebhookReceiver | None":
+    def receiver(self) -> "sdk.WebhookReceiver | None":
         """Return a receiver that does not listen yet, or None without a port."""
-        from ..errors import ConfigurationError
-        from ..webhooks import WebhookReceiver
-
         if self.webhook_port is None:
             return None
         if not self.secret:
-            raise ConfigurationError(
+            raise sdk.ConfigurationError(
                 "--webhook-port needs AVATURN_WEBHOOK_SECRET: the last part of the url in the developer portal"
             )
-        return WebhookReceiver(self.secret)
+        return sdk.WebhookReceiver(self.secret)
 
 
 NO_HOOKS = Hooks()
@@ -167,23 +165,19 @@ NO_HOOKS = Hooks()
 class Reports(NamedTuple):
     """The options for the files that report a batch."""
 
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a table of all outcomes: CSV, or JSON lines.")
-    ] = None
-    failed_to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the rows that failed, which --from reads.")
-    ] = None
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with totals, waits, failures and all rows.")
-    ] = None
+    report: Annotated[Path | None, option("FILE", "Write a table of all outcomes: CSV, or JSON lines.")] = None
+    failed_to: Annotated[Path | None, option("FILE", "Write the rows that failed, which --from reads.")] = None
+    html: Annotated[Path | None, option("FILE", "Write a page with totals, waits, failures and all rows.")] = None
 
 
 _SHARED = (Access, Hooks, Output, Reports)
-W = TypeVar("W", bound=Callable[..., Coroutine[Any, Any, int]])
+P = ParamSpec("P")
+T = TypeVar("T")
+W = TypeVar("W", bound=Callable[..., Coroutine[Any, Any, int | None]])
 
 
 def command(help: str, *examples: str, name: str | None = None, among: typer.Typer = app) -> Callable[[W], W]:
-    """Add an async function, which returns the exit code, to the command line.
+    """Add an async function, which returns the exit code or None for success, to the command line.
 
     Its parameters are the command's arguments and options. A parameter of the type `Access`, `Hooks`, `Output` or
     `Reports` stands for the options of that class.
@@ -225,24 +219,22 @@ def group(name: str, help: str, among: typer.Typer = app) -> typer.Typer:
 
 
 @asynccontextmanager
-async def connected(access: Access, hooks: Hooks = NO_HOOKS) -> "AsyncIterator[AvaturnClient]":
+async def connected(access: Access, hooks: Hooks = NO_HOOKS) -> "AsyncIterator[sdk.AvaturnClient]":
     """Open a client, with a receiver if `hooks` has a port."""
     from yarl import URL
 
-    from ..client import AvaturnClient
-    from ..errors import ConfigurationError
     from ..http.urls import is_loopback
 
     if not access.token:
-        raise ConfigurationError("no API token: set AVATURN_API_TOKEN; tokens are made in the developer portal")
+        raise sdk.ConfigurationError("no API token: set AVATURN_API_TOKEN; tokens are made in the developer portal")
     # The client would refuse plain http as well, but name its own parameter instead of the option.
     url = URL(access.base_url or "")
     if url.scheme == "http" and not access.allow_http and not is_loopback(url):
-        raise ConfigurationError(
+        raise sdk.ConfigurationError(
             f"--base-url {url.origin()} would send the token in the clear: use https, or give --allow-http"
         )
     receiver = hooks.receiver()
-    client = AvaturnClient(
+    client = sdk.AvaturnClient(
         access.token,
         base_url=access.base_url,
         webhooks=receiver,
@@ -255,18 +247,22 @@ async def connected(access: Access, hooks: Hooks = NO_HOOKS) -> "AsyncIterator[A
         yield await stack.enter_async_context(client)
 
 
-async def deleted(kind: str, name: str, call: Awaitable[None], missing_ok: bool, output: Output) -> int:
-    """Await the deletion of `name`, print how it ended, and return the exit code."""
-    from ..errors import NotFoundError
+async def in_thread(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """Run blocking work in a thread: `asyncio.to_thread`, without loading asyncio before a command runs."""
+    import asyncio
 
+    return await asyncio.to_thread(work, *args, **options)
+
+
+async def deleted(kind: str, name: str, call: Awaitable[None], missing_ok: bool, output: Output) -> None:
+    """Await the deletion of `name`, and print how it ended."""
     try:
         await call
         output.result({f"{kind}_id": name, "deleted": True}, f"deleted {kind} {name}")
-    except NotFoundError:
+    except sdk.NotFoundError:
         if not missing_ok:
             raise
         output.result({f"{kind}_id": name, "deleted": False}, f"there is no {kind} {name}")
-    return DONE
 
 
 def proxy_of_environment(base_url: str | None) -> str | None:
@@ -279,12 +275,12 @@ def proxy_of_environment(base_url: str | None) -> str | None:
     return getproxies().get(parts.scheme)
 
 
-def run(work: Coroutine[Any, Any, int]) -> NoReturn:
+def run(work: Coroutine[Any, Any, int | None]) -> NoReturn:
     """Run a command, and exit with the code that it returns, or with that of its error."""
     import asyncio
 
-    async def interruptible() -> int:
-        with _cancelled_by_ctrl_c(cast("asyncio.Task[int]", asyncio.current_task())):
+    async def interruptible() -> int | None:
+        with _cancelled_by_ctrl_c(cast("asyncio.Task[int | None]", asyncio.current_task())):
             return await work
 
     for name in _BEFORE_THE_LOOP:
@@ -292,7 +288,7 @@ def run(work: Coroutine[Any, Any, int]) -> NoReturn:
     code: int | None
     try:
         with asyncio.Runner() as runner:
-            code = runner.run(interruptible())
+            code = runner.run(interruptible()) or DONE
     except asyncio.CancelledError:
         note("avaturn: interrupted")
         code = INTERRUPTED
@@ -309,7 +305,7 @@ def run(work: Coroutine[Any, Any, int]) -> NoReturn:
 
 
 @contextmanager
-def _cancelled_by_ctrl_c(task: "asyncio.Task[int]") -> Iterator[None]:
+def _cancelled_by_ctrl_c(task: "asyncio.Task[int | None]") -> Iterator[None]:
     """Cancel the task at the first Ctrl-C, and end the process at the second."""
     presses = count()
 
@@ -330,20 +326,16 @@ def _cancelled_by_ctrl_c(task: "asyncio.Task[int]") -> Iterator[None]:
 
 def tell(error: BaseException) -> int | None:
     """Print an expected error on one line, and return the exit code; return None for any other exception."""
-    from ..errors import AvaturnError, ConfigurationError, WebhooksRequiredError
-
-    usage = isinstance(error, ConfigurationError | WebhooksRequiredError)
-    if not usage and not isinstance(error, AvaturnError | ValueError | OSError | ImportError):
+    usage = isinstance(error, sdk.ConfigurationError | sdk.WebhooksRequiredError)
+    if not usage and not isinstance(error, sdk.AvaturnError | ValueError | OSError | ImportError):
         return None
     note(f"avaturn: {failure(error)}")
-    return FAILED if isinstance(error, AvaturnError) and not usage else USAGE
+    return FAILED if isinstance(error, sdk.AvaturnError) and not usage else USAGE
 
 
 def failure(error: BaseException) -> str:
     """Return the message of an error."""
-    from ..errors import AvaturnError
-
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, AvaturnError):
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, sdk.AvaturnError):
         if bind := re.search(r"bind on address \('(.+?)', (\d+)", error.strerror):  # asyncio's message quotes a tuple
             return f"can't listen at {bind[1]}, port {bind[2]}: {os.strerror(error.errno or 0)}"
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

@@ -4,18 +4,16 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import typer
+import avaturn_async as sdk
 
-from .command import DONE, command
+from .command import command, flag, in_thread, option
 from .export import COLUMNS, Model, prepare_folder
 from .output import Output, note, size_of
 
 if TYPE_CHECKING:
     from random import Random
 
-    from ..client import AvaturnClient
     from ..emulator import Catalogue
-    from ..models import ExternalAvatarCustomization
     from .output import Progress
 
 T = TypeVar("T")
@@ -29,43 +27,32 @@ downloaded and checked.
 """
 
 
-@command(
-    HELP,
-    "avaturn demo",
-    "avaturn demo --count 20 --webhook-loss 0.3",
-    "avaturn demo --json --out models",
-)
+@command(HELP, "avaturn demo", "avaturn demo --count 20 --webhook-loss 0.3", "avaturn demo --json --out models")
 async def _demo(
     output: Output,
-    count: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many avatars.")] = 8,
+    count: Annotated[int, option("N", "How many avatars.", min=1, max=1000)] = 8,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
+        option(
+            "DIR",
+            "The folder for the models; those of an earlier demo in it are replaced.",
             show_default="the first free of avatars/demo-1, avatars/demo-2, ...",
-            help="The folder for the models; those of an earlier demo in it are replaced.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="What faces, outfits and faults are drawn from.")] = 0,
+    seed: Annotated[int, option("N", "What faces, outfits and faults are drawn from.")] = 0,
     webhook_loss: Annotated[
-        float, typer.Option(min=0, max=1, metavar="0..1", help="How often a webhook is lost; a poll makes up for it.")
+        float, option("0..1", "How often a webhook is lost; a poll makes up for it.", min=0, max=1)
     ] = 0,
-    model_size: Annotated[
-        int | None, typer.Option(min=1, max=64 * 2**20, metavar="BYTES", help="The minimum size of a model.")
-    ] = None,
-    small_models: Annotated[bool, typer.Option("--small-models", help="Make models of 1 MB, not of 12 MB.")] = False,
-) -> int:
-    import asyncio
+    model_size: Annotated[int | None, option("BYTES", "The minimum size of a model.", min=1, max=64 * 2**20)] = None,
+    small_models: Annotated[bool, flag("--small-models", "Make models of 1 MB, not of 12 MB.")] = False,
+) -> None:
     import secrets
     import time
 
-    from ..client import AvaturnClient
-    from ..config import PollPolicy
     from ..emulator import Emulator, Faults, Timing
-    from ..webhooks import WebhookReceiver
 
     started = time.monotonic()
-    receiver = WebhookReceiver(secrets.token_urlsafe(24))
+    receiver = sdk.WebhookReceiver(secrets.token_urlsafe(24))
     emulator = Emulator(
         token=secrets.token_urlsafe(24),
         seed=seed,
@@ -74,37 +61,34 @@ async def _demo(
         models="small" if small_models else "full",
         model_size=model_size,
     )
-    folder = await asyncio.to_thread(_folder, out)
+    folder = await in_thread(_folder, out)
     note(f"models go to {folder}")
     # The first poll comes after the last webhook, so that polls resolve only jobs whose webhook was lost.
-    polling = PollPolicy(first=2.0, first_with_webhooks=2.0, factor=1.2)
+    polling = sdk.PollPolicy(first=2.0, first_with_webhooks=2.0, factor=1.2)
     async with (
         emulator as avaturn,
         receiver.serve() as server,
-        AvaturnClient(avaturn.token, base_url=avaturn.url, webhooks=receiver, polling=polling) as client,
+        sdk.AvaturnClient(avaturn.token, base_url=avaturn.url, webhooks=receiver, polling=polling) as client,
     ):
         avaturn.webhook_url = server.url
         with output.progress() as progress:
             models = await _make_models(client, avaturn.catalogue, progress, folder, count, seed)
     _show(models, folder, time.monotonic() - started, output)
-    return DONE
 
 
 async def _make_models(
-    client: "AvaturnClient", catalogue: "Catalogue", progress: "Progress", folder: Path, count: int, seed: int
+    client: "sdk.AvaturnClient", catalogue: "Catalogue", progress: "Progress", folder: Path, count: int, seed: int
 ) -> list[Model]:
     """Make models from photos, each stage for all avatars concurrently."""
-    import asyncio
     from random import Random
 
     from ..emulator.images import photo
-    from ..resources.photos import Photos
 
     async def upload(number: int) -> Any:
         face = 1000 * seed + number
-        views = [await asyncio.to_thread(photo, seed=face, view=view) for view in ("frontal", "side-1", "side-2")]
+        views = [await in_thread(photo, seed=face, view=view) for view in ("frontal", "side-1", "side-2")]
         user = await client.users.create()
-        photos = Photos(*views, body_type="female" if number % 2 else "male")
+        photos = sdk.Photos(*views, body_type="female" if number % 2 else "male")
         outfit = _outfit(catalogue, Random(face))
         return await client.avatars.create_from_photos(user.id, photos, customization=outfit)
 
@@ -160,15 +144,14 @@ async def _each(
     return [task.result() for task in tasks]
 
 
-def _outfit(catalogue: "Catalogue", dice: "Random") -> "ExternalAvatarCustomization":
+def _outfit(catalogue: "Catalogue", dice: "Random") -> "sdk.ExternalAvatarCustomization":
     from ..http.codec import structure
-    from ..models import ExternalAvatarCustomization
 
     slots = "clothing", "footwear", "eyewear", "hair_and_headwear"
     assets = {slot: {"id": str(dice.choice(catalogue.available(slot)).id)} for slot in slots}
     assets["eyewear"]["color"] = "#202020ff"
     assets["hair_and_headwear"]["color"] = f"#{dice.randrange(0x1000000):06x}"
-    return structure({"assets": assets, "body": dice.choice(catalogue.bodies)}, ExternalAvatarCustomization)
+    return structure({"assets": assets, "body": dice.choice(catalogue.bodies)}, sdk.ExternalAvatarCustomization)
 
 
 def _show(models: list[Model], folder: Path, seconds: float, output: Output) -> None:

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from typing import Annotated, NamedTuple
 
-import typer
+import avaturn_async as sdk
 
-from .command import DONE, FAILED, Access, command, connected, failure, proxy_of_environment
+from .command import DONE, FAILED, Access, command, connected, failure, flag, in_thread, proxy_of_environment
 from .output import Column, Output
 
 HELP = """Check versions, extras, variables, clock and proxy.
@@ -32,19 +32,13 @@ class Check(NamedTuple):
     found: str
 
 
-@command(
-    HELP,
-    "avaturn doctor",
-    "avaturn doctor --check-api --json",
-)
+@command(HELP, "avaturn doctor", "avaturn doctor --check-api --json")
 async def _doctor(
     access: Access,
     output: Output,
-    check_api: Annotated[bool, typer.Option("--check-api", help="Send one request to the API.")] = False,
+    check_api: Annotated[bool, flag("--check-api", "Send one request to the API.")] = False,
 ) -> int:
-    import asyncio
-
-    checks = await asyncio.to_thread(lambda: [*_packages(), *_variables(access), _clock(), _proxy(access)])
+    checks = await in_thread(lambda: [*_packages(), *_variables(access), _clock(), _proxy(access)])
     if check_api:
         checks += [await _api(access), await _skew(access)]
     for check in checks:
@@ -76,9 +70,6 @@ def _packages() -> Iterator[Check]:
 
 
 def _variables(access: Access) -> Iterator[Check]:
-    from ..errors import ConfigurationError
-    from ..webhooks import PathSecret
-
     values = {name: os.environ.get(name) for name in VARIABLES}
     values |= {"AVATURN_API_TOKEN": access.token, "AVATURN_BASE_URL": access.base_url}
     for name, value in values.items():
@@ -87,8 +78,8 @@ def _variables(access: Access) -> Iterator[Check]:
             problem = "set, but with spaces, quotation marks or other characters that are not part of it"
         elif value and name == "AVATURN_WEBHOOK_SECRET":
             try:
-                PathSecret(value)
-            except (ConfigurationError, ValueError) as error:
+                sdk.PathSecret(value)
+            except (sdk.ConfigurationError, ValueError) as error:
                 problem = f"set, but {failure(error)}"
         yield Check(name, False if problem else (True if value else None), problem or ("set" if value else "not set"))
 

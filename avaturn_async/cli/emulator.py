@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .command import command
+from .command import command, flag, option
 from .output import Output
 
 HELP = """Run a local Avaturn until Ctrl-C.
@@ -33,12 +33,12 @@ avaturn export AVATAR         # AVATAR is the id that the page shows
 
 def share(what: str) -> Any:
     """Return an option for a probability."""
-    return typer.Option(min=0, max=1, metavar="0..1", help=f"How often {what}.")
+    return option("0..1", f"How often {what}.", min=0, max=1)
 
 
 def seconds(what: str) -> Any:
     """Return an option for a duration."""
-    return typer.Option(min=0, metavar="SECONDS", help=what)
+    return option("SECONDS", what, min=0)
 
 
 @command(
@@ -50,20 +50,17 @@ def seconds(what: str) -> Any:
 )
 async def _emulator(
     output: Output,
-    host: Annotated[
-        str, typer.Option(metavar="HOST", help="The address to listen at; 0.0.0.0 for all networks.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 is any free port.")] = 8480,
+    host: Annotated[str, option("HOST", "The address to listen at; 0.0.0.0 for all networks.")] = "127.0.0.1",
+    port: Annotated[int, option("PORT", "0 is any free port.", min=0, max=65535)] = 8480,
     public_url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="The url that clients use, if it is another; other hosts are refused."),
+        str | None, option("URL", "The url that clients use, if it is another; other hosts are refused.")
     ] = None,
-    token: Annotated[str | None, typer.Option(metavar="TOKEN", show_default="random", help="The API token.")] = None,
-    webhook_url: Annotated[str | None, typer.Option(metavar="URL", help="Where events are posted.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="What ids, models and faults are drawn from.")] = 0,
+    token: Annotated[str | None, option("TOKEN", "The API token.", show_default="random")] = None,
+    webhook_url: Annotated[str | None, option("URL", "Where events are posted.")] = None,
+    seed: Annotated[int, option("N", "What ids, models and faults are drawn from.")] = 0,
     body: Annotated[Literal["T1", "T2"], typer.Option(help="T2 has expressions, T1 has none.")] = "T2",
-    small_models: Annotated[bool, typer.Option("--small-models", help="Serve small models, for tests.")] = False,
-    model_size: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="The minimum size of models.")] = None,
+    small_models: Annotated[bool, flag("--small-models", "Serve small models, for tests.")] = False,
+    model_size: Annotated[int | None, option("BYTES", "The minimum size of models.", min=1)] = None,
     scan_seconds: Annotated[float, seconds("From the photos to the avatar.")] = 0.2,
     export_seconds: Annotated[float, seconds("From the first request to the model.")] = 0.5,
     render_seconds: Annotated[float, seconds("From the request to the image.")] = 0.3,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import typer
+import avaturn_async as sdk
 
 from .command import (
     AVATAR,
@@ -17,9 +17,11 @@ from .command import (
     OutFolder,
     Overwrite,
     Timeout,
+    argument,
     command,
     connected,
     failure,
+    in_thread,
     tell_of,
 )
 from .output import Column, Output, size_of
@@ -27,7 +29,6 @@ from .output import Column, Output, size_of
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ..pending.results import Download, Export
 
 __all__ = ["COLUMNS", "Model", "prepare_folder", "saved_as"]
 
@@ -49,8 +50,8 @@ COLUMNS = (
 class Model(NamedTuple):
     """A downloaded model, and its export."""
 
-    export: "Export"
-    download: "Download"
+    export: "sdk.Export"
+    download: "sdk.Download"
 
     def record(self) -> dict[str, Any]:
         """Return the record for --json."""
@@ -65,7 +66,7 @@ class Model(NamedTuple):
         return str(export.avatar_id), export.resolved_by, seconds, str(export.polls), size, download.path.name
 
 
-def saved_as(download: "Download") -> dict[str, Any]:
+def saved_as(download: "sdk.Download") -> dict[str, Any]:
     """Return the part of a record that describes a file."""
     return {"size": download.size, "sha256": download.sha256, "file": str(download.path)}
 
@@ -83,22 +84,19 @@ def prepare_folder(folder: Path, files: Iterable[Path] = (), *, overwrite: bool 
 
 
 @command(
-    EXPORT,
-    f"avaturn export {AVATAR} --out models",
-    "avaturn export $(cat ids.txt) --out models --webhook-port 8481",
+    EXPORT, f"avaturn export {AVATAR} --out models", "avaturn export $(cat ids.txt) --out models --webhook-port 8481"
 )
 async def _export(
     access: Access,
     hooks: Hooks,
     output: Output,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Avatars; repeated ids are exported once.")],
+    ids: Annotated[list[str], argument("ID...", "Avatars; repeated ids are exported once.")],
     out: OutFolder = Path(),
     timeout: Timeout = 900,
     overwrite: Overwrite = False,
 ) -> int:
     import asyncio
 
-    from ..errors import AuthenticationError, AvaturnError, PaymentRequiredError
     from ..models import as_uuid
 
     files = {avatar: out / f"{avatar}.glb" for avatar in (as_uuid(each, "the avatar's id") for each in ids)}
@@ -110,15 +108,15 @@ async def _export(
             saved = await made.download(files[avatar], overwrite=overwrite, checksum=True)
             models[avatar] = Model(made, saved)
             output.emit(models[avatar].record())
-        except (AuthenticationError, PaymentRequiredError):
+        except (sdk.AuthenticationError, sdk.PaymentRequiredError):
             raise  # the other exports would fail too
-        except AvaturnError as error:
+        except sdk.AvaturnError as error:
             tell_of(avatar, error)
             output.emit({"avatar_id": str(avatar), "error": type(error).__name__, "message": failure(error)})
         advance()
 
     async with connected(access, hooks) as client:
-        await asyncio.to_thread(prepare_folder, out, files.values(), overwrite=overwrite)
+        await in_thread(prepare_folder, out, files.values(), overwrite=overwrite)
         with output.progress() as progress:
             advance = progress.stage("exports", len(files))
             async with asyncio.TaskGroup() as tasks:

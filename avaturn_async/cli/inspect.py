@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import avaturn_async as sdk
 
-from .command import DONE, FAILED, USAGE, command, failure
+from .command import DONE, FAILED, USAGE, argument, command, failure, in_thread, option
 from .output import Column, Output, note, size_of
 
 if TYPE_CHECKING:
@@ -21,24 +21,18 @@ shapes and of the visemes there are. Exits with 1 if a model exceeds a limit or 
 
 
 def _limit(metavar: str, help: str) -> Any:
-    return typer.Option(min=0, metavar=metavar, help=help)
+    return option(metavar, help, min=0)
 
 
-@command(
-    INSPECT,
-    "avaturn inspect avatar.glb",
-    "avaturn inspect --max-triangles 30000 --require T2 models/*.glb",
-)
+@command(INSPECT, "avaturn inspect avatar.glb", "avaturn inspect --max-triangles 30000 --require T2 models/*.glb")
 async def _inspect(
     output: Output,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="GLB models; - is stdin.")],
+    files: Annotated[list[Path], argument("FILE...", "GLB models; - is stdin.")],
     max_triangles: Annotated[int | None, _limit("N", "Fail if there are more triangles.")] = None,
     max_texture: Annotated[int | None, _limit("PIXELS", "Fail if a texture has a longer side.")] = None,
     max_bytes: Annotated[int | None, _limit("BYTES", "Fail if the file is larger.")] = None,
     max_morph_targets: Annotated[int | None, _limit("N", "Fail if a mesh has more morph targets.")] = None,
-    require: Annotated[
-        list[str] | None, typer.Option(metavar="WHAT", help="Fail without it: T1, T2, arkit or visemes.")
-    ] = None,
+    require: Annotated[list[str] | None, option("WHAT", "Fail without it: T1, T2, arkit or visemes.")] = None,
 ) -> int:
     from ..glb import Budget
 
@@ -58,16 +52,14 @@ async def _inspect(
 
 
 async def _inspect_one(file: Path, budget: "Budget", output: Output) -> int:
-    import asyncio
     import sys
 
     from .. import glb
-    from ..errors import NotAModelError
 
     try:
-        source = await asyncio.to_thread(sys.stdin.buffer.read) if str(file) == "-" else file
-        report = await asyncio.to_thread(glb.inspect, source)
-    except (OSError, NotAModelError) as error:
+        source = await in_thread(sys.stdin.buffer.read) if str(file) == "-" else file
+        report = await in_thread(glb.inspect, source)
+    except (OSError, sdk.NotAModelError) as error:
         note(f"avaturn: {failure(error)}")
         return USAGE if isinstance(error, OSError) else FAILED
     violations = [str(each) for each in report.check(budget)]

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import urlsplit
 
-import typer
+import avaturn_async as sdk
 
-from .command import command
+from .command import command, flag, in_thread, option
 from .output import Output, note
 from .trigger import Anywhere, check_target, new_session, post, told
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from ..webhooks import Reply, WebhookReceiver
 
 __all__ = ["refusal"]
 
@@ -54,30 +53,25 @@ REASONS = {
 )
 async def _listen(
     output: Output,
-    host: Annotated[str, typer.Option(metavar="HOST", help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 is any free port.")] = 8481,
+    host: Annotated[str, option("HOST", "The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, option("PORT", "0 is any free port.", min=0, max=65535)] = 8481,
     public_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="The public address of the port, if there is a tunnel or a proxy.")
+        str | None, option("URL", "The public address of the port, if there is a tunnel or a proxy.")
     ] = None,
     secret: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "SECRET",
+            "The last part of the url. Set the variable instead: options are visible in the process list.",
             envvar="AVATURN_WEBHOOK_SECRET",
             show_default="random",
-            metavar="SECRET",
-            help="The last part of the url. Set the variable instead: options are visible in the process list.",
         ),
     ] = None,
     urls: Annotated[
-        bool,
-        typer.Option("--urls", help="Show whole urls; with one, anyone can fetch the avatar until it expires."),
+        bool, flag("--urls", "Show whole urls; with one, anyone can fetch the avatar until it expires.")
     ] = False,
-    save: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Append events to a file, as lines of JSON.")
-    ] = None,
-    forward_to: Annotated[
-        str | None, typer.Option("--forward-to", metavar="URL", help="Post events to your app, with its secret.")
-    ] = None,
+    save: Annotated[Path | None, option("FILE", "Append events to a file, as lines of JSON.")] = None,
+    forward_to: Annotated[str | None, option("URL", "Post events to your app, with its secret.")] = None,
     anywhere: Anywhere = False,
 ) -> int:
     import asyncio
@@ -101,15 +95,14 @@ async def _listen(
         return await asyncio.Event().wait()
 
 
-def _printer(secret: str, events: "EventFile | None", output: Output, *, whole_urls: bool) -> "WebhookReceiver":
+def _printer(secret: str, events: "EventFile | None", output: Output, *, whole_urls: bool) -> "sdk.WebhookReceiver":
     """Return a receiver that saves and prints the events that it accepts, and prints why it refused others."""
-    from ..webhooks import WebhookReceiver, parse_event
     from ..webhooks.replies import UNAVAILABLE
 
-    class Printer(WebhookReceiver):
+    class Printer(sdk.WebhookReceiver):
         """A receiver that saves and prints."""
 
-        async def handle(self, body: bytes, **request: Any) -> "Reply":
+        async def handle(self, body: bytes, **request: Any) -> "sdk.Reply":
             """Handle a webhook, then save and print its event."""
             reply = await super().handle(body, **request)
             if reply.status >= 300:
@@ -121,7 +114,7 @@ def _printer(secret: str, events: "EventFile | None", output: Output, *, whole_u
             except OSError as error:
                 note(f"avaturn: an event could not be saved and was answered 503: {error.strerror}")
                 return UNAVAILABLE
-            _show(parse_event(body), output, whole_urls=whole_urls)
+            _show(sdk.parse_event(body), output, whole_urls=whole_urls)
             return reply
 
     return Printer(secret)
@@ -149,46 +142,39 @@ class EventFile:
         self._skipped = False
 
     async def __aenter__(self) -> Self:
-        import asyncio
-
-        await asyncio.to_thread(self._open)
+        await in_thread(self._open)
         if self._wanted is None:
             note(f"events are kept in {self._path} until they are forwarded")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        import asyncio
-
-        left = await asyncio.to_thread(self._close)
+        left = await in_thread(self._close)
         if left:
             note(f"not forwarded yet: {left}. To go on: avaturn listen --save {self._path} --forward-to URL")
 
     async def add(self, body: bytes) -> None:
         """Append an event. Raises OSError if it can't be written."""
-        import asyncio
         import json
 
         from ..http.codec import parse_json
 
         line = json.dumps(parse_json(body)).encode() + b"\n"
         async with self._lock:
-            await asyncio.to_thread(self._append, line)
+            await in_thread(self._append, line)
         self._arrived.set()
 
     async def forward(self, url: str) -> None:
         """Post events to a url until cancelled: in order, each until it is accepted or given up."""
-        import asyncio
-
         async with new_session() as session:
             while True:
                 self._arrived.clear()
-                line = await asyncio.to_thread(self._next)
+                line = await in_thread(self._next)
                 if not line:
                     await self._arrived.wait()
                     continue
                 if _is_event(line):
                     await self._deliver(session, url, line)
-                await asyncio.to_thread(self._advance, len(line))
+                await in_thread(self._advance, len(line))
 
     async def _deliver(self, session: "aiohttp.ClientSession", url: str, line: bytes) -> None:
         import asyncio
@@ -271,12 +257,9 @@ class EventFile:
 
 def _is_event(line: bytes) -> bool:
     """Whether a line is an event; a process that was killed while writing leaves a part of one."""
-    from ..errors import WebhookError
-    from ..webhooks import parse_event
-
     try:
-        parse_event(line)
-    except WebhookError:
+        sdk.parse_event(line)
+    except sdk.WebhookError:
         return False
     return True
 
@@ -290,9 +273,8 @@ def _show(event: Any, output: Output, *, whole_urls: bool) -> None:
     from datetime import datetime
 
     from ..http import codec
-    from ..webhooks import UnknownEvent
 
-    fields = dict(event.body) if isinstance(event, UnknownEvent) else codec.unstructure(event)
+    fields = dict(event.body) if isinstance(event, sdk.UnknownEvent) else codec.unstructure(event)
     shown = fields if whole_urls else _without_queries(fields)
     others = [f"{name}={value}" for name, value in shown.items() if name != "event"]
     local_time = f"{datetime.now():%H:%M:%S}"  # noqa: DTZ005

@@ -6,23 +6,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-import typer
+import avaturn_async as sdk
 
 from .avatars import read_customization
 from .batch import Planned, Tally, read_table, run_plan, show_plan
-from .command import DONE, FAILED, Access, Hooks, Overwrite, Reports, Timeout, command, connected, failure
+from .command import (
+    DONE,
+    FAILED,
+    Access,
+    Hooks,
+    Overwrite,
+    Reports,
+    Timeout,
+    argument,
+    command,
+    connected,
+    failure,
+    flag,
+    in_thread,
+    option,
+)
 from .export import prepare_folder, saved_as
 from .output import Output, note, size_of
 from .reports import ReportWriter
 
 if TYPE_CHECKING:
     from ..batch.journal import Journal
-    from ..batch.report import BatchOutcome
     from ..batch.table import Row, Table
-    from ..client import AvaturnClient
-    from ..models import ExternalAvatarCustomization
-    from ..pending.results import Export
-    from ..resources.photos import Photos
 
 __all__ = ["Maker"]
 
@@ -51,47 +61,34 @@ async def _make(
     hooks: Hooks,
     reports: Reports,
     output: Output,
-    photos: Annotated[
-        list[Path] | None, typer.Argument(metavar="FRONTAL SIDE1 SIDE2", help="Three JPEGs of one person.")
-    ] = None,
-    body_type: Annotated[str | None, typer.Option(metavar="male|female", help="Also of rows that do not say.")] = None,
-    user_id: Annotated[str | None, typer.Option("--user", metavar="USER", help="Its user, not a new one.")] = None,
-    source: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="A table of people; - is stdin.", allow_dash=True)
-    ] = None,
+    photos: Annotated[list[Path] | None, argument("FRONTAL SIDE1 SIDE2", "Three JPEGs of one person.")] = None,
+    body_type: Annotated[str | None, option("male|female", "Also of rows that do not say.")] = None,
+    user_id: Annotated[str | None, option("USER", "Its user, not a new one.", "--user")] = None,
+    source: Annotated[Path | None, option("FILE", "A table of people; - is stdin.", "--from", allow_dash=True)] = None,
     name: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEMPLATE", show_default="the user_id or name of the frontal photo", help="How files are named."
-        ),
+        str | None, option("TEMPLATE", "How files are named.", show_default="the user_id or name of the frontal photo")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", show_default="avatar.glb, or .", help="The file or, with --from, the folder."),
+        Path | None, option("PATH", "The file or, with --from, the folder.", show_default="avatar.glb, or .")
     ] = None,
     overwrite: Overwrite = False,
-    journal: Annotated[Path | None, typer.Option(metavar="FILE", help="A SQLite file; see above.")] = None,
-    customization: Annotated[
-        Path | None, typer.Option("--customization", metavar="FILE", help="JSON to customize the avatars with.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the table and photos; make nothing.")] = False,
+    journal: Annotated[Path | None, option("FILE", "A SQLite file; see above.")] = None,
+    customization: Annotated[Path | None, option("FILE", "JSON to customize the avatars with.")] = None,
+    dry_run: Annotated[bool, flag("--dry-run", "Check the table and photos; make nothing.")] = False,
     timeout: Timeout = 900,
-    max_pending: Annotated[int, typer.Option(min=1, metavar="N", help="Avatars made at once.")] = 32,
+    max_pending: Annotated[int, option("N", "Avatars made at once.", min=1)] = 32,
 ) -> int:
-    import asyncio
-
-    from ..resources.photos import Photos
-
-    wanted = await asyncio.to_thread(read_customization, customization)
+    wanted = await in_thread(read_customization, customization)
     if source is None:
         if not photos or len(photos) != len(PHOTOS) or body_type is None:
             raise ValueError("give three photos and --body-type, or a table by --from")
-        files, file = Photos(*photos, body_type=body_type), out or Path("avatar.glb")  # type: ignore[arg-type]
+        files, file = sdk.Photos(*photos, body_type=body_type), out or Path("avatar.glb")  # type: ignore[arg-type]
         async with connected(access, hooks) as client:
-            return await _make_one(client, files, user_id, wanted, file, overwrite, timeout, output)
+            await _make_one(client, files, user_id, wanted, file, overwrite, timeout, output)
+        return DONE
     if photos or user_id is not None:
         raise ValueError("--from takes the photos and users of a table: leave out the photos and --user")
-    table = await asyncio.to_thread(read_table, source, "frontal")
+    table = await in_thread(read_table, source, "frontal")
     table.require(*PHOTOS, *(() if body_type else ("body_type",)), where=str(source))
     plan = partial(_people, table, source.parent if str(source) != "-" else Path(), body_type, name)
     if dry_run:
@@ -100,9 +97,9 @@ async def _make(
         raise ValueError("--from needs --journal FILE: it records what was made, so that nothing is made twice")
     tally, folder = Tally(output, out or Path()), out or Path()
     async with connected(access, hooks) as client:
-        await asyncio.to_thread(prepare_folder, folder)
+        await in_thread(prepare_folder, folder)
         columns = [*dict.fromkeys((*table.columns, "user_id"))]
-        async with await asyncio.to_thread(ReportWriter, reports, columns) as writer:
+        async with await in_thread(ReportWriter, reports, columns) as writer:
             options = {"download_to": folder, "timeout": timeout, "max_pending": max_pending}
             await _make_all(client, wanted, plan, journal, tally, writer, options)
     return FAILED if tally.failed else DONE
@@ -133,13 +130,11 @@ def _people(table: "Table", folder: Path, body_type: str | None, template: str |
             yield Planned(row, "", "", error)
 
 
-def _photos_of(row: "Row", files: list[Path], body_type: str | None) -> "Photos":
-    from ..resources.photos import Photos
-
+def _photos_of(row: "Row", files: list[Path], body_type: str | None) -> "sdk.Photos":
     kind: Any = row.cells.get("body_type") or body_type or row.cell("body_type")
     telephoto = row.cells.get("telephoto", "").lower() in ("true", "yes", "1")
     try:
-        return Photos(*files, body_type=kind, telephoto=telephoto)
+        return sdk.Photos(*files, body_type=kind, telephoto=telephoto)
     except ValueError as error:
         raise ValueError(f"line {row.line}: {str(error).removeprefix('Photos.')}") from None
 
@@ -156,19 +151,17 @@ async def _with_photos(planned: Planned) -> Planned:
 
 
 async def _make_one(
-    client: "AvaturnClient",
-    photos: "Photos",
+    client: "sdk.AvaturnClient",
+    photos: "sdk.Photos",
     user_id: str | None,
-    customization: "ExternalAvatarCustomization",
+    customization: "sdk.ExternalAvatarCustomization",
     file: Path,
     overwrite: bool,
     timeout: float,
     output: Output,
-) -> int:
+) -> None:
     """Make one avatar, and show each stage as a line or a bar."""
-    import asyncio
-
-    await asyncio.to_thread(prepare_folder, file.parent, [file], overwrite=overwrite)
+    await in_thread(prepare_folder, file.parent, [file], overwrite=overwrite)
     async with photos.open():  # fails before anything is created
         pass
     with output.progress() as progress:
@@ -186,12 +179,11 @@ async def _make_one(
     record: dict[str, Any] = {"user_id": user_id, "avatar_id": str(export.avatar_id)}
     record |= {"resolved_by": export.resolved_by, "seconds": round(export.waited, 3), **saved_as(saved)}
     output.result(record, f"{saved.path} ({size_of(saved.size)}): avatar {export.avatar_id} of user {user_id}")
-    return DONE
 
 
 async def _make_all(
-    client: "AvaturnClient",
-    customization: "ExternalAvatarCustomization",
+    client: "sdk.AvaturnClient",
+    customization: "sdk.ExternalAvatarCustomization",
     plan: Callable[[], Iterator[Planned]],
     path: Path,
     tally: Tally,
@@ -203,16 +195,15 @@ async def _make_all(
 
     import attrs
 
-    from ..batch.export_batch import ExportBatch
     from ..batch.journal import Journal
 
-    async def describe(key: UUID, outcome: "BatchOutcome") -> "tuple[dict[str, str], BatchOutcome]":
+    async def describe(key: UUID, outcome: "sdk.BatchOutcome") -> "tuple[dict[str, str], sdk.BatchOutcome]":
         made = await maker.read(key)
         return {"user_id": made.get("user_id", "")}, attrs.evolve(outcome, avatar_id=made.get("avatar_id", ""))
 
     journal = Journal(path, client.base_url, kind="people")
     maker = Maker(client, customization, journal)
-    start = partial(ExportBatch, maker, journal=journal, **options)
+    start = partial(sdk.ExportBatch, maker, journal=journal, **options)
     try:
         await run_plan(start, plan, tally, writer, under_way=maker.people, describe=describe)
     except asyncio.CancelledError:
@@ -228,7 +219,7 @@ class Maker:
     """
 
     def __init__(
-        self, client: "AvaturnClient", customization: "ExternalAvatarCustomization", journal: "Journal"
+        self, client: "sdk.AvaturnClient", customization: "sdk.ExternalAvatarCustomization", journal: "Journal"
     ) -> None:
         self.client = client
         self.customization = customization
@@ -250,11 +241,9 @@ class Maker:
         """
         import json
 
-        from ..errors import ConfigurationError
-
         await self._journal.write(uuid5(key, "stage"), "pending", 1, resume_token=json.dumps(stage))
         if await self.read(key) != stage:
-            raise ConfigurationError("the journal could not be written, so this person is left as it is")
+            raise sdk.ConfigurationError("the journal could not be written, so this person is left as it is")
         return stage
 
     def resume(self, token: str) -> Any:
@@ -263,15 +252,13 @@ class Maker:
 
     async def create(self, avatar_id: Any) -> Any:
         """Create the avatar of a row and upload its photos, as far as earlier runs have not; `avatar_id` is its key."""
-        from ..models import ScanStatus
-
         key: UUID = avatar_id
         person, stage = self.people[key], await self.read(key)
         if "avatar_id" in stage and stage["step"] != "ready":
             status = await self._status(stage)
-            if status is None or status is ScanStatus.FAILED:
+            if status is None or status is sdk.ScanStatus.FAILED:
                 stage = await self.record(key, user_id=stage["user_id"])  # deleted or failed
-            elif status is not ScanStatus.PENDING:
+            elif status is not sdk.ScanStatus.PENDING:
                 stage = await self.record(key, **{**stage, "step": "scanning"})
         if stage.get("step") == "uploading":
             raise _unknown(stage)
@@ -285,39 +272,33 @@ class Maker:
         return _Making(self, key, stage)
 
     async def _create_avatar(self, key: UUID, person: Planned, stage: dict[str, str]) -> dict[str, str]:
-        from ..errors import AvaturnError, OutcomeUnknownError
-        from ..models import ScanStatus
-
         user_id = stage.get("user_id") or person.row.cells.get("user_id") or (await self.client.users.create()).id
         if stage.get("step") == "creating":
             for avatar in await self.client.avatars.list(user_id, include_not_ready=True):
-                if avatar.status is ScanStatus.PENDING:
-                    raise OutcomeUnknownError(
+                if avatar.status is sdk.ScanStatus.PENDING:
+                    raise sdk.OutcomeUnknownError(
                         f"an earlier run was interrupted while it created an avatar of user {user_id}, and avatar "
                         f"{avatar.id} awaits its photos: delete that, and the same command creates another one"
                     )
         await self.record(key, user_id=user_id, step="creating")
         try:
             made = await self.client.avatars.create(user_id)
-        except AvaturnError as error:
+        except sdk.AvaturnError as error:
             if _was_refused(error):
                 await self.record(key, user_id=user_id)
             raise
         found = {"user_id": user_id, "avatar_id": str(made.avatar_id), "upload_url": str(made.upload_url)}
         return await self.record(key, step="created", **found)
 
-    async def _upload(self, key: UUID, photos: "Photos", stage: dict[str, str]) -> dict[str, str]:
-        from ..errors import AvaturnError, JobFailedError
-        from ..models import ScanStatus
-
+    async def _upload(self, key: UUID, photos: "sdk.Photos", stage: dict[str, str]) -> dict[str, str]:
         await self.record(key, **{**stage, "step": "uploading"})
         try:
             await self.client.avatars.upload(stage["upload_url"], photos)
-        except JobFailedError:
+        except sdk.JobFailedError:
             await self.record(key, user_id=stage["user_id"])
             raise
-        except AvaturnError as error:
-            if await self._status(stage) in (None, ScanStatus.PENDING):
+        except sdk.AvaturnError as error:
+            if await self._status(stage) in (None, sdk.ScanStatus.PENDING):
                 if _was_refused(error):
                     await self.record(key, **stage)
                     raise
@@ -346,15 +327,13 @@ class _Making:
     def done(self) -> bool:
         return False
 
-    async def wait(self, *, timeout: Any) -> "Export":
-        from ..errors import JobFailedError
-
+    async def wait(self, *, timeout: Any) -> "sdk.Export":
         maker, stage, client = self._maker, self._stage, self._maker.client
         if stage["step"] != "ready":
             scan = client.avatars.pending(stage["user_id"], stage["avatar_id"], customization=maker.customization)
             try:
                 await scan.wait(timeout=timeout)
-            except JobFailedError:
+            except sdk.JobFailedError:
                 await maker.record(self.avatar_id, user_id=stage["user_id"])
                 raise
             await maker.record(self.avatar_id, **{**stage, "step": "ready"})
@@ -363,16 +342,12 @@ class _Making:
 
 def _was_refused(error: Exception) -> bool:
     """Whether an error means that the request had no effect."""
-    from ..errors import APIStatusError, ConnectError
-
-    return isinstance(error, ConnectError) or (isinstance(error, APIStatusError) and error.status_code < 500)
+    return isinstance(error, sdk.ConnectError) or (isinstance(error, sdk.APIStatusError) and error.status_code < 500)
 
 
 def _unknown(stage: dict[str, str]) -> Exception:
-    from ..errors import OutcomeUnknownError
-
     avatar, user = stage["avatar_id"], stage["user_id"]
-    return OutcomeUnknownError(
+    return sdk.OutcomeUnknownError(
         f"whether the photos of avatar {avatar} arrived is unknown, and they are not uploaded again: run the same "
         f"command later or, to make another avatar instead, first: avaturn avatars delete {user} {avatar}"
     )

@@ -5,7 +5,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .command import AVATAR, DONE, Access, AvatarId, Hooks, OutFolder, Overwrite, Timeout, command, connected
+import avaturn_async as sdk
+
+from .command import (
+    AVATAR,
+    Access,
+    AvatarId,
+    Hooks,
+    OutFolder,
+    Overwrite,
+    Timeout,
+    command,
+    connected,
+    in_thread,
+    option,
+)
 from .export import prepare_folder, saved_as
 from .output import Output, size_of
 
@@ -33,30 +47,25 @@ async def _render(
     hooks: Hooks,
     output: Output,
     avatar_id: AvatarId,
-    scene: Annotated[str, typer.Option(metavar="SCENE", help="A documented scene, or one of your own.")] = (
-        "common/preview"
-    ),
+    scene: Annotated[str, option("SCENE", "A documented scene, or one of your own.")] = ("common/preview"),
     format: Annotated[Literal["jpg", "png", "webp"], typer.Option(help="The image's format.")] = "jpg",
     out: OutFolder = Path(),
     timeout: Timeout = 900,
     overwrite: Overwrite = False,
-) -> int:
-    import asyncio
-
-    from ..errors import WaitTimeoutError, WebhooksRequiredError
+) -> None:
     from ..models import as_uuid
 
     avatar = as_uuid(avatar_id, "the avatar's id")
     if hooks.webhook_port is None:
-        raise WebhooksRequiredError(RENDERS_NEED_WEBHOOKS)
+        raise sdk.WebhooksRequiredError(RENDERS_NEED_WEBHOOKS)
     file = out / f"{avatar}-{scene.replace('/', '-')}.{format}"
     async with connected(access, hooks) as client:
-        await asyncio.to_thread(prepare_folder, out, [file], overwrite=overwrite)
+        await in_thread(prepare_folder, out, [file], overwrite=overwrite)
         pending = await client.renders.create(avatar, scene, format=format)
         try:
             made = await pending.wait(timeout=timeout)
-        except WaitTimeoutError as error:
-            raise WaitTimeoutError(
+        except sdk.WaitTimeoutError as error:
+            raise sdk.WaitTimeoutError(
                 f"no webhook reported the end of render {pending.id} within {timeout:g} s: check that the url in the "
                 f"developer portal leads to {hooks.webhook_host}:{hooks.webhook_port} and ends with the secret",
                 timeout=error.timeout,
@@ -66,4 +75,3 @@ async def _render(
     record: dict[str, Any] = {"render_id": str(made.id), "avatar_id": str(avatar), "resolved_by": made.resolved_by}
     record |= {"seconds": round(made.waited, 3), **saved_as(saved)}
     output.result(record, f"{saved.path} ({size_of(saved.size)}, by {made.resolved_by} in {made.waited:.2f} s)")
-    return DONE

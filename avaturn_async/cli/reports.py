@@ -12,12 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from .command import Reports
+import avaturn_async as sdk
+
+from .command import Reports, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..batch.report import BatchOutcome
     from ..batch.table import Row
 
 __all__ = ["ReportWriter", "histogram"]
@@ -64,7 +65,7 @@ class ReportWriter:
 
     def __init__(self, reports: Reports, columns: Sequence[str]) -> None:
         self._stack = ExitStack()
-        self._rows: list[tuple[Row, BatchOutcome, Mapping[str, str]]] = []
+        self._rows: list[tuple[Row, sdk.BatchOutcome, Mapping[str, str]]] = []
         self._done: list[Callable[[], object]] = []
         own = [column for column in columns if column not in (*OUTCOME, "line")]
         again = [column for column in columns if column not in ("error", "message")] + ["error", "message"]
@@ -77,11 +78,9 @@ class ReportWriter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        import asyncio
+        await in_thread(self._stack.close)
 
-        await asyncio.to_thread(self._stack.close)
-
-    async def add(self, row: Row, outcome: BatchOutcome, made: Mapping[str, str] = MappingProxyType({})) -> None:
+    async def add(self, row: Row, outcome: sdk.BatchOutcome, made: Mapping[str, str] = MappingProxyType({})) -> None:
         """Write the outcome of a row, with the fields of `made` in the report.
 
         Failed rows are written as they were read, without the user that was created for them.
@@ -94,13 +93,11 @@ class ReportWriter:
         self, title: str, totals: Mapping[str, str], waited: Sequence[float], reasons: Counter[str]
     ) -> None:
         """Write the remaining rows, and rename the files to their final names."""
-        import asyncio
-
         await self._flush()
         if self._html is not None:
-            await asyncio.to_thread(self._assemble, self._html, (title, totals, waited, reasons))
+            await in_thread(self._assemble, self._html, (title, totals, waited, reasons))
         for rename in self._done:
-            await asyncio.to_thread(rename)
+            await in_thread(rename)
 
     def _table(self, path: Path | None, columns: list[str]) -> Callable[[Mapping[str, Any]], object] | None:
         if path is None:
@@ -122,12 +119,10 @@ class ReportWriter:
         return file
 
     async def _flush(self) -> None:
-        import asyncio
-
         rows, self._rows = self._rows, []
-        await asyncio.to_thread(self._write, rows)
+        await in_thread(self._write, rows)
 
-    def _write(self, rows: list[tuple[Row, BatchOutcome, Mapping[str, str]]]) -> None:
+    def _write(self, rows: list[tuple[Row, sdk.BatchOutcome, Mapping[str, str]]]) -> None:
         for row, outcome, made in rows:
             found = {"line": row.line, **row.cells, **made, **outcome.row()}
             if self._report is not None:

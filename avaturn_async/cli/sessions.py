@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from .command import AVATAR, DONE, Access, UserId, command, connected, group
+import avaturn_async as sdk
+
+from .command import AVATAR, Access, UserId, command, connected, group, option
 from .output import Output
 
 sessions: typer.Typer = group("sessions", "Open the Avaturn editor for a user.")
@@ -26,16 +28,15 @@ async def _create(
     session_type: Annotated[SessionType, typer.Option("--type", help="What the editor opens with.")] = (
         "create_or_edit_existing"
     ),
-    avatar: Annotated[str | None, typer.Option(metavar="ID", help="The avatar that edit_existing opens.")] = None,
-) -> int:
-    from ..models import CreateSessionConfig, EditExistingSessionConfig, SessionConfig, as_uuid
+    avatar: Annotated[str | None, option("ID", "The avatar that edit_existing opens.")] = None,
+) -> None:
+    from ..models import as_uuid
 
     if (avatar is None) == (session_type == "edit_existing"):
         raise ValueError("--type edit_existing and --avatar ID go together")
-    config: SessionConfig | None = CreateSessionConfig() if session_type == "create" else None
+    config: sdk.SessionConfig | None = sdk.CreateSessionConfig() if session_type == "create" else None
     if avatar is not None:
-        config = EditExistingSessionConfig(avatar_id=as_uuid(avatar, "--avatar"))
+        config = sdk.EditExistingSessionConfig(avatar_id=as_uuid(avatar, "--avatar"))
     async with connected(access) as client:
         session = await client.sessions.create(user_id, config)
     output.result({"session_id": str(session.id), "url": str(session.url)}, session.url)
-    return DONE

@@ -4,9 +4,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from .command import DONE, command
+from .command import argument, command, flag, in_thread, option
 from .output import Output, note, size_of
 
 SHRINK = """Make a model smaller.
@@ -16,26 +14,18 @@ and clips. Draco or meshopt compression, levels of detail and atlases are left t
 """
 
 
-@command(
-    SHRINK,
-    "avaturn shrink avatar.glb small.glb",
-    "avaturn shrink avatar.glb small.glb --drop-morphs 'viseme_*'",
-)
+@command(SHRINK, "avaturn shrink avatar.glb small.glb", "avaturn shrink avatar.glb small.glb --drop-morphs 'viseme_*'")
 async def _shrink(
     output: Output,
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A GLB model.")],
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to write; it is replaced if it exists.")],
-    max_texture: Annotated[int, typer.Option(min=1, metavar="PIXELS", help="The longest side of a texture.")] = 1024,
-    drop_morphs: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Remove morph targets of that name or pattern.")
-    ] = None,
-    drop_animations: Annotated[bool, typer.Option("--drop-animations", help="Remove all animations.")] = False,
-) -> int:
-    import asyncio
-
+    source: Annotated[Path, argument("SOURCE", "A GLB model.")],
+    target: Annotated[Path, argument("TARGET", "The file to write; it is replaced if it exists.")],
+    max_texture: Annotated[int, option("PIXELS", "The longest side of a texture.", min=1)] = 1024,
+    drop_morphs: Annotated[list[str] | None, option("NAME", "Remove morph targets of that name or pattern.")] = None,
+    drop_animations: Annotated[bool, flag("--drop-animations", "Remove all animations.")] = False,
+) -> None:
     from .. import glb
 
-    before = await asyncio.to_thread(glb.inspect, source)
+    before = await in_thread(glb.inspect, source)
     morphs = {name for mesh in before.meshes for name in mesh.targets}
     for pattern in drop_morphs or ():
         if not morphs:  # usual for a T1
@@ -51,4 +41,3 @@ async def _shrink(
     record = {"source": str(source), "target": str(target), "before": before.size, "after": after.size}
     share = f"{after.size / before.size:.0%} of {size_of(before.size)}"
     output.result(record, f"{target}: {size_of(after.size)}, {share}")
-    return DONE

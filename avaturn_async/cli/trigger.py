@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+import avaturn_async as sdk
 
-from .command import DONE, FAILED, command
+from .command import DONE, FAILED, argument, command, flag, in_thread, option
 from .output import Output, note
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Events may contain links to people's avatars, so they are sent only to this mach
 TIMEOUT = 10
 
 EventName = Literal["avatar.ready", "export.ready", "render.ready"]
-Anywhere = Annotated[bool, typer.Option("--anywhere", help="Send events to other machines.")]
+Anywhere = Annotated[bool, flag("--anywhere", "Send events to other machines.")]
 
 
 @command(
@@ -36,22 +36,16 @@ Anywhere = Annotated[bool, typer.Option("--anywhere", help="Send events to other
 )
 async def _trigger(
     output: Output,
-    to: Annotated[str, typer.Option("--to", metavar="URL", help="The receiver's url, with its secret.")],
-    event: Annotated[EventName | None, typer.Argument(metavar="EVENT", help="The event's name.")] = None,
-    avatar_id: Annotated[
-        str | None, typer.Option("--avatar-id", metavar="ID", show_default="random", help="The avatar.")
-    ] = None,
-    user_id: Annotated[str, typer.Option("--user-id", metavar="USER", help="Its user.")] = "triggered",
-    render_id: Annotated[
-        str | None,
-        typer.Option("--render-id", metavar="ID", show_default="random", help="The render of render.ready."),
-    ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="The job failed.")] = False,
-    unknown: Annotated[bool, typer.Option("--unknown", help="Use an undocumented event name.")] = False,
-    replay: Annotated[Path | None, typer.Option(metavar="FILE", help="Send the events of a file instead.")] = None,
+    to: Annotated[str, option("URL", "The receiver's url, with its secret.")],
+    event: Annotated[EventName | None, argument("EVENT", "The event's name.")] = None,
+    avatar_id: Annotated[str | None, option("ID", "The avatar.", show_default="random")] = None,
+    user_id: Annotated[str, option("USER", "Its user.")] = "triggered",
+    render_id: Annotated[str | None, option("ID", "The render of render.ready.", show_default="random")] = None,
+    failed: Annotated[bool, flag("--failed", "The job failed.")] = False,
+    unknown: Annotated[bool, flag("--unknown", "Use an undocumented event name.")] = False,
+    replay: Annotated[Path | None, option("FILE", "Send the events of a file instead.")] = None,
     anywhere: Anywhere = False,
 ) -> int:
-    import asyncio
     import json
 
     check_target("--to", to, anywhere=anywhere)
@@ -59,7 +53,7 @@ async def _trigger(
         raise ValueError("give the name of an event, or --replay FILE")
     bodies = []
     if replay is not None:
-        bodies = (await asyncio.to_thread(replay.read_bytes)).splitlines()
+        bodies = (await in_thread(replay.read_bytes)).splitlines()
     elif event is not None:
         bodies = [json.dumps(_payload(event, avatar_id, user_id, render_id, failed, unknown)).encode()]
     sent = taken = 0
@@ -95,9 +89,7 @@ def _payload(
 
 async def _send(session: "aiohttp.ClientSession", url: str, body: bytes, line: str, output: Output) -> bool:
     """Send an event, print the answer, and return whether the receiver accepted the event."""
-    from ..errors import WebhookError
     from ..http.codec import parse_json
-    from ..webhooks import parse_event
 
     try:
         event = parse_json(body)
@@ -105,8 +97,8 @@ async def _send(session: "aiohttp.ClientSession", url: str, body: bytes, line: s
         note(f"avaturn: {line}this is not JSON (perhaps the line was cut off); it is not sent")
         return False
     try:
-        parse_event(body)
-    except WebhookError as error:
+        sdk.parse_event(body)
+    except sdk.WebhookError as error:
         note(f"avaturn: {line}this is not an event: {str(error).partition(': ')[2]}; it is not sent")
         return False
     answer = await post(session, url, body)

@@ -4,9 +4,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import avaturn_async as sdk
 
-from .command import DONE, command, failure
+from .command import argument, command, failure, flag, in_thread, option
 from .inspect import facts
 from .output import Output
 
@@ -65,20 +65,16 @@ PAGE = """<!doctype html>
 """
 
 
-@command(
-    HELP,
-    "avaturn view avatar.glb",
-    "avaturn view models --viewer model-viewer.min.js",
-)
+@command(HELP, "avaturn view avatar.glb", "avaturn view models --viewer model-viewer.min.js")
 async def _view(
     output: Output,
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="GLB models, and folders of them.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 is any free port.")] = 0,
+    paths: Annotated[list[Path], argument("FILE|FOLDER...", "GLB models, and folders of them.")],
+    port: Annotated[int, option("PORT", "0 is any free port.", min=0, max=65535)] = 0,
     viewer: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A model-viewer.min.js to use instead of the one from the CDN.")
+        Path | None, option("FILE", "A model-viewer.min.js to use instead of the one from the CDN.")
     ] = None,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
-) -> int:
+    no_open: Annotated[bool, flag("--no-open", "Do not open a browser.")] = False,
+) -> None:
     import asyncio
     import webbrowser
 
@@ -90,7 +86,7 @@ async def _view(
             path.stat()  # OSError if it does not exist
         return found
 
-    files = await asyncio.to_thread(find)
+    files = await in_thread(find)
     if not files:
         raise ValueError(f"there are no .glb files in {', '.join(map(str, paths))}")
     runner = web.AppRunner(_application(files, viewer), access_log=None)
@@ -102,16 +98,13 @@ async def _view(
             {"url": url, "models": len(files)}, f"{len(files)} model{'s' * (len(files) != 1)} at {url} until Ctrl-C"
         )
         if not no_open:
-            await asyncio.to_thread(webbrowser.open, url)
+            await in_thread(webbrowser.open, url)
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
-    return DONE
 
 
 def _application(files: list[Path], viewer: Path | None) -> "web.Application":
-    import asyncio
-
     from aiohttp import web
 
     def chosen(request: web.Request) -> int:
@@ -121,7 +114,7 @@ def _application(files: list[Path], viewer: Path | None) -> "web.Application":
         return number
 
     async def page(request: web.Request) -> web.Response:
-        text = await asyncio.to_thread(_page, files, chosen(request), viewer)
+        text = await in_thread(_page, files, chosen(request), viewer)
         return web.Response(text=text, content_type="text/html")
 
     async def model(request: web.Request) -> web.FileResponse:
@@ -155,11 +148,10 @@ def _application(files: list[Path], viewer: Path | None) -> "web.Application":
 def _page(files: list[Path], number: int, viewer: Path | None) -> str:
     """Return the page of one model, with links to the others; the file is inspected for each request."""
     from .. import glb
-    from ..errors import NotAModelError
 
     try:
         rows = facts(glb.inspect(files[number]))
-    except (OSError, NotAModelError) as error:
+    except (OSError, sdk.NotAModelError) as error:
         rows = [("error", failure(error))]
     links = (
         f'<li><a href="/{index}"{" aria-current=page" if index == number else ""}>{escape(file.name)}'

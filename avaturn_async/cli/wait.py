@@ -5,9 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from .command import DONE, Access, Hooks, Overwrite, Timeout, command, connected
+from .command import Access, Hooks, Overwrite, Timeout, argument, command, connected, in_thread, option
 from .export import prepare_folder, saved_as
 from .output import Output, size_of
 from .render import RENDERS_NEED_WEBHOOKS
@@ -24,15 +22,13 @@ async def _wait(
     access: Access,
     hooks: Hooks,
     output: Output,
-    resume_token: Annotated[str, typer.Argument(metavar="TOKEN", help="The resume token; - is stdin.")],
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Download the model or image.")] = None,
+    resume_token: Annotated[str, argument("TOKEN", "The resume token; - is stdin.")],
+    out: Annotated[Path | None, option("FILE", "Download the model or image.")] = None,
     overwrite: Overwrite = False,
     timeout: Timeout = 900,
-) -> int:
-    import asyncio
-
+) -> None:
     from_stdin = resume_token == "-"  # noqa: S105 - no password
-    token = (await asyncio.to_thread(sys.stdin.read) if from_stdin else resume_token).strip()
+    token = (await in_thread(sys.stdin.read) if from_stdin else resume_token).strip()
     if not token.startswith("{"):
         raise ValueError("TOKEN must be the JSON of a resume token; to read it from a file: avaturn wait - < FILE")
     try:
@@ -42,7 +38,7 @@ async def _wait(
     if out is not None:
         if kind in ("avatar", "session"):
             raise ValueError(f"--out is for exports and renders, and this token is of the kind {kind}")
-        await asyncio.to_thread(prepare_folder, out.parent, [out], overwrite=overwrite)
+        await in_thread(prepare_folder, out.parent, [out], overwrite=overwrite)
     if kind == "render" and hooks.webhook_port is None:
         raise ValueError(RENDERS_NEED_WEBHOOKS)
     async with connected(access, hooks) as client:
@@ -60,4 +56,3 @@ async def _wait(
             record |= saved_as(saved)
             shown = f"{saved.path} ({size_of(saved.size)}): {shown}"
     output.result(record, shown)
-    return DONE
