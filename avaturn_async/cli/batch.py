@@ -96,8 +96,6 @@ async def _batch(
     max_pending: Annotated[int, option("N", "Exports awaited at once.", min=1)] = 256,
     max_downloads: Annotated[int, option("N", "Downloads at once.", min=1)] = 8,
 ) -> int:
-    import asyncio
-
     if retry is not None and (source, name, journal) != (None, None, None):
         raise ValueError("--retry takes the avatars and names of its journal: leave out --from, --name and --journal")
     if to is not None and out != Path():
@@ -120,36 +118,31 @@ async def _batch(
             await in_thread(prepare_folder, out)
         options: dict[str, Any] = {"sink": sink, "download_to": out if sink is None else None, "timeout": timeout}
         options |= {"journal": retry or journal, "max_pending": max_pending, "max_downloads": max_downloads}
-        writer = await stack.enter_async_context(await in_thread(ReportWriter, reports, columns))
-        tally = Tally(output, out if to is None else to)
-        try:
-            await run_plan(partial(client.exports.batch, **options), plan, tally, writer)
-        except asyncio.CancelledError:
-            if options["journal"] is not None:
-                note(f"{tally.done} were done; the same command continues from here")
-            raise
-    return FAILED if tally.failed else DONE
+        tally, writer = Tally(output, out if to is None else to), await in_thread(ReportWriter, reports, columns)
+        return await run_plan(partial(client.exports.batch, **options), plan, tally, writer)
 
 
 async def run_plan(
-    start: "Callable[..., sdk.ExportBatch]",
+    start: "partial[sdk.ExportBatch]",
     plan: Callable[[], Iterable[Planned]],
     tally: "Tally",
     writer: ReportWriter,
     *,
     under_way: "dict[UUID, Planned] | None" = None,
     describe: "Callable[[Any, sdk.BatchOutcome], Awaitable[tuple[dict[str, str], sdk.BatchOutcome]]] | None" = None,
-) -> None:
-    """Report the rows that can't be used as failed, then run a batch of the others.
+) -> int:
+    """Report the rows that can't be used as failed, run a batch of the others, and return the exit code.
 
     Args:
-        start: starts the batch of the keys of rows.
+        start: starts the batch of the keys of rows; its keywords have the journal, if there is one.
         plan: returns the rows; called twice, so that they are not kept in memory.
         tally: counts and prints the outcomes.
-        writer: writes the outcomes to files.
+        writer: writes the outcomes to files; it is closed here.
         under_way: the dict in which to keep the rows under way, by their keys.
         describe: returns the fields to add to the record of an outcome, and the outcome to report.
     """
+    import asyncio
+
     rows: dict[Any, Planned] = {} if under_way is None else under_way
     count = 0
 
@@ -159,21 +152,28 @@ async def run_plan(
                 rows[each.key] = each
                 yield each.key
 
-    for each in plan():
-        count += each.error is None
-        if each.error is not None:
-            outcome = sdk.BatchOutcome(avatar_id=each.key, error=each.error, attempts=0)
-            tally.add(outcome)
-            await writer.add(each.row, outcome)
-    with tracker(tally.output, count) as on_progress:
-        async with start(keys(), name=lambda key: rows[key].name, on_progress=on_progress) as running:
-            async for outcome in running:
-                row, made = rows.pop(outcome.avatar_id).row, None
-                if describe is not None:
-                    made, outcome = await describe(outcome.avatar_id, outcome)
-                tally.add(outcome, made and {"line": row.line, **made})
-                await writer.add(row, outcome, made or {})
-    await tally.end(writer)
+    async with writer:
+        for each in plan():
+            count += each.error is None
+            if each.error is not None:
+                outcome = sdk.BatchOutcome(avatar_id=each.key, error=each.error, attempts=0)
+                tally.add(outcome)
+                await writer.add(each.row, outcome)
+        try:
+            with tracker(tally.output, count) as on_progress:
+                async with start(keys(), name=lambda key: rows[key].name, on_progress=on_progress) as running:
+                    async for outcome in running:
+                        row, made = rows.pop(outcome.avatar_id).row, None
+                        if describe is not None:
+                            made, outcome = await describe(outcome.avatar_id, outcome)
+                        tally.add(outcome, made and {"line": row.line, **made})
+                        await writer.add(row, outcome, made or {})
+        except asyncio.CancelledError:
+            if start.keywords.get("journal") is not None:
+                note(f"{tally.done} were done; the same command continues from here")
+            raise
+        await tally.end(writer)
+    return FAILED if tally.failed else DONE
 
 
 def read_table(source: Path, column: str) -> "Table":

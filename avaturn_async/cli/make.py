@@ -1,6 +1,7 @@
 """``avaturn make``: from photos to a model, for one person or for each row of a table."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,6 @@ from .avatars import read_customization
 from .batch import Planned, Tally, read_table, run_plan, show_plan
 from .command import (
     DONE,
-    FAILED,
     Access,
     Hooks,
     Overwrite,
@@ -26,13 +26,13 @@ from .command import (
     in_thread,
     option,
 )
-from .export import prepare_folder, saved_as
-from .output import Output, note, size_of
+from .export import Model, prepare_folder
+from .output import Output, size_of
 from .reports import ReportWriter
 
 if TYPE_CHECKING:
     from ..batch.journal import Journal
-    from ..batch.table import Row, Table
+    from ..batch.table import FileNames, Row, Table
 
 __all__ = ["Maker"]
 
@@ -78,6 +78,8 @@ async def _make(
     timeout: Timeout = 900,
     max_pending: Annotated[int, option("N", "Avatars made at once.", min=1)] = 32,
 ) -> int:
+    from ..batch.journal import Journal
+
     wanted = await in_thread(read_customization, customization)
     if source is None:
         if not photos or len(photos) != len(PHOTOS) or body_type is None:
@@ -95,48 +97,47 @@ async def _make(
         return show_plan([await _with_photos(each) for each in plan()], output)
     if journal is None:
         raise ValueError("--from needs --journal FILE: it records what was made, so that nothing is made twice")
-    tally, folder = Tally(output, out or Path()), out or Path()
+    folder = out or Path()
     async with connected(access, hooks) as client:
         await in_thread(prepare_folder, folder)
-        columns = [*dict.fromkeys((*table.columns, "user_id"))]
-        async with await in_thread(ReportWriter, reports, columns) as writer:
-            options = {"download_to": folder, "timeout": timeout, "max_pending": max_pending}
-            await _make_all(client, wanted, plan, journal, tally, writer, options)
-    return FAILED if tally.failed else DONE
+        maker = Maker(client, wanted, Journal(journal, client.base_url, kind="people"))
+        options: dict[str, Any] = {"journal": maker.journal, "download_to": folder, "timeout": timeout}
+        writer = await in_thread(ReportWriter, reports, [*dict.fromkeys((*table.columns, "user_id"))])
+        # A batch whose items are rows instead of avatars.
+        start = partial(sdk.ExportBatch, maker, max_pending=max_pending, **options)
+        tally = Tally(output, folder)
+        return await run_plan(start, plan, tally, writer, under_way=maker.people, describe=maker.describe)
 
 
 def _people(table: "Table", folder: Path, body_type: str | None, template: str | None) -> Iterator[Planned]:
     """Yield the rows of a table with their photos."""
-    from ..batch.table import FileNames, Row
+    from ..batch.table import FileNames
 
     names = FileNames(template or "{person}.glb", (*table.columns, "person"), folder=True)
     lines: dict[UUID, int] = {}
     for row in table:
         try:
-            files = [row.cell(column) for column in PHOTOS]
-            photos = _photos_of(row, [folder / file for file in files], body_type)
-            key = uuid5(NAMESPACE_OID, "\0".join([row.cells.get("user_id", ""), *files]))
-            earlier = lines.setdefault(key, row.line)
-            if earlier == row.line:
-                name = names.claim(
-                    Row(row.line, {"person": row.cells.get("user_id") or Path(files[0]).stem, **row.cells})
-                )
-                yield Planned(row, key, name, photos=photos)
-            else:
-                yield Planned(
-                    row, "", "", ValueError(f"line {row.line}: it has the same user and photos as line {earlier}")
-                )
+            yield _person(row, folder, body_type, names, lines)
         except ValueError as error:
             yield Planned(row, "", "", error)
 
 
-def _photos_of(row: "Row", files: list[Path], body_type: str | None) -> "sdk.Photos":
+def _person(row: "Row", folder: Path, body_type: str | None, names: "FileNames", lines: dict[UUID, int]) -> Planned:
+    """Read a row; raise ValueError if it can't be used, or has the person of an earlier one in `lines`."""
+    import attrs
+
+    files, user_id = [row.cell(column) for column in PHOTOS], row.cells.get("user_id", "")
     kind: Any = row.cells.get("body_type") or body_type or row.cell("body_type")
     telephoto = row.cells.get("telephoto", "").lower() in ("true", "yes", "1")
     try:
-        return sdk.Photos(*files, body_type=kind, telephoto=telephoto)
+        photos = sdk.Photos(*[folder / file for file in files], body_type=kind, telephoto=telephoto)
     except ValueError as error:
         raise ValueError(f"line {row.line}: {str(error).removeprefix('Photos.')}") from None
+    key = uuid5(NAMESPACE_OID, "\0".join([user_id, *files]))
+    if (earlier := lines.setdefault(key, row.line)) != row.line:
+        raise ValueError(f"line {row.line}: it has the same user and photos as line {earlier}")
+    named = attrs.evolve(row, cells={"person": user_id or Path(files[0]).stem, **row.cells})
+    return Planned(row, key, names.claim(named), photos=photos)
 
 
 async def _with_photos(planned: Planned) -> Planned:
@@ -176,39 +177,8 @@ async def _make_one(
         advance = progress.stage("download", 1)
         saved = await export.download(file, overwrite=overwrite, checksum=True)
         advance()
-    record: dict[str, Any] = {"user_id": user_id, "avatar_id": str(export.avatar_id)}
-    record |= {"resolved_by": export.resolved_by, "seconds": round(export.waited, 3), **saved_as(saved)}
+    record = {"user_id": user_id, **Model(export, saved).record()}
     output.result(record, f"{saved.path} ({size_of(saved.size)}): avatar {export.avatar_id} of user {user_id}")
-
-
-async def _make_all(
-    client: "sdk.AvaturnClient",
-    customization: "sdk.ExternalAvatarCustomization",
-    plan: Callable[[], Iterator[Planned]],
-    path: Path,
-    tally: Tally,
-    writer: ReportWriter,
-    options: dict[str, Any],
-) -> None:
-    """Make the avatars of a table: a batch whose items are rows instead of avatars."""
-    import asyncio
-
-    import attrs
-
-    from ..batch.journal import Journal
-
-    async def describe(key: UUID, outcome: "sdk.BatchOutcome") -> "tuple[dict[str, str], sdk.BatchOutcome]":
-        made = await maker.read(key)
-        return {"user_id": made.get("user_id", "")}, attrs.evolve(outcome, avatar_id=made.get("avatar_id", ""))
-
-    journal = Journal(path, client.base_url, kind="people")
-    maker = Maker(client, customization, journal)
-    start = partial(sdk.ExportBatch, maker, journal=journal, **options)
-    try:
-        await run_plan(start, plan, tally, writer, under_way=maker.people, describe=describe)
-    except asyncio.CancelledError:
-        note(f"{tally.done} were done; the same command continues from here")
-        raise
 
 
 class Maker:
@@ -223,15 +193,20 @@ class Maker:
     ) -> None:
         self.client = client
         self.customization = customization
+        self.journal = journal
         self.people: dict[UUID, Planned] = {}
-        self._journal = journal
 
     async def read(self, key: Any) -> dict[str, str]:
         """Return the record of a row, empty if there is none."""
-        import json
-
-        entry = await self._journal.read(uuid5(key, "stage"))
+        entry = await self.journal.read(uuid5(key, "stage"))
         return {} if entry is None or entry.resume_token is None else json.loads(entry.resume_token)
+
+    async def describe(self, key: UUID, outcome: "sdk.BatchOutcome") -> "tuple[dict[str, str], sdk.BatchOutcome]":
+        """Return the user of a row, and its outcome with the id of its avatar."""
+        import attrs
+
+        made = await self.read(key)
+        return {"user_id": made.get("user_id", "")}, attrs.evolve(outcome, avatar_id=made.get("avatar_id", ""))
 
     async def record(self, key: UUID, **stage: str) -> dict[str, str]:
         """Replace the record of a row.
@@ -239,9 +214,7 @@ class Maker:
         Raises:
             ConfigurationError: the journal could not be written, so a later run would repeat what follows.
         """
-        import json
-
-        await self._journal.write(uuid5(key, "stage"), "pending", 1, resume_token=json.dumps(stage))
+        await self.journal.write(uuid5(key, "stage"), "pending", 1, resume_token=json.dumps(stage))
         if await self.read(key) != stage:
             raise sdk.ConfigurationError("the journal could not be written, so this person is left as it is")
         return stage

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars, ProgressColumn
 
-__all__ = ["Column", "Output", "Progress", "note", "one_line", "size_of"]
+__all__ = ["Column", "Output", "Progress", "note", "one_line", "page", "size_of"]
 
 #: Characters after which a text for people is cut; an API could send megabytes.
 LONGEST = 4_000
@@ -153,6 +153,13 @@ def one_line(text: str) -> str:
     """Return a text on one line, without control characters, and cut if it is very long."""
     clean = " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * LONGEST]).split())
     return clean if len(clean) <= LONGEST else f"{clean[:LONGEST]}..."
+
+
+def page(name: str) -> str:
+    """Read the template of an HTML page."""
+    from importlib.resources import files
+
+    return files(__package__).joinpath(name).read_text("utf-8")
 
 
 def size_of(size: int) -> str:

@@ -9,12 +9,14 @@ import math
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
+from string import Template
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import avaturn_async as sdk
 
 from .command import Reports, in_thread
+from .output import page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,34 +28,11 @@ __all__ = ["ReportWriter", "histogram"]
 #: The columns of `BatchOutcome.row`.
 OUTCOME = ["avatar_id", "ok", "attempts", "resolved_by", "waited", "polls", "file", "size", "sha256"]
 OUTCOME += ["error", "message"]
+#: The columns of the page.
 SHOWN = ["line", "avatar_id", "ok", "waited", "size", "file", "error", "message"]
 #: Rows that are written in one go.
 PIECE = 500
 BARS = 20
-
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">
-<style>
-body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 80em; padding: 0 1em; color: #222 }}
-dl {{ display: flex; flex-wrap: wrap; gap: 2em }} dt {{ color: #666 }} dd {{ font-size: 1.6em; margin: 0 }}
-figure {{ margin: 0 }} .bars {{ display: flex; align-items: flex-end; height: 10em; border-bottom: 1px solid #888 }}
-.bars i {{ flex: 1; background: #48c; margin-right: 1px; min-width: 2px }} .axis {{ display: flex }}
-.axis span {{ flex: 1 }} .axis span:last-child {{ text-align: right }}
-table {{ border-collapse: collapse; margin: 1em 0 }} td, th {{ padding: .2em .8em .2em 0; text-align: left }}
-td, th {{ border-bottom: 1px solid #ddd; vertical-align: top; overflow-wrap: break-word }}
-td {{ max-width: 24em }} th, .number {{ white-space: nowrap }} .number {{ text-align: right }}
-.failed {{ background: #fee }} #failures:checked ~ table .done {{ display: none }}
-</style></head><body>
-<h1>{title}</h1>
-<dl>{totals}</dl>
-{waits}
-{reasons}
-<h2>Rows</h2>
-<input type="checkbox" id="failures"> <label for="failures">failures only</label>
-<table><thead><tr>{headings}</tr></thead><tbody>
-"""
 
 
 class ReportWriter:
@@ -134,16 +113,17 @@ class ReportWriter:
                 self._page.write(f'<tr class="{"done" if outcome.ok else "failed"}">{cells}</tr>\n')
 
     def _assemble(self, path: Path, summary: tuple[str, Mapping[str, str], Sequence[float], Counter[str]]) -> None:
-        """Write the page: the head, which needs the totals, then the rows."""
+        """Write the page: the summary, then the rows."""
         import shutil
 
         assert self._page is not None  # noqa: S101 - it is open if the page is wanted
         part = _part(path)
         self._page.seek(0)
         with self._open(part) as file:
-            file.write(_head(*summary))
+            head, end = page("report.html").split("$rows")
+            file.write(Template(head).substitute(_summary(*summary)))
             shutil.copyfileobj(self._page, file)
-            file.write("</tbody></table></body></html>\n")
+            file.write(end)
         part.replace(path)
 
 
@@ -163,20 +143,13 @@ def _escape(value: object) -> str:
     return html.escape(text.encode("utf-8", "replace").decode())
 
 
-def _head(title: str, totals: Mapping[str, str], waited: Sequence[float], reasons: Counter[str]) -> str:
+def _summary(title: str, totals: Mapping[str, str], waited: Sequence[float], reasons: Counter[str]) -> dict[str, str]:
     pairs = "".join(f"<div><dt>{_escape(name)}</dt><dd>{_escape(value)}</dd></div>" for name, value in totals.items())
     failures = "".join(
         f'<tr><td class="number">{n:,}</td><td>{_escape(kind)}</td></tr>' for kind, n in reasons.most_common()
     )
-    return PAGE.format(
-        title=_escape(title),
-        totals=pairs,
-        waits=_bars(waited) if waited else "",
-        reasons=f"<h2>Failures by reason</h2><table>{failures}</table>" if failures else "",
-        headings="".join(
-            f"<th>{name}</th>" for name in ("line", "avatar", "outcome", "waited, s", "bytes", *SHOWN[5:])
-        ),
-    )
+    shown = f"<h2>Failures by reason</h2><table>{failures}</table>" if failures else ""
+    return {"title": _escape(title), "totals": pairs, "waits": _bars(waited) if waited else "", "reasons": shown}
 
 
 def _bars(waited: Sequence[float]) -> str:

@@ -2,13 +2,14 @@
 
 from html import escape
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Annotated
 
 import avaturn_async as sdk
 
 from .command import argument, command, failure, flag, in_thread, option
 from .inspect import facts
-from .output import Output
+from .output import Output, page
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -28,41 +29,6 @@ POLICY = (
     "connect-src 'self' blob: data:; img-src 'self' blob: data:; worker-src blob:"
 )
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{name} - avaturn view</title>
-<link rel="icon" href="data:,">
-{script}
-<style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0; color: #222; background: #fff; }}
-  .page {{ display: grid; grid-template-columns: 1fr 22rem; gap: 1.5rem; padding: 1rem; }}
-  nav {{ grid-column: 1 / -1; max-height: 30vh; overflow: auto; }}
-  nav ul {{ list-style: none; margin: 0; padding: 2px; display: grid; gap: .5rem;
-    grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); }}
-  nav a {{ display: block; padding: .5rem .75rem; border: 1px solid #bbb; border-radius: .4rem; color: inherit;
-    text-decoration: none; overflow-wrap: anywhere; }}
-  nav a[aria-current] {{ border: 2px solid #06c; background: #eef5ff; }}
-  nav small {{ display: block; color: #555; }}
-  a:focus-visible, model-viewer:focus-visible {{ outline: 3px solid #06c; outline-offset: 2px; }}
-  model-viewer {{ display: block; width: 100%; height: 70vh; background: #e8ecf1; }}
-  h1 {{ font-size: 1.2rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }}
-  th {{ text-align: left; vertical-align: top; padding-right: 1rem; font-weight: 600; white-space: nowrap; }}
-  td {{ overflow-wrap: anywhere; }}
-  @media (max-width: 60rem) {{ .page {{ grid-template-columns: 1fr; }} model-viewer {{ height: 60vh; }} }}
-</style>
-<div class="page">
-<nav aria-label="Models"><ul>{links}</ul></nav>
-<main><h1>{name}</h1>
-<model-viewer src="/models/{number}" alt="3D model {name}" camera-controls autoplay interaction-prompt="none">
-</model-viewer>
-<p>Turn the model with the mouse or the arrow keys. The viewer needs JavaScript and WebGL; the facts do not.</p></main>
-<section aria-label="Facts"><table>{facts}</table></section>
-</div>
-</html>
-"""
 
 
 @command(HELP, "avaturn view avatar.glb", "avaturn view models --viewer model-viewer.min.js")
@@ -113,7 +79,7 @@ def _application(files: list[Path], viewer: Path | None) -> "web.Application":
             raise web.HTTPNotFound
         return number
 
-    async def page(request: web.Request) -> web.Response:
+    async def show(request: web.Request) -> web.Response:
         text = await in_thread(_page, files, chosen(request), viewer)
         return web.Response(text=text, content_type="text/html")
 
@@ -140,7 +106,7 @@ def _application(files: list[Path], viewer: Path | None) -> "web.Application":
 
     application = web.Application(middlewares=[guard])
     application.on_response_prepare.append(protect)
-    routes = (("/", first), (r"/{number:\d{1,6}}", page), (r"/models/{number:\d{1,6}}", model), ("/viewer.js", script))
+    routes = (("/", first), (r"/{number:\d{1,6}}", show), (r"/models/{number:\d{1,6}}", model), ("/viewer.js", script))
     application.add_routes([web.get(path, handler) for path, handler in routes])
     return application
 
@@ -159,7 +125,7 @@ def _page(files: list[Path], number: int, viewer: Path | None) -> str:
         for index, file in enumerate(files)
     )
     source = 'src="/viewer.js"' if viewer else f'src="{VIEWER}" integrity="{INTEGRITY}" crossorigin="anonymous"'
-    return PAGE.format(
+    return Template(page("view.html")).substitute(
         name=escape(files[number].name),
         number=number,
         script=f'<script type="module" {source}></script>',

@@ -1,4 +1,4 @@
-"""A hook with which PyInstaller collects the data of the emulator: the contract, and the tables of its models."""
+"""Hooks with which PyInstaller collects data: the contract, the tables of models, and the pages of the commands."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ __all__ = ["hook_folders"]
 
 
 def hook_folders() -> list[str]:
-    """Return the folder of the hook; PyInstaller finds this function by its entry point ``pyinstaller40``."""
+    """Return the folder of the hooks; PyInstaller finds this function by its entry point ``pyinstaller40``."""
     return list(__path__)
