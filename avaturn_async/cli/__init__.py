@@ -1,6 +1,6 @@
 """The command ``avaturn``, put together.
 
-Modules import what is slow to load inside their functions, so that ``avaturn --help`` and shell completion are quick.
+Modules import what is slow to load inside their functions, or use it by `avaturn_async`, which loads names lazily, so that ``avaturn --help`` and shell completion are quick.
 Help texts are arguments, not docstrings, so that they survive ``python -OO``.
 """
 

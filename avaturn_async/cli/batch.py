@@ -1,13 +1,16 @@
 """``avaturn batch``: export the avatars of a table; and the tables, counts and progress that `make` uses too."""
 
 import sys
+import time
 from array import array
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from uuid import UUID
 
 import avaturn_async as sdk
 
@@ -32,8 +35,6 @@ from .output import Column, Output, note, size_of
 from .reports import ReportWriter
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from ..batch.table import Row, Table
 
 __all__ = ["Planned", "Tally", "read_table", "run_plan", "show_plan", "tracker"]
@@ -267,8 +268,6 @@ class Tally:
     """Counts and prints outcomes as they arrive, without keeping them."""
 
     def __init__(self, output: Output, target: Path | str) -> None:
-        import time
-
         self.output = output
         self._target = target
         self._clock = time.monotonic
@@ -374,8 +373,6 @@ def tracker(output: Output, total: int) -> "Iterator[Callable[[sdk.BatchProgress
 
 
 def _described(now: "sdk.BatchProgress") -> str:
-    from datetime import timedelta
-
     parts = [f"{now.failed} failed", f"{now.pending} under way"]
     if now.rate is not None:
         parts.append(f"{now.rate:.1f}/s")

@@ -1,7 +1,11 @@
 """``avaturn demo``: photos in, models out, against an emulator on real sockets."""
 
+import secrets
+import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import avaturn_async as sdk
@@ -11,8 +15,6 @@ from .export import COLUMNS, Model, prepare_folder
 from .output import Output, note, size_of
 
 if TYPE_CHECKING:
-    from random import Random
-
     from ..emulator import Catalogue
     from .output import Progress
 
@@ -46,9 +48,6 @@ async def _demo(
     model_size: Annotated[int | None, option("BYTES", "The minimum size of a model.", min=1, max=64 * 2**20)] = None,
     small_models: Annotated[bool, flag("--small-models", "Make models of 1 MB, not of 12 MB.")] = False,
 ) -> None:
-    import secrets
-    import time
-
     from ..emulator import Emulator, Faults, Timing
 
     started = time.monotonic()
@@ -80,8 +79,6 @@ async def _make_models(
     client: "sdk.AvaturnClient", catalogue: "Catalogue", progress: "Progress", folder: Path, count: int, seed: int
 ) -> list[Model]:
     """Make models from photos, each stage for all avatars concurrently."""
-    from random import Random
-
     from ..emulator.images import photo
 
     async def upload(number: int) -> Any:
@@ -155,8 +152,6 @@ def _outfit(catalogue: "Catalogue", dice: "Random") -> "sdk.ExternalAvatarCustom
 
 
 def _show(models: list[Model], folder: Path, seconds: float, output: Output) -> None:
-    from collections import Counter
-
     for model in models:
         output.emit(model.record())
     output.table(COLUMNS, [model.row() for model in models])

@@ -3,7 +3,9 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
 
 import avaturn_async as sdk
@@ -85,8 +87,6 @@ def _variables(access: Access) -> Iterator[Check]:
 
 
 def _clock() -> Check:
-    from datetime import UTC, datetime
-
     now = datetime.now(UTC)
     return Check("clock", now.year >= YEAR, f"{now:%Y-%m-%d %H:%M:%S} UTC")
 
@@ -126,7 +126,6 @@ async def _api(access: Access) -> Check:
 
 async def _skew(access: Access) -> Check:
     """Compare the clock with the Date header of the API's answer to a request without the token."""
-    import time
     from email.utils import parsedate_to_datetime
 
     import aiohttp

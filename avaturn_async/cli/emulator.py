@@ -1,5 +1,6 @@
 """``avaturn emulator``: run a local Avaturn."""
 
+import secrets
 from typing import Annotated, Any, Literal
 
 import typer
@@ -79,7 +80,6 @@ async def _emulator(
 ) -> int:
     options = locals()
     import asyncio
-    import secrets
 
     import attrs
 

@@ -4,7 +4,8 @@ import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+from uuid import UUID
 
 import avaturn_async as sdk
 
@@ -25,10 +26,6 @@ from .command import (
     tell_of,
 )
 from .output import Column, Output, size_of
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
 
 __all__ = ["COLUMNS", "Model", "prepare_folder", "saved_as"]
 

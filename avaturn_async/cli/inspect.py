@@ -1,5 +1,6 @@
 """``avaturn inspect``: show what is in models, and check them against limits."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,8 +53,6 @@ async def _inspect(
 
 
 async def _inspect_one(file: Path, budget: "Budget", output: Output) -> int:
-    import sys
-
     from .. import glb
 
     try:

@@ -1,7 +1,10 @@
 """``avaturn listen``: receive webhooks, print them, save them, and forward them to an app."""
 
+import json
 import os
+import secrets
 from contextlib import AsyncExitStack, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -75,7 +78,6 @@ async def _listen(
     anywhere: Anywhere = False,
 ) -> int:
     import asyncio
-    import secrets
 
     parts = urlsplit(public_url or "https://example.com")
     if parts.scheme not in ("http", "https") or not parts.netloc:
@@ -154,8 +156,6 @@ class EventFile:
 
     async def add(self, body: bytes) -> None:
         """Append an event. Raises OSError if it can't be written."""
-        import json
-
         from ..http.codec import parse_json
 
         line = json.dumps(parse_json(body)).encode() + b"\n"
@@ -270,8 +270,6 @@ def refusal(status: int) -> str:
 
 
 def _show(event: Any, output: Output, *, whole_urls: bool) -> None:
-    from datetime import datetime
-
     from ..http import codec
 
     fields = dict(event.body) if isinstance(event, sdk.UnknownEvent) else codec.unstructure(event)

@@ -6,6 +6,7 @@ characters, which could drive a terminal, are removed for people and escaped for
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
@@ -189,6 +190,4 @@ def _encodable(text: str, encoding: str | None) -> str:
 
 
 def _json(record: Mapping[str, Any], indent: int | None = None) -> str:
-    import json
-
     return json.dumps(record, indent=indent).replace("\x7f", "\\u007f")  # DEL is the one control character in ASCII

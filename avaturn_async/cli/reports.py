@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import math
+import shutil
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -114,8 +115,6 @@ class ReportWriter:
 
     def _assemble(self, path: Path, summary: tuple[str, Mapping[str, str], Sequence[float], Counter[str]]) -> None:
         """Write the page: the summary, then the rows."""
-        import shutil
-
         assert self._page is not None  # noqa: S101 - it is open if the page is wanted
         part = _part(path)
         self._page.seek(0)

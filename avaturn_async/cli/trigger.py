@@ -1,7 +1,9 @@
 """``avaturn trigger``, and the sending of events that `listen` uses too."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import uuid4
 
 import avaturn_async as sdk
 
@@ -46,8 +48,6 @@ async def _trigger(
     replay: Annotated[Path | None, option("FILE", "Send the events of a file instead.")] = None,
     anywhere: Anywhere = False,
 ) -> int:
-    import json
-
     check_target("--to", to, anywhere=anywhere)
     if (event is None) == (replay is None):
         raise ValueError("give the name of an event, or --replay FILE")
@@ -69,8 +69,6 @@ def _payload(
     event: EventName, avatar_id: str | None, user_id: str, render_id: str | None, failed: bool, unknown: bool
 ) -> dict[str, Any]:
     """Return the payload of an event, as the contract defines it."""
-    from uuid import uuid4
-
     from ..models import as_uuid
 
     avatar = uuid4() if avatar_id is None else as_uuid(avatar_id, "--avatar-id")
