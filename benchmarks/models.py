@@ -22,7 +22,7 @@ from .kit import Row, at_least, show
 
 BUILD = """\
 import pathlib, sys
-from avaturn_async.emulator.glb import build_glb
+from avaturn_async.emulator.glb.model import build_glb
 pathlib.Path(sys.argv[1]).write_bytes(build_glb(body="T2"))
 """
 ROUNDS = 5

@@ -1,6 +1,7 @@
 """The command ``avaturn``, put together.
 
-Modules import what is slow to load inside their functions, or use it by `avaturn_async`, which loads names lazily, so that ``avaturn --help`` and shell completion are quick.
+So that ``avaturn --help`` and shell completion are quick, modules import what is slow to load inside functions, or use
+it as names of `avaturn_async`, which are loaded at first use.
 Help texts are arguments, not docstrings, so that they survive ``python -OO``.
 """
 

@@ -89,12 +89,6 @@ async def _make_models(
         outfit = _outfit(catalogue, Random(face))
         return await client.avatars.create_from_photos(user.id, photos, customization=outfit)
 
-    async def scan(pending: Any) -> Any:
-        return await pending
-
-    async def export(avatar: Any) -> Any:
-        return await client.exports.create_and_wait(avatar.id)
-
     async def download(numbered: Any) -> Model:
         number, made = numbered
         file = folder / f"model-{number:0{len(str(count))}}.glb"
@@ -102,8 +96,8 @@ async def _make_models(
         return Model(made, saved)
 
     scans = await _each(progress, "photos", range(count), upload)
-    avatars = await _each(progress, "scans", scans, scan)
-    exports = await _each(progress, "exports", avatars, export)
+    avatars = await _each(progress, "scans", scans, lambda pending: pending.wait())
+    exports = await _each(progress, "exports", avatars, lambda avatar: client.exports.create_and_wait(avatar.id))
     return await _each(progress, "downloads", list(enumerate(exports, 1)), download)
 
 

@@ -11,7 +11,6 @@ from uuid import UUID
 import attrs
 from aiohttp import hdrs, web
 
-from .glb import build_glb
 from .settings import Settings
 from .state import File, Links, State
 from .validation import ApiError
@@ -124,6 +123,10 @@ class Downloads:
             return self._kept[key]
 
     def _create(self, seed: int, kind: Any, scene: str, worn: Mapping[str, str] | None) -> bytes:
+        # Both load Pillow, which the rest of the emulator does not need.
+        from .glb.model import build_glb
+        from .images import render_image
+
         settings = self._settings
         if kind == "glb":
             return build_glb(
@@ -134,8 +137,6 @@ class Downloads:
                 idle_clip=settings.idle_clip,
                 size=settings.model_size,
             )
-        from .images import render_image
-
         return render_image(seed=seed, scene=scene, format=kind)
 
 

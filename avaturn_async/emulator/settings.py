@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import attrs
 from attrs import validators as v
 
-from .glb import MAX_SIZE, Body, Models
+from .glb.tables import MAX_SIZE, Body, Models
 
 __all__ = ["Body", "Faults", "Models", "Settings", "Timing", "forwarded"]
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from avaturn_async.cli import app
 from avaturn_async.emulator import EmulatorThread
-from avaturn_async.emulator.glb import build_glb
+from avaturn_async.emulator.glb.model import build_glb
 
 AVATAR = "0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00"
 SECRET = "a-secret-that-is-long-enough"

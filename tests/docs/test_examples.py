@@ -30,7 +30,7 @@ from yarl import URL
 from avaturn_async import AvaturnClient
 from avaturn_async.cli import app as command_line
 from avaturn_async.emulator import EmulatorThread
-from avaturn_async.emulator.glb import build_glb
+from avaturn_async.emulator.glb.model import build_glb
 
 from ..servers import listening, running
 from ..webhooks.redis.server import Server

@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import asyncio
 from avaturn_async.emulator import Emulator
-from avaturn_async.emulator.glb import build_glb
+from avaturn_async.emulator.glb.model import build_glb
 
 async def main():
     async with Emulator() as avaturn:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from PIL import Image
 
-from avaturn_async.emulator.glb import build_glb
+from avaturn_async.emulator.glb.model import build_glb
 
 JSON, BIN = 0x4E4F534A, 0x004E4942
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from avaturn_async import glb
-from avaturn_async.emulator.glb import build_glb
+from avaturn_async.emulator.glb.model import build_glb
 from avaturn_async.glb import ModelReport, Texture, inspect
 from tests.npm import node, node_modules, samples
 

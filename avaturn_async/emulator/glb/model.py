@@ -14,7 +14,7 @@ from .skeleton import JOINTS, Vec, channels, cross, joints_of, times, unit
 from .tables import Body, Models, Palette, choose, load, morph_targets
 from .textures import picture
 
-__all__ = ["assemble"]
+__all__ = ["build_glb"]
 
 COMPONENTS = {"B": 5121, "H": 5123, "f": 5126}
 KINDS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
@@ -76,11 +76,28 @@ def glb(document: dict[str, Any], pieces: list[bytes]) -> bytes:
     return b"".join((head, text, struct.pack("<2I", length, BIN), *pieces))
 
 
-def assemble(
-    *, seed: int, body: Body, models: Models, worn: Mapping[str, str | None], idle_clip: bool, size: int
+def build_glb(
+    *,
+    seed: int = 0,
+    body: Body = "T2",
+    models: Models = "full",
+    worn: Mapping[str, str | None] | None = None,
+    idle_clip: bool = True,
+    size: int | None = None,
 ) -> bytes:
-    """Assemble the meshes, textures, skin and clip of an avatar to a file of at least `size` bytes."""
+    """Build an avatar's model: the same bytes for the same arguments, after the first one in milliseconds.
+
+    Args:
+        seed: The seed of the colours.
+        body: A T1 has one mesh for the body and no morph targets; a T2 has facial morph targets.
+        models: `full` for models of real weight, about 3 MB (T1) and 12 MB (T2); `small` for fewer triangles and tiny
+            textures, with the same names and structure.
+        worn: The name of the asset, or None, for each slot that is not empty; by default no slot is empty.
+        idle_clip: Whether the model has an idle animation.
+        size: The minimum size of the file in bytes. A smaller one is padded with unused random bytes.
+    """
     tables = load("avatar")
+    worn = {mesh["slot"]: None for mesh in tables["worn"]} if worn is None else worn
     meshes = [*tables[body], *(mesh for mesh in tables["worn"] if mesh["slot"] in worn)]
     covering = [
         mesh for mesh in tables["worn"] if mesh["slot"] in ("clothing", "footwear") and mesh["slot"] not in worn
@@ -115,7 +132,7 @@ def assemble(
         indices = {node["name"]: index for index, node in enumerate(nodes)}
         document["animations"] = [_clip(buffer, body, KEY_STEP[models], indices)]
     model = glb(document, buffer.pieces)
-    if len(model) < size:
+    if size is not None and len(model) < size:
         buffer.add_view(random.Random(seed).randbytes(size - len(model)))
         buffer.views.pop()
         model = glb(document, buffer.pieces)

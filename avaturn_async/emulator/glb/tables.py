@@ -7,8 +7,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["BLACK", "WHITE", "Body", "Color", "Models", "Palette", "both_sides", "choose", "load", "mix"]
-__all__ += ["morph_targets", "other_side", "rows"]
+__all__ = ["BLACK", "MAX_SIZE", "WHITE", "Body", "Color", "Models", "Palette", "both_sides", "choose", "load"]
+__all__ += ["mix", "morph_targets", "other_side", "rows"]
+
+#: The largest size in bytes that a model can be padded to.
+MAX_SIZE = 64 * 1024 * 1024
 
 Body = Literal["T1", "T2"]
 Models = Literal["full", "small"]

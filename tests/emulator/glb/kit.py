@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 
-from avaturn_async.emulator.glb import build_glb
+from avaturn_async.emulator.glb.model import build_glb
 
 Body = Literal["T1", "T2"]
 BODIES: tuple[Body, ...] = ("T1", "T2")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from avaturn_async.emulator.glb import build_glb
+from avaturn_async.emulator.glb.model import build_glb
 from tests.npm import chromium, node, node_modules
 
 from .kit import BODIES, morph_targets, product, rest_pose

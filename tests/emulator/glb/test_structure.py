@@ -11,7 +11,8 @@ from collections import Counter
 
 import pytest
 
-from avaturn_async.emulator.glb import MAX_SIZE, build_glb
+from avaturn_async.emulator.glb.model import build_glb
+from avaturn_async.emulator.glb.tables import MAX_SIZE
 
 from .kit import BODIES, Body, Model, exports, length, model, morph_targets, product, rest_pose, rotated
 
