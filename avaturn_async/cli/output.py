@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
     from rich.progress import Progress as Bars, ProgressColumn
@@ -86,12 +87,14 @@ class Output:
             console.print(table)
         _print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
-    def progress(self) -> Progress:
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
         """Show the progress of stages of work: bars on a terminal, plain lines elsewhere."""
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        return Progress(self.bars(*columns))
+        with self.bars(*columns) or nullcontext() as bars:
+            yield Progress(bars)
 
     def bars(self, *columns: ProgressColumn) -> Bars | None:
         """Make progress bars, which disappear at the end; None where stderr is no terminal, or JSON is printed."""
@@ -105,19 +108,10 @@ class Output:
 
 
 class Progress:
-    """The progress of stages of work; `with` it. Without bars, a line is printed when a stage begins and ends."""
+    """The progress of stages of work. Without bars, a line is printed when a stage begins and ends."""
 
     def __init__(self, bars: Bars | None) -> None:
         self._bars = bars
-
-    def __enter__(self) -> Self:
-        if self._bars is not None:
-            self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bars is not None:
-            self._bars.stop()
 
     def stage(self, name: str, total: int) -> Callable[[], None]:
         """Begin a stage of `total` pieces; the callback counts one more as done."""
