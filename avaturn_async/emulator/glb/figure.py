@@ -72,15 +72,6 @@ def _triangles(rows: int, columns: int, cuts: Collection[int]) -> Iterator[Trian
         yield end - width + column, end - width + column + 1, end
 
 
-def ball(center: Vec, axis: Vec, radii: Sequence[float], rows: int) -> list[Station]:
-    """Return the stations of an ellipsoid with the half-axis `axis`, and `radii` along and across its `up`."""
-    angles = [math.pi * row / rows for row in range(rows + 1)]
-    return [
-        Station(add(center, scale(axis, -math.cos(angle))), *(radius * math.sin(angle) for radius in radii))
-        for angle in angles
-    ]
-
-
 def smooth(stations: Sequence[Station], steps: int) -> list[Station]:
     """Divide each interval between stations into `steps`, along the Catmull-Rom curve through all of them."""
     flat = [(*station.center, station.up, station.side) for station in stations]
@@ -124,7 +115,10 @@ def shape(groups: Sequence[str], joints: Sequence[str], detail: int) -> Shape:
     joined = Shape([], [], [], [], [])
     for form in (form for group in groups for form in load("figure")[group]):
         surface, bones = _surface(form, detail), form["bones"]
-        left, top, right, bottom = load("avatar")["areas"][_area(form, groups)]
+        area = form.get("area", "whole")
+        if "arms" in groups and area in ("shirt", "trousers", "shoes"):
+            area = "skin"
+        left, top, right, bottom = load("avatar")["areas"][area]
         for half in (surface, surface.mirrored()) if form.get("mirror") else (surface,):
             start = len(joined.points)
             points = _displaced(half.points, OPENING) if form.get("lidded") else half.points
@@ -142,16 +136,15 @@ def shape(groups: Sequence[str], joints: Sequence[str], detail: int) -> Shape:
     return joined
 
 
-def _area(form: Mapping[str, Any], groups: Sequence[str]) -> str:
-    area: str = form.get("area", "whole")
-    return "skin" if "arms" in groups and area in ("shirt", "trousers", "shoes") else area
-
-
 def _surface(form: Mapping[str, Any], detail: int) -> Surface:
     origin = form.get("origin", "")
-    if "ball" in form:
+    if "ball" in form:  # an ellipsoid with the half-axis `axis`, and `radii` along and across its `up`
         center, axis, radii = (form["ball"][name] for name in ("center", "axis", "radii"))
-        stations = ball(place(origin, center), axis, radii, form["rows"] * detail)
+        angles = [math.pi * row / (form["rows"] * detail) for row in range(form["rows"] * detail + 1)]
+        stations = [
+            Station(add(place(origin, center), scale(axis, -math.cos(angle))), *(r * math.sin(angle) for r in radii))
+            for angle in angles
+        ]
     else:
         stations = smooth([Station(place(origin, row[:3]), *row[3:]) for row in form["stations"]], detail)
         first, last = (end._replace(up=0.0, side=0.0) for end in (stations[0], stations[-1]))

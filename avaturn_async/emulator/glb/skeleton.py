@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .tables import Body, load, other_side, rows
 
-__all__ = ["JOINTS", "Channel", "Joint", "Quat", "Vec", "add", "channels", "cross", "joints_of", "place", "rotate"]
+__all__ = ["JOINTS", "Joint", "Quat", "Vec", "add", "channels", "cross", "joints_of", "place", "rotate"]
 __all__ += ["scale", "times", "turn", "unit", "weigh"]
 
 Vec = tuple[float, float, float]
@@ -128,29 +128,26 @@ def _joints() -> dict[str, Joint]:
     return joints
 
 
-class Channel(NamedTuple):
-    """The animation of one property of a node: a row of values for each time."""
-
-    node: str
-    path: str
-    rows: list[Sequence[float]]
-
-
 def times(step: int) -> "array[float]":
     """Return every `step`-th key of the clip, and the last one, in seconds."""
     return array("f", (frame / RATE for frame in (*range(0, FRAMES, step), FRAMES)))
 
 
-def channels(body: Body, morphs: Mapping[str, Sequence[str]], step: int) -> Iterator[Channel]:
-    """Yield rotations of joints, the translation of the hips, and weights of the meshes that have morph targets."""
+def channels(
+    body: Body, morphs: Mapping[str, Sequence[str]], step: int
+) -> Iterator[tuple[str, str, list[Sequence[float]]]]:
+    """Yield the channels of the clip: a node, its property, and a row of values for each time.
+
+    Joints rotate, the hips move, and the weights of the meshes that have morph targets change.
+    """
     keys = times(step)
     for name in joints_of(body):
         if body == "T1" or not (name == "Hips" or name.endswith(("Eye", "3", "ToeBase"))):
-            yield Channel(name, "rotation", [_rotation(name, key) for key in keys])
+            yield name, "rotation", [_rotation(name, key) for key in keys]
     sways = [(0.004 * math.sin(_phase(key)), 0.0, 0.002 * math.sin(2 * _phase(key))) for key in keys]
-    yield Channel("Hips", "translation", [add(JOINTS["Hips"].translation, sway) for sway in sways])
+    yield "Hips", "translation", [add(JOINTS["Hips"].translation, sway) for sway in sways]
     for mesh, names in morphs.items():
-        yield Channel(mesh, "weights", [_weights(names, key) for key in keys])
+        yield mesh, "weights", [_weights(names, key) for key in keys]
 
 
 def _rotation(name: str, key: float) -> Quat:
