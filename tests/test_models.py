@@ -25,6 +25,7 @@ from avaturn_async.models import (
     EditExistingSessionConfig,
     ExportReadyWebhook,
     ExternalAvatarCustomization,
+    HTTPValidationError,
     NewAvatarResponse,
     NewExportResponse,
     NewSessionRequest,
@@ -266,6 +267,16 @@ def test_models_pickle_copy_and_hash(model: Any) -> None:
 def test_findings_keep_their_order() -> None:
     """The place of a finding is a tuple, whatever sequence it came in."""
     assert ("body", 0, "id") == ValidationError(loc=["body", 0, "id"], msg="m", type="t").loc
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"), [(ValidationError, {"loc": [None]}), (HTTPValidationError, {"detail": [{}]})]
+)
+def test_lists_are_checked_item_by_item(model: Any, fields: dict[str, Any]) -> None:
+    """The message names the field."""
+    (name,) = fields
+    with pytest.raises(TypeError, match=f"{model.__name__}.{name} must be a list whose items are each a"):
+        model(**{"msg": "m", "type": "t"} if model is ValidationError else {}, **fields)
 
 
 def test_the_extra_of_a_model_belongs_to_it() -> None:

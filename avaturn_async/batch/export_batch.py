@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable
 from functools import partial
 from hashlib import file_digest
+from logging import INFO
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
@@ -229,7 +230,8 @@ class ExportBatch:
         def info(**facts: Any) -> BatchInfo:
             return BatchInfo(batch=batch, done=self._meter.done, failed=self._meter.failed, **facts)
 
-        scope = self._observers.scope("batch_started", "batch_ended", info) if self._observers else UNOBSERVED
+        observers = self._observers
+        scope = observers.scope("batch_started", "batch_ended", info) if observers.wants(INFO) else UNOBSERVED
         with scope as self._observed:
             try:
                 async with asyncio.TaskGroup() as group:

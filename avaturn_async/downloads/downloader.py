@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing
+from logging import DEBUG
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,7 @@ class Downloader:
                     yield chunk
 
     def _observe(self, stream: ResumableStream) -> AbstractContextManager[object]:
-        if not self._observers:
+        if not self._observers.wants(DEBUG):
             return UNOBSERVED
         number, link = new_number(), stream.link
 

@@ -160,14 +160,18 @@ def structure(value: Any, kind: type[T]) -> T:
     Raises:
         MismatchError: a required field is missing or of another type.
     """
-    hook = _converter().get_structure_hook(kind)
     try:
-        made: T = hook(value, kind)
+        made: T = _hook(kind)(value, kind)  # type: ignore[arg-type]  # mypy doubts that classes are hashable
         return made
     except Exception as error:  # noqa: BLE001 - cattrs raises whatever a hook or a class raises, in groups
         where, problem = _explain(error)
     del value  # tracebacks that print locals must not show it
     raise MismatchError(where, problem)
+
+
+@cache
+def _hook(kind: Any) -> Callable[[Any, Any], Any]:
+    return _converter().get_structure_hook(kind)
 
 
 class _TypeMismatchError(Exception):
@@ -305,6 +309,11 @@ def _model_hook(kind: type[attrs.AttrsInstance], converter: Converter) -> Callab
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
             raise _TypeMismatchError("an object", value)
+        try:
+            if demanded.keys() <= value.keys() <= names:
+                return kind(**value)  # faster than what follows, which reads the rest and tells what is wrong
+        except (TypeError, ValueError):
+            pass
         extra = {name: item for name, item in value.items() if name not in names}
         try:
             return make({**demanded, **value, "extra": extra}, kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -67,12 +68,12 @@ class Throttle:
         self._slots = asyncio.Semaphore(slots)
         self._queue = asyncio.Lock()
         self._spacing = rate.per_seconds / rate.requests if rate else 0.0
-        self._opens_at = float("-inf")
+        self._opens_at = 0.0 if rate else -math.inf  # on the loop's clock
         self._sleep = sleep
 
     async def __aenter__(self) -> Self:
         await self._slots.acquire()
-        if not (self._spacing or self._queue.locked() or self.remaining() > 0):
+        if self._opens_at == -math.inf:  # nothing was ever held back
             return self
         try:
             async with self._queue:

@@ -115,8 +115,8 @@ async def receive(sending: Awaitable[aiohttp.ClientResponse]) -> Response:
     limit = MAX_BODY if ok else _MAX_ERROR_BODY
     buffer = BytesIO()  # unlike a bytearray, it shows no content in tracebacks that print locals
     try:
-        while buffer.tell() <= limit and buffer.write(await response.content.readany()):
-            pass
+        while not response.content.at_eof() and buffer.tell() <= limit:
+            buffer.write(await response.content.readany())
     except (aiohttp.ClientError, OSError):
         if ok:
             raise

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import nullcontext, suppress
 from functools import partial
+from logging import INFO
 from typing import Any, Self
 
 import aiohttp
@@ -20,7 +21,7 @@ from yarl import URL
 from .._version import __version__
 from ..config import RateLimit, RetryPolicy, Timeouts
 from ..errors import ClientClosedError, RateLimitError
-from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
+from ..observe.dispatch import Observers, Scope, new_number
 from ..observe.observer import CallInfo
 from ..redact import Secret, SecretUrl, SignedUrl, origin_of
 from .delays import Throttle, backoff
@@ -38,6 +39,9 @@ _PYTHON = f"python/{sys.version_info.major}.{sys.version_info.minor}"
 _NO_CONTENT_TYPE = ("Content-Type",)  # aiohttp would add one to a POST without a body
 _ATTEMPT = ("request_sent", "request_answered")
 _USER_AGENT = f"avaturn-async/{__version__} {_PYTHON} aiohttp/{aiohttp.__version__}"
+
+#: Headers of each request, which aiohttp also sends to a proxy.
+_HEADERS = {"Accept": "application/json", "User-Agent": _USER_AGENT}
 
 
 class Transport:
@@ -86,12 +90,7 @@ class Transport:
         self._host = url.host or ""
         self._allow_http = allow_http or url.scheme == "http"
         self._retry = retry or RetryPolicy()
-        self._headers = {
-            "Accept": "application/json",
-            "User-Agent": _USER_AGENT,
-            **parse_headers(headers or {}),
-            "Authorization": self._authorization,
-        }
+        self._headers: dict[str, str] = {**parse_headers(headers or {}), "Authorization": self._authorization}
         self._set_timeouts(timeouts or Timeouts())
         self.sessions: ClientSessions = ClientSessions(
             max_connections=max_connections, borrowed=session, proxy=proxy, ssl=ssl
@@ -145,7 +144,7 @@ class Transport:
         """
         await self.sessions.aclose()
 
-    async def request(self, request: ApiRequest) -> Response:
+    def request(self, request: ApiRequest) -> Coroutine[Any, Any, Response]:
         """Send a request to the API and return its response, which is a 2xx.
 
         Raises:
@@ -154,9 +153,8 @@ class Transport:
             ResponseFormatError: a 2xx of more than 16 MiB.
             ClientClosedError, WrongLoopError: the transport can't be used, or not on this loop.
         """
-        self.sessions.check_loop()
         tracker = DeleteTracker() if request.method == "DELETE" else None
-        return await self._send(request, lambda: self._attempt(request, tracker), self._throttle)
+        return self._send(request, partial(self._attempt, request, tracker), self._throttle)
 
     async def upload(
         self, url: SecretUrl, form: MultipartForm, *, on_progress: Callable[[int, int], object] | None = None
@@ -175,7 +173,6 @@ class Transport:
             ConfigurationError: the url is malformed, or plain http while base_url is not.
             APIStatusError, TransportError, ClientClosedError, WrongLoopError: as for `request`.
         """
-        self.sessions.check_loop()
         check_upload_url(url, allow_http=self._allow_http)
         request = ApiRequest(method="POST", path="upload_url", repeatable=False)
         attempt = partial(self._attempt_upload, url, form, request, on_progress)
@@ -190,40 +187,46 @@ class Transport:
         attempt: Callable[[], Awaitable[Response | Failure]],
         throttle: Throttle | None = None,
         shown_url: str | None = None,
+        call: Scope | None = None,
     ) -> Response:
         """Make attempts until one succeeds, a further one is unsafe or useless, or they are used up.
 
         Observers are shown `shown_url`; by default, the url of the call.
         """
+        self.sessions.check_loop()
+        if call is None and self._observers.wants(INFO):
+            with self._observe(request, shown_url) as call:
+                work = self._send(request, attempt, throttle, call=call)
+                del attempt  # as below
+                return await work
         policy = self._retry
         number = 0
-        with self._observe(request, shown_url) if self._observers else UNOBSERVED as call:
-            while True:
-                number += 1
-                async with throttle or nullcontext():
-                    outcome = await (_observed(attempt, call, number) if call else attempt())
-                if isinstance(outcome, Response):
-                    return outcome
-                last = number >= (request.attempts or policy.attempts) or not outcome.retryable
-                limited = throttle is not None and isinstance(outcome.error, RateLimitError)
-                if last and not limited:
-                    break
-                delay = outcome.retry_after or backoff(number, base=policy.base, cap=policy.cap)
-                if throttle is not None and limited:
-                    held = min(delay, policy.retry_after_cap)
-                    throttle.hold(held)  # for this request and every other one
-                    if call:
-                        call.tell("request_held_back", attempt=number, **_facts(outcome), seconds=held)
-                if last:
-                    break
+        while True:
+            number += 1
+            async with throttle or nullcontext():
+                outcome = await (_observed(attempt, call, number) if call else attempt())
+            if isinstance(outcome, Response):
+                return outcome
+            last = number >= (request.attempts or policy.attempts) or not outcome.retryable
+            limited = throttle is not None and isinstance(outcome.error, RateLimitError)
+            if last and not limited:
+                break
+            delay = outcome.retry_after or backoff(number, base=policy.base, cap=policy.cap)
+            if throttle is not None and limited:
+                held = min(delay, policy.retry_after_cap)
+                throttle.hold(held)  # for this request and every other one
                 if call:
-                    call.tell("request_retried", **_facts(outcome), attempt=number + 1, seconds=delay)
-                if not limited:
-                    await self.sessions.sleep(delay)
-            try:
-                raise outcome.error
-            finally:
-                del outcome, attempt  # the error's traceback refers to this frame: a cycle, and a reference to photos
+                    call.tell("request_held_back", attempt=number, **_facts(outcome), seconds=held)
+            if last:
+                break
+            if call:
+                call.tell("request_retried", **_facts(outcome), attempt=number + 1, seconds=delay)
+            if not limited:
+                await self.sessions.sleep(delay)
+        try:
+            raise outcome.error
+        finally:
+            del outcome, attempt  # the error's traceback refers to this frame: a cycle, and a reference to photos
 
     def _observe(self, request: ApiRequest, shown_url: str | None) -> Scope:
         url, path = shown_url or self.base_url + request.path, request.template or request.path
@@ -239,11 +242,11 @@ class Transport:
         if request.body is not None:
             headers = {**headers, "Content-Type": "application/json"}
         if (session := sessions.borrowed) is None:
-            session = sessions.open("api", skip_auto_headers=_NO_CONTENT_TYPE)
+            session = sessions.open("api", headers=_HEADERS, skip_auto_headers=_NO_CONTENT_TYPE)
             if tracker is not None:
                 options["middlewares"] = (tracker,)
         else:
-            headers, options["skip_auto_headers"] = headers.copy(), _NO_CONTENT_TYPE
+            headers, options["skip_auto_headers"] = _HEADERS | headers, _NO_CONTENT_TYPE
             if not session.auto_decompress:
                 headers["Accept-Encoding"] = "identity"
             if await sessions.netrc_applies(self._host):

@@ -28,16 +28,22 @@ _numbers = itertools.count(1)
 
 
 class Observers:
-    """The observers of a client or receiver, and the log. False if nobody observes, which a caller checks first.
+    """The observers of a client or receiver, and the log.
+
+    Attributes:
+        members: the observers.
+        wants: returns whether anybody is told of what is logged at a level of `logging`; called first, so that a call
+            that nobody observes does nothing else for observers.
 
     Raises:
         TypeError: one is not an `Observer`, or a method of it is async.
     """
 
-    __slots__ = ("__weakref__", "_failed", "members")
+    __slots__ = ("__weakref__", "_failed", "members", "wants")
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self.members: tuple[Observer, ...] = tuple(observers)
+        self.wants: Callable[[int], bool] = (lambda _: True) if self.members else log.isEnabledFor
         self._failed: set[int] = set()
         for observer in self.members:
             if not isinstance(observer, Observer):
@@ -45,9 +51,6 @@ class Observers:
             for name in vars(Observer):
                 if inspect.iscoroutinefunction(getattr(observer, name)):
                     raise TypeError(f"{type(observer).__name__}.{name} must be a plain function, not async")
-
-    def __bool__(self) -> bool:
-        return True if self.members else log.isEnabledFor(logging.INFO)
 
     def tell(self, what: str, info: Any) -> None:
         """Call the method `what` of each observer."""

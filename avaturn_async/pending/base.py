@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from functools import partial
+from logging import DEBUG, INFO
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
@@ -99,7 +100,7 @@ class Pending(ABC, Generic[T]):
         self._created_at = time.time() if created_at is None else created_at
         self._created = asyncio.get_running_loop().time() if created_at is None else None
         self._next_poll = None if created_at is None else _NEVER
-        if context.observers:
+        if context.observers.wants(DEBUG):
             context.observers.tell("job_created", self._info())
 
     @property
@@ -133,7 +134,8 @@ class Pending(ABC, Generic[T]):
         """
         seconds = self._context.wait_timeout if isinstance(timeout, ClientDefault) else as_timeout(timeout)
         observers = self._context.observers
-        with observers.scope(*_WAIT, partial(self._info, wait=new_number())) if observers else UNOBSERVED:
+        observed = observers.wants(INFO)
+        with observers.scope(*_WAIT, partial(self._info, wait=new_number())) if observed else UNOBSERVED:
             if self._outcome is None:
                 try:
                     loop = self._context.check_open()
@@ -238,7 +240,7 @@ class Pending(ABC, Generic[T]):
         if self._outcome is not None:
             return
         self._outcome, self._resolved_by = outcome, by
-        if self._context.observers:
+        if self._context.observers.wants(INFO):
             error = type(outcome).__name__ if isinstance(outcome, AvaturnError) else None
             self._context.observers.tell("job_ended", self._info(seconds=self._age(), error=error))
         if by != "create" and self._context.mailbox is not None:
@@ -264,7 +266,7 @@ class Pending(ABC, Generic[T]):
         self._last_poll = asyncio.get_running_loop().time()
         observers = self._context.observers
         try:
-            with observers.scope(None, "job_polled", self._info) if observers else UNOBSERVED:
+            with observers.scope(None, "job_polled", self._info) if observers.wants(DEBUG) else UNOBSERVED:
                 try:
                     await self._poll(cause)
                 except APIStatusError as error:

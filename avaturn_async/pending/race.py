@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import copy_context
+from logging import DEBUG
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 from ..errors import APIStatusError, AvaturnError, ClientClosedError, NotFoundError, TransportError, WaitError
@@ -235,7 +236,7 @@ class Race:
         job._context.mailbox_works()
         self._mailbox_failures = 0
         job._events += 1
-        if observers := job._context.observers:
+        if (observers := job._context.observers).wants(DEBUG):
             facts = {"event": delivery.event.event, "traceparent": delivery.traceparent, "seconds": job._age()}
             observers.tell("job_event_received", job._info(**facts))
         newer, self._position = self._position is not None, delivery.id

@@ -167,7 +167,7 @@ class WebhookReceiver:
             not processed. An event is also stored if it is answered with 503 because callbacks are behind.
         """
         traceparent, scope = _traceparent(headers), None
-        if self._observers:
+        if self._observers.wants(logging.DEBUG):
             make = partial(WebhookInfo, webhook=new_number(), traceparent=traceparent)
             scope = self._observers.scope("webhook_received", "webhook_answered", make)
         work = self._handle(body, path, headers, traceparent, scope)
@@ -181,7 +181,7 @@ class WebhookReceiver:
 
     def refuse(self, reply: Reply) -> Reply:
         """Tell observers of the reply to a request that is not processed, and return it; for the ways to mount it."""
-        if self._observers:
+        if self._observers.wants(logging.DEBUG):
             info = WebhookInfo(webhook=new_number(), status=reply.status)
             self._observers.tell("webhook_received", info)
             self._observers.tell("webhook_answered", info)
@@ -203,6 +203,7 @@ class WebhookReceiver:
         except WebhookError as error:
             return refusal(400, str(error))
         if scope is not None:
+            traceparent = self._observers.traceparent() or traceparent
             known = None if isinstance(event, UnknownEvent) else event
             scope.note({"event": known.event, "avatar_id": known.avatar_id} if known else {"event": "unknown"})
         if not self._callbacks.admit():
@@ -226,7 +227,6 @@ class WebhookReceiver:
 
     async def _store(self, event: Event, traceparent: str | None) -> bool:
         """Deliver an event to the mailbox; each outage of it is logged once."""
-        traceparent = self._observers.traceparent() or traceparent
         trace = {"traceparent": traceparent} if self._keeps_traces and traceparent else {}
         failing = self._mailbox_failing
         try:

@@ -219,13 +219,14 @@ def test_the_base_class_does_nothing() -> None:
 
 
 def test_nobody_observes() -> None:
-    """Without observers and with a quiet log, callers are told to skip everything."""
-    logger = logging.getLogger("avaturn_async.observe.logs")
-    before, logger.level = logger.level, logging.WARNING
-    logger.manager._clear_cache()  # type: ignore[attr-defined]
+    """Without observers, callers are told to skip what the log would not show either."""
+    logger, levels = logging.getLogger("avaturn_async.observe.logs"), (logging.DEBUG, logging.INFO)
+    before = logger.level
     try:
-        assert not Observers()
-        assert Observers([Observer()])
+        for level, wanted in [("WARNING", [False, False]), ("INFO", [False, True]), ("DEBUG", [True, True])]:
+            logger.setLevel(level)
+            assert wanted == [Observers().wants(each) for each in levels]
+            assert [True, True] == [Observers([Observer()]).wants(each) for each in levels]
     finally:
         logger.setLevel(before)
 
