@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Generator, Iterator
+from unittest.mock import patch
 
 import pytest
 from blockbuster import blockbuster_ctx
@@ -23,6 +27,29 @@ settings.load_profile("avaturn")
 
 AT_ONCE = Timing(scan=0, export=0, render=0)
 QUICK = PollPolicy(first=0.02, factor=1.5, cap=0.25, first_with_webhooks=0.25)
+
+
+def pytest_configure() -> None:
+    """Restore Ctrl-C, which a shell takes from what it starts in the background, and so from all tested processes."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure no coverage in slow tests, which it slows most: the others run nearly every line, too."""
+    if item.get_closest_marker("slow") is None:
+        return (yield)
+    tracer, of_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type]
+    try:
+        with patch.dict(os.environ):
+            os.environ.pop("COVERAGE_PROCESS_CONFIG", None)  # makes coverage measure the processes of a test
+            return (yield)
+    finally:
+        threading.settrace(of_threads)  # type: ignore[arg-type]
+        sys.settrace(tracer)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,7 +73,7 @@ async def nothing_left_running() -> AsyncIterator[None]:
 def nothing_blocks() -> Iterator[None]:
     """Fail on a call of the package's that blocks a running loop."""
     with blockbuster_ctx("avaturn_async") as blocks:
-        if sys.gettrace() is not None:
+        if sys.gettrace() is not None or "coverage" in sys.modules:
             # Coverage's tracer takes a lock of its own within any call, and threads then wait for each other.
             blocks.functions["threading.Lock.acquire"].deactivate()
         # A mailbox that several threads use has them wait for each other, for microseconds.
@@ -55,6 +82,13 @@ def nothing_blocks() -> Iterator[None]:
         for each in blocks.functions.values():  # asyncpg looks for certificates in the home folder
             each.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
         yield
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Run other suites without the plugins that this one does without; loading them anew takes a second each time."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:faker -p no:schemathesis")
+    return pytester
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import schemathesis
-
-# The engine imports these late. A test that runs pytest in this process drops what was imported meanwhile, and a second
-# import has other classes.
-from schemathesis.engine import core, events
 
 from avaturn_async.emulator import Emulator, EmulatorThread
 from avaturn_async.emulator.api import served
@@ -32,6 +27,9 @@ def emulator() -> Iterator[EmulatorThread]:
 
 def findings(document: dict[str, Any], emulator: EmulatorThread, **config: Any) -> list[str]:
     """Run all phases of Schemathesis and return what they found."""
+    import schemathesis  # takes a second, which only the process of these tests spends
+    from schemathesis.engine import core, events
+
     settings = {
         "base-url": emulator.url,
         "seed": SEED,
