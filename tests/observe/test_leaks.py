@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import inspect
-import json
-import os
 import re
 import secrets
-import sys
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -34,30 +34,33 @@ EXCLUDED = "/avaturn"
 CAPTURE = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS"
 
 
+#: Imports all libraries once, and makes a process of it for each run.
+PROCESSES = get_context("forkserver")
+PROCESSES.set_forkserver_preload([f"{__package__}.traced"])
+
+
 async def exported(kind: str, auth: str, excluded: str | None = None, **variables: str) -> tuple[str, list[str]]:
     """Run an instrumented app against an emulator; return all that it exported, and all secrets in one list."""
-    async with Emulator(timing=Timing(export=0.05, scan=0.05), models="small") as avaturn:
-        (avatar_id,) = await make_avatars(avaturn, 1)
-        pipe = asyncio.subprocess.PIPE
-        options = {"kind": kind, "auth": auth, "base_url": avaturn.url, "token": avaturn.token, "excluded": excluded}
-        command = [sys.executable, "-m", f"{__package__}.traced"]
-        environment = {**os.environ, **variables}
-        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=environment)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps({**options, "avatar_id": str(avatar_id)}).encode() + b"\n")
-        avaturn.webhook_url = (await process.stdout.readline()).decode().strip()
-        process.stdin.write(b"\n")
-        *printed, last = (await process.communicate())[0].decode().splitlines()
-        found: dict[str, Any] = json.loads(last)
-        uploads = [request.path for request in avaturn.requests if "upload" in request.path]
-        assert uploads
-    return "\n".join([*printed, *found["exported"]]), [
-        *found["secrets"],
-        avaturn.token,
-        auth.rpartition(":")[2],
-        *uploads,
-    ]
+    from . import traced  # whose libraries take a second
+
+    link, other = PROCESSES.Pipe()
+    with TemporaryDirectory() as folder, link:
+        output = Path(folder, "output")
+        process = PROCESSES.Process(target=traced.run, args=(other, output, variables))
+        process.start()
+        other.close()  # so that the end of the process ends what is received from it
+        async with Emulator(timing=Timing(export=0.05, scan=0.05), models="small") as avaturn:
+            (avatar_id,) = await make_avatars(avaturn, 1)
+            options = {"kind": kind, "auth": auth, "base_url": avaturn.url, "token": avaturn.token}
+            link.send({**options, "excluded": excluded, "avatar_id": str(avatar_id)})
+            avaturn.webhook_url = await asyncio.to_thread(link.recv)
+            link.send("go on")
+            found, known = await asyncio.to_thread(link.recv)
+            uploads = [request.path for request in avaturn.requests if "upload" in request.path]
+            assert uploads
+        process.join()
+        found.append(output.read_text())
+    return "\n".join(found), [*known, avaturn.token, auth.rpartition(":")[2], *uploads]
 
 
 def hits(text: str, known: list[str]) -> list[str]:

@@ -6,12 +6,12 @@ It runs apart, since instrumentation patches libraries for good, and from the em
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -127,8 +127,10 @@ async def _served(kind: str, receiver: WebhookReceiver, excluded: str | None) ->
             yield port
 
 
-async def main(kind: str, auth: str, base_url: str, token: str, avatar_id: str, excluded: str | None) -> None:
-    """Run an export by webhook, a download, an upload, failures, and write what was exported."""
+async def main(
+    link: Connection, kind: str, auth: str, base_url: str, token: str, avatar_id: str, excluded: str | None
+) -> None:
+    """Run an export by webhook, a download, an upload, failures, and send what was exported."""
     spans = _instrument(kind, excluded=excluded)
     user, _, password = auth.rpartition(":")
     observer = OtelObserver()
@@ -141,8 +143,8 @@ async def main(kind: str, auth: str, base_url: str, token: str, avatar_id: str, 
     never = PollPolicy(first=600, cap=600, first_with_webhooks=600)
     async with _served(kind, receiver, excluded) as port:
         credentials = f"{auth}@" if user else ""
-        print(f"http://{credentials}127.0.0.1:{port}/avaturn/{'' if user else auth}", flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
+        link.send(f"http://{credentials}127.0.0.1:{port}/avaturn/{'' if user else auth}")
+        await asyncio.to_thread(link.recv)
         async with AvaturnClient(
             token, base_url=base_url, webhooks=receiver, polling=never, observers=[observer]
         ) as client:
@@ -152,11 +154,11 @@ async def main(kind: str, auth: str, base_url: str, token: str, avatar_id: str, 
             await client.avatars.create_from_photos(new.id, Photos(*[PHOTO] * 3, body_type="male"))
             files = downloader(retry=RetryPolicy(attempts=1))
             missing, closed = export.url.replace("/files/", "/missing/"), f"http://127.0.0.1:9/m.glb?{SIGNATURE}"
-            links = [Link(missing), Link(closed)]  # whose repr, in a traceback with locals, has no query
+            failing = [Link(missing), Link(closed)]  # whose repr, in a traceback with locals, has no query
             del missing, closed
-            for link in links:
+            for each in failing:
                 try:
-                    await Downloader.read(files, link)
+                    await Downloader.read(files, each)
                 except Exception:
                     logging.exception("a download failed")
                     sentry_sdk.capture_exception()
@@ -165,15 +167,20 @@ async def main(kind: str, auth: str, base_url: str, token: str, avatar_id: str, 
     data = reader.get_metrics_data()
     exported.append("" if data is None else data.to_json())
     sentry_sdk.flush()
-    print(json.dumps({"exported": exported, "secrets": [export.url.partition("?")[2], SIGNATURE]}))
+    link.send((exported, [export.url.partition("?")[2], SIGNATURE]))
 
 
 reader = InMemoryMetricReader()
 
-if __name__ == "__main__":
+
+def run(link: Connection, output: Path, environment: dict[str, str]) -> None:
+    """Run all of that with the options that are received, and write what is printed to a file."""
+    os.environ.update(environment)
+    with output.open("wb") as file:
+        os.dup2(file.fileno(), 1)
     root = logging.getLogger()
     root.setLevel(logging.DEBUG)
     root.addHandler(Lines())
     for noisy in ("asyncio", "sentry_sdk.errors"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    asyncio.run(main(**json.loads(sys.stdin.readline())))  # not as arguments: Sentry sends those, too
+    asyncio.run(main(link, **link.recv()))
