@@ -37,8 +37,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure no coverage in slow tests, which it slows most: the others run nearly every line, too."""
-    if item.get_closest_marker("slow") is None:
+    """Measure coverage in a slow test only if it alone runs some lines, as the measurement slows it most."""
+    slow = item.get_closest_marker("slow")
+    if slow is None or slow.kwargs.get("measured"):
         return (yield)
     tracer, of_threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)

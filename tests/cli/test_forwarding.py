@@ -25,7 +25,7 @@ from avaturn_async.emulator import Emulator
 from .kit import AVATAR, SECRET, avaturn, free_port, interrupt, process, read_until, records
 from .test_services import READY, first_record, post
 
-pytestmark = pytest.mark.slow  # each test starts processes of the command
+pytestmark = pytest.mark.slow(measured=True)  # each test starts processes of the command
 
 PAST = "http://127.0.0.1:9/avaturn/" + SECRET
 

@@ -16,7 +16,7 @@ from avaturn_async.emulator import Emulator
 
 from .kit import AVATAR, SECRET, avaturn, interrupt, process, read_until, records
 
-pytestmark = pytest.mark.slow  # each test starts processes of the command
+pytestmark = pytest.mark.slow(measured=True)  # each test starts processes of the command
 
 READY = {"event": "export.ready", "avatar_id": AVATAR, "user_id": "me", "status": "ready"}
 LINK = "https://files.example/model.glb"

@@ -23,7 +23,7 @@ from tests.npm import chromium, node, node_modules
 
 from .kit import avaturn, interrupt, model, process, read_until
 
-pytestmark = pytest.mark.slow  # each test starts processes of the command
+pytestmark = pytest.mark.slow(measured=True)  # each test starts processes of the command
 
 
 @contextmanager
