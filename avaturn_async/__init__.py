@@ -19,7 +19,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .batch.export_batch import ExportBatch
-    from .batch.report import BatchOutcome, BatchProgress, BatchReport
+    from .batch.items import BatchOutcome, BatchProgress, BatchReport
     from .client import AvaturnClient
     from .config import CLIENT_DEFAULT, ClientDefault, PollPolicy, RateLimit, RetryPolicy, Timeouts
     from .downloads.downloader import Download
@@ -114,7 +114,7 @@ __all__ = [
 
 _HOMES = {
     "batch.export_batch": "ExportBatch",
-    "batch.report": "BatchOutcome BatchProgress BatchReport",
+    "batch.items": "BatchOutcome BatchProgress BatchReport",
     "client": "AvaturnClient",
     "config": "CLIENT_DEFAULT ClientDefault PollPolicy RateLimit RetryPolicy Timeouts",
     "downloads.downloader": "Download",

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .export_batch import ExportBatch
-    from .ids import AvatarIds
-    from .report import BatchProgress
+    from .items import AvatarIds, BatchProgress
 
 __all__ = ["AvatarIds", "BatchProgress", "ExportBatch"]
 
-_HOMES = {"AvatarIds": "ids", "BatchProgress": "report", "ExportBatch": "export_batch"}
+_HOMES = {"AvatarIds": "items", "BatchProgress": "items", "ExportBatch": "export_batch"}
 
 
 def __getattr__(name: str) -> Any:

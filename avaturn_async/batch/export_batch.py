@@ -35,8 +35,7 @@ from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
 from ..observe.observer import BatchInfo
 from ..pending.jobs import PendingExport
 from ..pending.results import Export
-from .ids import AvatarIds, IdSource
-from .report import BatchOutcome, BatchProgress, BatchReport, ProgressMeter, percentiles
+from .items import AvatarIds, BatchOutcome, BatchProgress, BatchReport, IdSource, ProgressMeter, percentiles
 
 if TYPE_CHECKING:
     from .journal import Entry, Journal, State

@@ -333,7 +333,7 @@ class Tally:
             self.output.line(f"export times by percentile: {shown}")
 
     def _percentiles(self) -> dict[int, float]:
-        from ..batch.report import percentiles
+        from ..batch.items import percentiles
 
         return {share: round(seconds, 3) for share, seconds in percentiles(self._waited).items()}
 

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from avaturn_async import BatchOutcome, BatchProgress, BatchReport, Download, DownloadError
-from avaturn_async.batch.report import ProgressMeter, percentiles
+from avaturn_async.batch.items import ProgressMeter, percentiles
 
 from .kit import FakeExports, avatars, new_batch, run_batch, run_virtual, uuids
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from avaturn_async import AvaturnClient, BatchProgress, ExternalAvatarCustomization, Photos, PollPolicy
-from avaturn_async.batch.report import BatchOutcome
+from avaturn_async.batch.items import BatchOutcome
 from avaturn_async.cli.batch import PRINTED, Tally, tracker
 from avaturn_async.cli.output import Output
 from avaturn_async.emulator import EmulatorThread, Timing
