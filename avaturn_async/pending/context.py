@@ -170,7 +170,7 @@ class _Race(Protocol):
 
 
 class PollQueue:
-    """Starts due polls, of which `most_polls` run at once: first those before a deadline, then the longest overdue."""
+    """Starts polls that are due, in the order of their times, of which `most_polls` run at once."""
 
     def __init__(self, most_polls: int) -> None:
         self.timer_context: Context = Context()  # empty: each poll runs in the context of its race
@@ -178,16 +178,16 @@ class PollQueue:
         self._running = 0
         self._numbers = itertools.count()
         # A race is in a list of its own, which `remove` empties: finding its place in the heap would take long.
-        self._heap: list[tuple[int, float, int, list[_Race]]] = []
+        self._heap: list[tuple[float, int, list[_Race]]] = []
         self._entries: dict[_Race, list[_Race]] = {}
 
     def __contains__(self, race: _Race) -> bool:
         return race in self._entries
 
-    def add(self, race: _Race, rank: int, due: float) -> None:
-        """Start a poll of the race after those of a lower rank, and those of this rank that were due earlier."""
+    def add(self, race: _Race, due: float) -> None:
+        """Start a poll of the race after those that were due earlier."""
         entry = self._entries[race] = [race]
-        heapq.heappush(self._heap, (rank, due, next(self._numbers), entry))
+        heapq.heappush(self._heap, (due, next(self._numbers), entry))
         self._start()
 
     def remove(self, race: _Race) -> None:

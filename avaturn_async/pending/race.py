@@ -37,6 +37,9 @@ TRANSIENT_BUDGET: Final = 10
 YOUNG: Final = 10.0
 #: Seconds before an awaiter's deadline at which the job is polled if the schedule has no poll before the deadline.
 HEAD_START: Final = 1.0
+#: Seconds by which this poll, or one that is due already, precedes scheduled polls in the queue. It is bounded, so that
+#: short waits can't keep the polls of long ones from starting.
+ADVANTAGE: Final = 60.0
 #: Bounds in seconds of the delays between attempts to subscribe to a failing mailbox.
 MAILBOX_BACKOFF: Final = {"base": 1.0, "cap": 60.0}
 #: What triggered the next poll, by priority: an event, the deadline of an awaiter, or the schedule.
@@ -162,8 +165,8 @@ class Race:
         if awaiter.timer is not None:
             awaiter.timer.cancel()
         if awaiter in self._awaiters:
-            place = self._awaiters.index(awaiter)
-            self._awaiters = self._awaiters[:place] + self._awaiters[place + 1 :]
+            index = self._awaiters.index(awaiter)
+            self._awaiters = self._awaiters[:index] + self._awaiters[index + 1 :]
             if not self._awaiters:
                 self.finish()
 
@@ -182,7 +185,7 @@ class Race:
                 awaiter.set_result(error.copy() if isinstance(error, AvaturnError) else error)
 
     def _on_head_start(self, awaiter: Awaiter, deadline: float, planned: bool) -> None:
-        """Poll before an awaiter's deadline; a poll that was planned before it gets priority."""
+        """Poll before an awaiter's deadline, unless a poll is planned, which gets priority."""
         awaiter.timer = self._loop.call_at(deadline, _expire, awaiter)
         if self._task is None:
             self._trigger = min(self._trigger, DEADLINE)
@@ -216,7 +219,8 @@ class Race:
         if self._trigger == EVENT:
             self.start_poll()
         else:
-            self._job._context.polls.add(self, self._trigger, self._job._next_poll or 0.0)
+            due = self._job._next_poll or 0.0
+            self._job._context.polls.add(self, due - ADVANTAGE if self._trigger == DEADLINE else due)
 
     def _on_delivery(self, subscription: asyncio.Future[Delivery]) -> None:
         if subscription is not self._subscription:

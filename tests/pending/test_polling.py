@@ -191,24 +191,23 @@ def at_once(name: str, started: list[str], then: Callable[[], object] = lambda: 
     return poll
 
 
-def test_polls_start_by_rank_then_by_their_times() -> None:
+def test_polls_start_in_the_order_of_their_times() -> None:
     """So many at once; each that ends makes room for the next, and those that were removed do not start."""
 
     async def story() -> None:
         queue, started = PollQueue(2), list[str]()
-        polls = {name: Poll(name, started) for name in ("a", "b", "late", "early", "removed", "deadline")}
-        for rank, due, name in ((2, 1, "a"), (2, 2, "b"), (2, 4, "late"), (2, 3, "early"), (2, 3, "removed")):
-            queue.add(polls[name], rank, due)
-        queue.add(polls["deadline"], 1, 9)
+        polls = {name: Poll(name, started) for name in ("a", "b", "late", "early", "removed")}
+        for due, name in ((1, "a"), (2, "b"), (4, "late"), (3, "early"), (3, "removed")):
+            queue.add(polls[name], due)
         queue.remove(polls["removed"])
         assert ["a", "b"] == started
-        assert [name for name, poll in polls.items() if poll in queue] == ["late", "early", "deadline"]
-        for name in ("b", "a", "deadline"):
+        assert [name for name, poll in polls.items() if poll in queue] == ["late", "early"]
+        for name in ("b", "a"):
             task = polls[name].task
             assert task is not None
             task.set_result(None)
             await asyncio.sleep(0)
-        assert ["a", "b", "deadline", "early", "late"] == started
+        assert ["a", "b", "early", "late"] == started
 
     run(story())
 
@@ -222,12 +221,12 @@ def test_a_poll_may_add_and_remove_others() -> None:
 
         def change() -> None:
             queue.remove(other)
-            queue.add(more, 2, 3)
+            queue.add(more, 3)
 
         assert first.task is not None
-        queue.add(first, 2, 1)
-        queue.add(at_once("changing", started, change), 2, 2)
-        queue.add(other, 2, 2.5)
+        queue.add(first, 1)
+        queue.add(at_once("changing", started, change), 2)
+        queue.add(other, 2.5)
         first.task.set_result(None)
         await asyncio.sleep(0)
         assert ["first", "changing", "more"] == started
@@ -242,8 +241,8 @@ def test_a_poll_that_can_not_start_takes_no_place() -> None:
         queue, started = PollQueue(1), list[str]()
         failing = Poll("failing", started)
         failing.task = None
-        queue.add(failing, 2, 1)
-        queue.add(Poll("next", started), 2, 2)
+        queue.add(failing, 1)
+        queue.add(Poll("next", started), 2)
         assert ["failing", "next"] == started
 
     run(story())

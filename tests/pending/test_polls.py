@@ -21,6 +21,7 @@ from avaturn_async import (
     JobFailedError,
     NotFoundError,
     NotReadyError,
+    PendingExport,
     PermissionDeniedError,
     PollPolicy,
     RateLimitError,
@@ -386,6 +387,28 @@ def test_a_deadline_gets_a_poll_before_the_scheduled_ones_of_other_jobs(timeout:
         world.transport.script = lambda call: READY if call.query["avatar_id"] == str(AVATAR) else PENDING
         assert URL == (await export.wait(timeout=timeout)).url
         await asyncio.gather(*waits, return_exceptions=True)
+
+    run(story())
+
+
+def test_short_waits_do_not_hold_up_a_long_one_for_ever() -> None:
+    """Although polls before their deadlines come first, and leave no room for others."""
+
+    async def story() -> None:
+        world = World(saying(PENDING), latency=1, most_polls=1)
+        long, *shorts = [await world.exports.create(UUID(int=number)) for number in range(11)]
+
+        async def short(export: PendingExport, start: float) -> None:
+            await asyncio.sleep(start)
+            while not long.done():
+                with pytest.raises(WaitTimeoutError):
+                    await export.wait(timeout=2)
+
+        waits = [asyncio.create_task(short(export, number / 5)) for number, export in enumerate(shorts)]
+        await asyncio.sleep(30)
+        world.transport.script = lambda call: READY if call.query["avatar_id"] == str(long.avatar_id) else PENDING
+        assert (await long.wait(timeout=300)).waited < 120
+        await asyncio.gather(*waits)
 
     run(story())
 
