@@ -10,7 +10,7 @@ import asyncio
 import copy
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from logging import INFO
 from typing import Any, Self
@@ -20,7 +20,7 @@ from yarl import URL
 
 from .._version import __version__
 from ..config import RateLimit, RetryPolicy, Timeouts
-from ..errors import ClientClosedError, RateLimitError
+from ..errors import ClientClosedError, RateLimitError, ResponseFormatError
 from ..observe.dispatch import Observers, Scope, new_number
 from ..observe.observer import CallInfo
 from ..redact import Secret, SecretUrl, SignedUrl, origin_of
@@ -171,6 +171,7 @@ class Transport:
 
         Raises:
             ConfigurationError: the url is malformed, or plain http while base_url is not.
+            ResponseFormatError: a 2xx of more than 16 MiB, or before the form was sent in full.
             APIStatusError, TransportError, ClientClosedError, WrongLoopError: as for `request`.
         """
         check_upload_url(url, allow_http=self._allow_http)
@@ -286,21 +287,19 @@ class Transport:
         """Send a form once, with a limit on the time without progress."""
         if closed := self.sessions.reason_closed():
             return Failure(closed)
-        loop, limits, size, content_type = asyncio.get_running_loop(), self._timeouts, form.size, form.content_type
-        deadline = asyncio.timeout(limits.upload)  # also of what sock_connect leaves out: DNS, a proxy's response
-
-        def expire_in(seconds: float) -> None:
-            with suppress(RuntimeError):  # it has just expired
-                deadline.reschedule(loop.time() + seconds)
+        loop, limit, size = asyncio.get_running_loop(), self._timeouts.upload, form.size
+        deadline = asyncio.timeout(limit)  # also of what sock_connect leaves out: DNS, a proxy's response
 
         def note(sent: int) -> None:
-            expire_in(limits.upload)
+            if not deadline.expired() and loop.time() + limit > (deadline.when() or 0):
+                deadline.reschedule(loop.time() + 1.05 * limit)  # a new timer for each piece would slow uploads down
             if on_progress is not None:
                 on_progress(sent, size)
 
         def end() -> None:
             body.abort()
-            expire_in(0)  # it may have no connection yet
+            if not deadline.expired():
+                deadline.reschedule(0)  # it may have no connection yet
 
         body = UploadBody(form, note)
         del form  # an error's traceback and aiohttp's cycles keep this frame; `body` is emptied
@@ -314,8 +313,8 @@ class Transport:
                             URL(url, encoded=url.isascii()).origin(),
                             middlewares=(sent_to(url),),
                             data=body,
-                            headers={"User-Agent": _USER_AGENT, "Content-Type": content_type},
-                            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
+                            headers={"User-Agent": _USER_AGENT},
+                            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect),
                             allow_redirects=False,
                         )
                     )
@@ -330,7 +329,11 @@ class Transport:
         if body.error is not None:
             del result  # it may show the url
             raise body.error
-        return self._judge(result, request, repeatable=not body.complete, timeout=limits.upload)
+        if isinstance(result, Response) and result.ok and not body.complete:
+            # It can't be about photos that were not sent; RFC 9113, 8.1, allows only answers that don't depend on them.
+            problem = f"POST upload_url answered {result.status} before the photos were sent in full"
+            return Failure(ResponseFormatError(problem))
+        return self._judge(result, request, repeatable=not body.complete, timeout=limit)
 
     def _judge(
         self, result: Response | Exception, request: ApiRequest, *, repeatable: bool, timeout: float

@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from threading import Lock
 from typing import BinaryIO, TypeVar
 
 import attrs
@@ -21,7 +21,7 @@ __all__ = ["FormField", "MultipartForm", "UploadBody", "read_error", "without_fr
 
 E = TypeVar("E", bound=BaseException)
 
-#: Bytes read and sent at once: more would take memory, less would take a thread's time for each.
+#: Bytes read and sent at once: more would take memory, less would take more handovers from threads.
 _PIECE = 256 * 2**10
 #: On, for 0 seconds: closing a socket resets the connection.
 _LINGER = struct.pack("ii", 1, 0)
@@ -62,16 +62,18 @@ class FormField:
     filename: str | None = None
     content_type: str | None = None
     label: str = attrs.field(default=attrs.Factory(lambda self: self.name, takes_self=True))
+    _lock: Lock = attrs.field(factory=Lock, init=False, repr=False, eq=False)
 
-    def read(self, position: int) -> bytes:
-        """Return the next bytes of the content.
+    def read(self, position: int, size: int) -> bytes:
+        """Return up to `size` bytes of the content.
 
         Raises:
             OSError: it can't be read, or became shorter.
         """
         try:
-            self.content.seek(position)
-            piece = self.content.read(min(_PIECE, self.size - position))
+            with self._lock:  # a thread of an earlier attempt may still be reading
+                self.content.seek(position)
+                piece = self.content.read(min(size, self.size - position))
         except Exception as error:  # noqa: BLE001 - a disk may fail in any way
             raise read_error(error, self.label) from None
         if not piece:
@@ -91,17 +93,19 @@ class MultipartForm:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the encoded form; reading it blocks, and raises as `FormField.read`."""
-        before = b""
+        piece = b""
         for head, field in self._parts:
-            before += head
+            piece += head
             position = 0
             while position < field.size:
-                piece = field.read(position)
-                position += len(piece)
-                yield before + piece  # no copy where nothing is before it
-                before = b""
-            before += b"\r\n"
-        yield before + self._end
+                if len(piece) >= _PIECE:
+                    yield piece
+                    piece = b""
+                content = field.read(position, _PIECE - len(piece))
+                position += len(content)
+                piece += content  # no copy if nothing is before it
+            piece += b"\r\n"
+        yield piece + self._end
 
 
 def _head(field: FormField, boundary: str) -> bytes:
@@ -112,65 +116,54 @@ def _head(field: FormField, boundary: str) -> bytes:
 
 
 class UploadBody(Payload):
-    """One sending of a form: an aiohttp payload that knows how much of it was sent, and can be ended at once.
+    """One sending of a form: an aiohttp payload that counts the bytes sent and can be ended at once.
 
     Attributes:
-        sent: bytes handed to the connection, which buffers up to some 64 KiB of them.
-        complete: whether all may have been sent.
+        complete: whether all bytes may have been sent.
         error: what reading the form or `on_progress` raised.
     """
 
     def __init__(self, form: MultipartForm, on_progress: Callable[[int], None]) -> None:
         super().__init__(None, content_type=form.content_type)
-        self.sent: int = 0
         self.complete: bool = False
         self.error: BaseException | None = None
-        self._form = form
+        self._length = form.size
+        self._pieces = form.pieces()
         self._on_progress = on_progress
         self._connection: asyncio.WriteTransport | None = None
-        self._socket: socket.socket | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def size(self) -> int:
         """Content-Length of the body."""
-        return self._form.size
+        return self._length
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Not supported: aiohttp uses it only to print and to compare bodies."""
         raise TypeError("the body of an upload can only be streamed")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send the form, and read the next piece while one is sent; called by aiohttp."""
-        self._connection = writer.transport
-        self._socket = None if writer.transport is None else writer.transport.get_extra_info("socket")
-        read = partial(asyncio.get_running_loop().run_in_executor, None, next, self._form.pieces(), b"")
-        reading = read()
-        self._idle.clear()
+        """Send the form; called by aiohttp in a task of its own."""
+        self._connection, self._task = writer.transport, asyncio.current_task()
+        sent = 0
         try:
-            while piece := await self._next(reading):
-                reading = read()
-                self.complete = self.sent + len(piece) == self.size  # before it is known that the last one was sent
+            while piece := await self._next(sent):
+                sent += len(piece)
+                self.complete = sent == self._length  # before it is known that the last one was sent
                 await writer.write(piece)
-                self.sent += len(piece)
         finally:
-            try:
-                await settled(reading)
-            finally:
-                del reading
-                piece = b""  # a kept exception must not keep the photos alive
-                self._idle.set()
+            piece = b""  # a kept exception must not keep the photos alive
 
-    async def _next(self, reading: asyncio.Future[bytes]) -> bytes:
+    async def _next(self, sent: int) -> bytes:
         try:
-            self._on_progress(self.sent)
+            self._on_progress(sent)
         except BaseException as error:  # noqa: BLE001 - raised by the user's own function
-            del reading  # its repr, in a traceback that prints locals, shows a piece of a photo
             self.error = error
         else:
+            if self.complete:
+                return b""
             try:
-                return await asyncio.shield(reading)
+                return await asyncio.get_running_loop().run_in_executor(None, next, self._pieces, b"")
             except Exception as error:  # noqa: BLE001 - as `FormField.read`
                 self.error = without_frames(error)
         raise ConnectionAbortedError("the upload was ended")  # another one: aiohttp's frames hold the last piece
@@ -179,15 +172,16 @@ class UploadBody(Payload):
         """Close the connection and drop what it has not sent yet."""
         if self._connection is None:
             return
-        if self._socket is not None:
+        if (connected := self._connection.get_extra_info("socket")) is not None:
             with suppress(OSError, ValueError):  # closed already
                 # The kernel holds some MiB, too, and would go on sending them.
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
         self._connection.abort()
 
     async def aclose(self) -> None:
-        """End the sending if it is not complete, wait until nothing is read any more, and let go of the form."""
-        if not self.complete or not self._idle.is_set():
+        """Let go of the form, and end the task that sends it if it has not ended."""
+        self._pieces = iter(())  # aiohttp's own references may keep this object for a while
+        if self._task is not None and not self._task.done():
             self.abort()
-        await self._idle.wait()
-        self._form = MultipartForm(())  # aiohttp's own references may keep this object for a while
+            self._task.cancel()
+            await settled(self._task)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import attrs
 
-from ..http.tasks import run_in_thread
+from ..http.tasks import is_async, run_in_thread
 from ..http.upload import FormField, MultipartForm, read_error, without_frames
 
 __all__ = ["Photo", "Photos", "ReadableFile"]
@@ -170,12 +170,12 @@ def _open_file(photo: str | os.PathLike[str]) -> BinaryIO:
 async def _copy(photo: ReadableFile, files: ExitStack) -> BinaryIO:
     """Copy what a file object yields: a retry, and the length in the request's head, need all of it."""
     copy = await run_in_thread(lambda: files.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
+    # A coroutine that a thread makes would be lost if the caller was cancelled meanwhile. A file object may block for
+    # ever, as that of a pipe; then its thread is left behind.
+    read: Any = photo.read if is_async(photo.read) else lambda size: asyncio.to_thread(photo.read, size)
     size = 0
     while size <= MAX_SIZE:
-        # A coroutine of a thread's would be lost if the caller was cancelled meanwhile. A file object may block for
-        # ever, as that of a pipe; then its thread is left behind.
-        asynchronous = inspect.iscoroutinefunction(photo.read)
-        piece: Any = photo.read(_PIECE) if asynchronous else await asyncio.to_thread(photo.read, _PIECE)
+        piece = await read(_PIECE)
         if inspect.isawaitable(piece):
             piece = await piece
         if not isinstance(piece, bytes | bytearray | memoryview):

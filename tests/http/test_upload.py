@@ -7,7 +7,9 @@ import errno
 import os
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from email import message_from_bytes
 from io import BytesIO
@@ -26,6 +28,7 @@ from avaturn_async.errors import (
     ConnectError,
     OutcomeUnknownError,
     RequestTimeoutError,
+    ResponseFormatError,
     TransportError,
 )
 from avaturn_async.http.transport import Transport
@@ -239,6 +242,21 @@ async def test_a_file_that_fails_while_it_is_sent_is_an_os_error() -> None:
     assert caught.value.__context__ is None
 
 
+def test_a_retry_reads_correctly_while_a_thread_still_reads_for_the_attempt_before() -> None:
+    """A read that stands on a slow disk can't be cancelled."""
+
+    class Slow(BytesIO):
+        def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+            result = super().seek(offset, whence)
+            time.sleep(0.001)  # lets the other threads run
+            return result
+
+    content = os.urandom(1000)
+    field = FormField("image", Slow(content), len(content))
+    with ThreadPoolExecutor(8) as threads:
+        assert [content[n : n + 9] for n in range(40)] == list(threads.map(field.read, range(40), [9] * 40))
+
+
 # Outcomes.
 
 
@@ -247,6 +265,15 @@ async def test_a_2xx_is_success(answer: bytes) -> None:
     """Also after informational responses."""
     async with talking(Store(answering(answer)).talk) as url, opened(url) as transport:
         assert await upload(transport, url, LARGE) in (200, 201)
+
+
+async def test_a_2xx_before_the_whole_form_is_no_success() -> None:
+    """It can't be about photos that were not sent; sending them again would get the same answer."""
+    store = Store(answering(OK, read_body=False))
+    async with talking(store.talk) as url, opened(url, retry=QUICK) as transport:
+        with pytest.raises(ResponseFormatError, match=r"^POST upload_url answered 200 before the photos were sent"):
+            await upload(transport, url, LARGE)
+    assert 1 == store.connections
 
 
 @pytest.mark.parametrize("line", ["413 Too Large", "400 Bad Request", "403 Forbidden", "307 Moved"])
@@ -291,8 +318,7 @@ async def test_a_body_whose_last_bytes_may_have_been_sent_counts_as_whole(sent_b
                 raise ConnectionResetError
             self.pieces += 1
 
-    field = FormField("text", BytesIO(b"a"), 1)
-    body = UploadBody(MultipartForm([field, field]), lambda sent: None)  # a piece for each field, and the end
+    body = UploadBody(form(bytes(600_000)), lambda sent: None)  # sent in three pieces
     with suppress(ConnectionResetError):
         await body.write(Writer())  # type: ignore[arg-type]
     assert (sent_before >= 2) == body.complete
@@ -392,8 +418,10 @@ async def test_an_upload_that_ends_sends_nothing_more(
         while len(told) < 9:
             await asyncio.sleep(0.002)
         await end(task, transport)
+        last = told[-1]
         store.go_on.set()
         await store.ended.wait()
+    assert last == told[-1]
     assert store.received < 2**20 < told[-1] < len(LARGE * 4)
 
 

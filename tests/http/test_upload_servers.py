@@ -18,6 +18,7 @@ from avaturn_async.errors import (
     AvaturnError,
     OutcomeUnknownError,
     RequestTimeoutError,
+    ResponseFormatError,
     TransportError,
 )
 from avaturn_async.redact import SecretUrl
@@ -161,7 +162,7 @@ SERVERS: dict[str, tuple[list[Talk], Any, int]] = {
     "ok": ([late(OK)], 200, 1),
     "slow": ([read_slowly], 200, 1),
     "head alone": ([read_head_alone], RequestTimeoutError, 3),
-    "200 early": ([early(OK)], 200, 1),
+    "200 early": ([early(OK)], ResponseFormatError, 1),
     "413 early": ([early(status("413 Too Large"))], 413, 1),
     "413 closed": ([closing(status("413 Too Large"))], 413, 1),
     "413 late": ([late(status("413 Too Large"))], 413, 1),
