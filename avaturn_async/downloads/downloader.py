@@ -24,8 +24,8 @@ from .stream import Link, Progress, ResumableStream
 
 __all__ = ["Download", "Downloader"]
 
-#: Bytes. Each write is a hand-over to a thread and back: not too many, but small enough for the caches.
-_BATCH = 512 * 1024
+#: Bytes that are handed to a thread at a time. Each hand-over costs CPU; more than this only costs memory.
+_BATCH = 1024 * 1024
 
 
 @attrs.frozen

@@ -47,8 +47,11 @@ class FileResponse:
         self.headers: Mapping[str, str] = response.headers
 
     async def read(self) -> bytes:
-        """Return the bytes that have arrived, waiting for the first; ``b""`` at the end."""
-        return await self._response.content.readany()
+        """Return the next bytes, waiting for them; ``b""`` at the end."""
+        if hdrs.TRANSFER_ENCODING in self.headers:
+            return await self._response.content.readany()  # readchunk would split at each chunk of the encoding
+        chunk, _ = await self._response.content.readchunk()  # not joined, and so not copied, as readany would do
+        return chunk
 
     def close(self) -> None:
         """Close the connection unless the whole body was read, which leaves it to the next request."""
