@@ -293,7 +293,13 @@ class Tally:
                 self._earlier += 1
             else:
                 self._waited.append(outcome.export.waited)
-            self.output.emit(told | _record(outcome))
+            fields = outcome.row()
+            record = {name: fields[name] for name in ("avatar_id", "resolved_by", "attempts")}
+            if outcome.export is not None:
+                record |= {"seconds": fields["waited"], "polls": fields["polls"]}
+            if outcome.download is not None:
+                record |= {name: fields[name] for name in ("size", "sha256", "file")}
+            self.output.emit(told | record)
             return
         kind = type(error).__name__
         self._reasons[kind] += 1
@@ -336,16 +342,6 @@ class Tally:
         from ..batch.items import percentiles
 
         return {share: round(seconds, 3) for share, seconds in percentiles(self._waited).items()}
-
-
-def _record(outcome: "sdk.BatchOutcome") -> dict[str, Any]:
-    row = outcome.row()
-    record = {"avatar_id": row["avatar_id"], "resolved_by": row["resolved_by"], "attempts": row["attempts"]}
-    if outcome.export is not None:
-        record |= {"seconds": row["waited"], "polls": row["polls"]}
-    if outcome.download is not None:
-        record |= {"size": row["size"], "sha256": row["sha256"], "file": row["file"]}
-    return record
 
 
 @contextmanager

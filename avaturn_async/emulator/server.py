@@ -111,9 +111,14 @@ class Emulator:
             webhooks = WebhookSender(self._settings, scheduler, self.deliveries)
             stack.push_async_callback(webhooks.aclose)
             stack.push_async_callback(scheduler.aclose)
-            jobs = Jobs(self._state, self._settings, self._links, scheduler, webhooks)
+            settings, state, links = self._settings, self._state, self._links
+            jobs = Jobs(state, settings, links, scheduler, webhooks)
+            middleware = Middleware(settings, self.token, self.requests, self.counts)
+            app = web.Application(middlewares=middleware.chain(), client_max_size=MAX_JSON)
+            app.add_routes(Api(state, settings, links, jobs).routes())
+            app.add_routes(Downloads(state, settings, links).routes())
             runner = web.AppRunner(
-                self._application(jobs),
+                app,
                 access_log=None,
                 shutdown_timeout=GRACE,
                 keepalive_timeout=KEEPALIVE,
@@ -123,20 +128,12 @@ class Emulator:
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
             assert runner.server is not None  # noqa: S101 - it is set up
-            host, port = self._settings.host, self._settings.port
-            server = await asyncio.get_running_loop().create_server(runner.server, host, port, backlog=128)
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(runner.server, settings.host, settings.port, backlog=128)
             stack.push_async_callback(_stop_accepting, server)
-            self._links.base = (self._settings.public_url or _url(server.sockets[0].getsockname())).rstrip("/")
+            links.base = (settings.public_url or _url(server.sockets[0].getsockname())).rstrip("/")
             self._jobs, self._stack = jobs, stack.pop_all()
         return self
-
-    def _application(self, jobs: Jobs) -> web.Application:
-        settings, state, links = self._settings, self._state, self._links
-        middleware = Middleware(settings, self.token, self.requests, self.counts)
-        app = web.Application(middlewares=middleware.chain(), client_max_size=MAX_JSON)
-        app.add_routes(Api(state, settings, links, jobs).routes())
-        app.add_routes(Downloads(state, settings, links).routes())
-        return app
 
     async def __aexit__(self, *_: object) -> None:
         self._jobs = None

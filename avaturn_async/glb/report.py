@@ -229,12 +229,14 @@ def inspect(source: str | os.PathLike[str] | bytes) -> ModelReport:
     """
     with opened(source) as container:
         items = container.items
+        if len(items("images")) > MAX_IMAGES:
+            raise MalformedError(f"has {len(items('images'))} images, more than the {MAX_IMAGES} that are read")
         return ModelReport(
             size=container.size,
             generator=text(mapping(container.document, "asset"), "generator"),
             body_type=_body_type(container),
             meshes=tuple(_mesh(container, mesh, index) for index, mesh in enumerate(items("meshes"))),
-            textures=_textures(container),
+            textures=tuple(_texture(container, image, index) for index, image in enumerate(items("images"))),
             joints=len({joint for skin in items("skins") for joint in values(skin, "joints", int)}),
             animations=tuple(_animation(container, each, index) for index, each in enumerate(items("animations"))),
             extensions=tuple(string(name, "name") for name in values(container.document, "extensionsRequired", str)),
@@ -275,13 +277,6 @@ def _targets(mesh: dict[str, Any], primitives: list[dict[str, Any]]) -> tuple[st
     names = extras.get("targetNames") if number and isinstance(extras, dict) else None
     known = [string(name, "name") for name in names[:number]] if isinstance(names, list) else []
     return (*known, *(f"target {index}" for index in range(len(known), number)))
-
-
-def _textures(container: Container) -> tuple[Texture, ...]:
-    images = container.items("images")
-    if len(images) > MAX_IMAGES:
-        raise MalformedError(f"has {len(images)} images, more than the {MAX_IMAGES} that are read")
-    return tuple(_texture(container, image, index) for index, image in enumerate(images))
 
 
 def _texture(container: Container, image: dict[str, Any], index: int) -> Texture:

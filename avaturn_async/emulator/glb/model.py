@@ -108,7 +108,7 @@ def build_glb(
     nodes = _nodes(joints_of(body), [mesh["name"] for mesh in meshes])
     buffer = Buffer()
     images: list[dict[str, Any]] = []
-    binds = buffer.include(_binds(body))
+    buffer.add(_floats(JOINTS[name].inverse_bind_matrix for name in joints_of(body)), 16)
     described = [_mesh(buffer, mesh, names.index(mesh["material"]), body, DETAIL[models], worn) for mesh in meshes]
     palette = choose(random.Random(seed))
     materials = [_material(buffer, images, name, palette, models) for name in names]
@@ -121,7 +121,7 @@ def build_glb(
         "textures": [{"sampler": 0, "source": index} for index in range(len(images))],
         "scenes": [{"name": "Scene", "nodes": [0]}],
         "nodes": nodes,
-        "skins": [{"name": "Armature", "joints": [*range(1, 1 + len(joints_of(body)))], "inverseBindMatrices": binds}],
+        "skins": [{"name": "Armature", "joints": [*range(1, 1 + len(joints_of(body)))], "inverseBindMatrices": 0}],
         "meshes": described,
         "materials": materials,
         "samplers": [{"magFilter": 9729, "minFilter": 9987}],
@@ -149,13 +149,6 @@ def _nodes(joints: Sequence[str], meshes: Sequence[str]) -> list[dict[str, Any]]
         children = [index for index, child in enumerate(joints, 1) if JOINTS[child].parent == name]
         nodes.append({**node, "children": children} if children else node)
     return [*nodes, *({"name": name, "mesh": index, "skin": 0} for index, name in enumerate(meshes))]
-
-
-@cache
-def _binds(body: Body) -> Buffer:
-    buffer = Buffer()
-    buffer.add(_floats(JOINTS[name].inverse_bind_matrix for name in joints_of(body)), 16)
-    return buffer
 
 
 def _mesh(

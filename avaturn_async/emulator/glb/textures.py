@@ -23,7 +23,10 @@ def picture(name: str, kind: Kind, size: int, painting: str, *colors: Color) -> 
     if kind == "base":
         image = _painted(painting, size, *colors)
     elif kind == "normal":
-        image = _bumps(_grain(name, size))
+        heights = _grain(name, size)
+        shifted = (ImageChops.offset(heights, 1, 0), ImageChops.offset(heights, 0, 1))
+        slopes = [ImageChops.subtract(heights, each, 3.0, 128) for each in shifted]
+        image = Image.merge("RGB", (*slopes, Image.new("L", heights.size, 255)))
     else:
         image = ImageOps.colorize(_grain(name, size), (230, 150, 0), (255, 235, 10))
     buffer = io.BytesIO()
@@ -89,12 +92,6 @@ def _streaks(name: str, size: int) -> Image.Image:
 def _noise(name: str, pixels: tuple[int, int], size: int) -> Image.Image:
     data = random.Random(name).randbytes(pixels[0] * pixels[1])
     return Image.frombytes("L", pixels, data).resize((size, size), Image.Resampling.BICUBIC)
-
-
-def _bumps(heights: Image.Image) -> Image.Image:
-    """Turn heights into a normal map."""
-    slopes = [ImageChops.subtract(heights, ImageChops.offset(heights, x, y), 3.0, 128) for x, y in ((1, 0), (0, 1))]
-    return Image.merge("RGB", (*slopes, Image.new("L", heights.size, 255)))
 
 
 def _box(area: str, size: int, below: float = 0.0) -> tuple[int, int, int, int]:
