@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 
 __all__ = ["AVATAR", "DONE", "FAILED", "INTERRUPTED", "NO_HOOKS", "USAGE", "Access", "AvatarId", "Hooks", "MissingOk"]
-__all__ += ["OutFolder", "Overwrite", "Reports", "Timeout", "UserId", "app", "command", "connected", "deleted"]
-__all__ += ["failure", "group", "in_thread", "proxy_of_environment", "run", "tell", "tell_of"]
+__all__ += ["OutFolder", "Overwrite", "Reports", "Timeout", "UserId", "app", "argument", "command", "connected"]
+__all__ += ["deleted", "failure", "flag", "group", "in_thread", "option", "proxy_of_environment", "run"]
+__all__ += ["secret_option", "tell", "tell_of"]
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -110,17 +111,18 @@ OutFolder = Annotated[Path, option("DIR", "The folder for the files; it is creat
 Overwrite = Annotated[bool, flag("--overwrite", "Replace files that exist.")]
 Timeout = Annotated[float, option("SECONDS", "How long to wait for each.", min=0)]
 MissingOk = Annotated[bool, flag("--missing-ok", "Succeed if it does not exist.")]
-_VISIBLE = "Set the variable instead: options are visible in the process list."
 
 
-def _secret(variable: str, metavar: str, help: str) -> Any:
-    return option(metavar, f"{help} {_VISIBLE}", envvar=variable, show_default=False)
+def secret_option(variable: str, metavar: str, help: str, default: str | bool = False) -> Any:
+    """Describe an option with a secret, which is better set in the environment."""
+    warning = "Set the variable instead: options are visible in the process list."
+    return option(metavar, f"{help} {warning}", envvar=variable, show_default=default)
 
 
 class Access(NamedTuple):
     """The options for reaching the API."""
 
-    token: Annotated[str | None, _secret("AVATURN_API_TOKEN", "TOKEN", "The API token of the project.")] = None
+    token: Annotated[str | None, secret_option("AVATURN_API_TOKEN", "TOKEN", "The API token of the project.")] = None
     base_url: Annotated[
         str | None, option("URL", "The API, if it is not Avaturn's: an emulator.", envvar="AVATURN_BASE_URL")
     ] = None
@@ -140,23 +142,13 @@ class Hooks(NamedTuple):
     ] = None
     secret: Annotated[
         str | None,
-        _secret(
+        secret_option(
             "AVATURN_WEBHOOK_SECRET", "SECRET", "The last part of the webhook url, at least 22 url-safe characters."
         ),
     ] = None
 
     def __repr__(self) -> str:
         return f"<Hooks at {self.webhook_host}:{self.webhook_port}>"
-
-    def receiver(self) -> "sdk.WebhookReceiver | None":
-        """Return a receiver that does not listen yet, or None without a port."""
-        if self.webhook_port is None:
-            return None
-        if not self.secret:
-            raise sdk.ConfigurationError(
-                "--webhook-port needs AVATURN_WEBHOOK_SECRET: the last part of the url in the developer portal"
-            )
-        return sdk.WebhookReceiver(self.secret)
 
 
 NO_HOOKS = Hooks()
@@ -184,25 +176,23 @@ def command(help: str, *examples: str, name: str | None = None, among: typer.Typ
     """
 
     def register(work: W) -> W:
-        own, shared = [], {}
+        parameters, shared = [], {}
         for each in inspect.signature(work).parameters.values():
             if each.annotation in _SHARED:
-                shared[each.name] = each.annotation, inspect.signature(each.annotation, eval_str=True).parameters
+                shared[each.name] = each.annotation
             else:
-                own.append(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-        own += [
-            option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for _, options in shared.values()
-            for option in options.values()
-        ]
+                parameters.append(each)
+        fields = {name: inspect.signature(kind, eval_str=True).parameters for name, kind in shared.items()}
+        parameters += [field for those in fields.values() for field in those.values()]
 
         def call(**given: Any) -> None:
-            for parameter, (kind, options) in shared.items():
-                given[parameter] = kind(*[given.pop(option) for option in options])
+            for name, kind in shared.items():
+                given[name] = kind(*map(given.pop, fields[name]))
             run(work(**given))
 
-        call.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
-        call.__annotations__ = {each.name: each.annotation for each in own}
+        options = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+        call.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        call.__annotations__ = {each.name: each.annotation for each in options}
         lines = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
         among.command(name or work.__name__.strip("_"), help=help, epilog=lines)(call)
         return work
@@ -233,7 +223,13 @@ async def connected(access: Access, hooks: Hooks = NO_HOOKS) -> "AsyncIterator[s
         raise sdk.ConfigurationError(
             f"--base-url {url.origin()} would send the token in the clear: use https, or give --allow-http"
         )
-    receiver = hooks.receiver()
+    receiver = None
+    if hooks.webhook_port is not None:
+        if not hooks.secret:
+            raise sdk.ConfigurationError(
+                "--webhook-port needs AVATURN_WEBHOOK_SECRET: the last part of the url in the developer portal"
+            )
+        receiver = sdk.WebhookReceiver(hooks.secret)
     client = sdk.AvaturnClient(
         access.token,
         base_url=access.base_url,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import avaturn_async as sdk
 
-from .command import command, flag, in_thread, option
+from .command import command, flag, in_thread, option, secret_option
 from .output import Output, note
 from .trigger import Anywhere, check_target, new_session, post, told
 
@@ -62,13 +62,7 @@ async def _listen(
         str | None, option("URL", "The public address of the port, if there is a tunnel or a proxy.")
     ] = None,
     secret: Annotated[
-        str | None,
-        option(
-            "SECRET",
-            "The last part of the url. Set the variable instead: options are visible in the process list.",
-            envvar="AVATURN_WEBHOOK_SECRET",
-            show_default="random",
-        ),
+        str | None, secret_option("AVATURN_WEBHOOK_SECRET", "SECRET", "The last part of the url.", "random")
     ] = None,
     urls: Annotated[
         bool, flag("--urls", "Show whole urls; with one, anyone can fetch the avatar until it expires.")

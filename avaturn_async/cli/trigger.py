@@ -51,6 +51,10 @@ async def _trigger(
     check_target("--to", to, anywhere=anywhere)
     if (event is None) == (replay is None):
         raise ValueError("give the name of an event, or --replay FILE")
+    if replay is not None and (avatar_id or render_id or failed or unknown):
+        raise ValueError("--replay sends events unchanged: leave out the options that describe one")
+    if render_id is not None and event != "render.ready":
+        raise ValueError(f"--render-id is for render.ready, not for {event}")
     bodies = []
     if replay is not None:
         bodies = (await in_thread(replay.read_bytes)).splitlines()

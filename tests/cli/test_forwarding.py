@@ -150,6 +150,8 @@ def test_replay(tmp_path: Path) -> None:
         ("trigger export.ready --to http://[", "--to must be an http or https url with a host"),
         (f"trigger --to {PAST}", "give the name of an event, or --replay FILE"),
         (f"trigger export.ready --to {PAST} --replay x", "give the name of an event, or --replay FILE"),
+        (f"trigger --to {PAST} --replay x --failed", "--replay sends events unchanged"),
+        (f"trigger export.ready --to {PAST} --render-id {AVATAR}", "--render-id is for render.ready"),
         (f"trigger --to {PAST} --replay none.jsonl", "none.jsonl: No such file"),
         (f"trigger nonsense --to {PAST}", "'nonsense' is not one of 'avatar.ready'"),
         (f"trigger export.ready --to {PAST} --avatar-id 7", "--avatar-id must be a UUID"),
