@@ -5,7 +5,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -199,12 +199,10 @@ def _planned(table: "Table", column: str, template: str | None, *, folder: bool)
         try:
             avatar = row.parse(column, as_uuid)
             earlier = lines.setdefault(avatar, row.line)
-            if names is None:
-                if earlier == row.line:
-                    yield Planned(row, avatar, f"{avatar}.glb")
-            elif earlier == row.line:
-                yield Planned(row, avatar, names.claim(Row(row.line, {**row.cells, "avatar_id": str(avatar)})))
-            else:
+            if earlier == row.line:
+                cells = {**row.cells, "avatar_id": str(avatar)}
+                yield Planned(row, avatar, names.claim(Row(row.line, cells)) if names else f"{avatar}.glb")
+            elif names is not None:
                 error = ValueError(f"line {row.line}: avatar {avatar} is also that of line {earlier}")
                 yield Planned(row, avatar, "", error)
         except ValueError as error:
@@ -217,12 +215,9 @@ async def _unfinished(client: "sdk.AvaturnClient", path: Path) -> list[Planned]:
     from ..batch.table import Row
 
     await in_thread(path.stat)  # opening a missing journal would create it
-    journal = Journal(path, client.base_url)
-    try:
+    async with aclosing(Journal(path, client.base_url)) as journal:
         await journal.open()
         found = await journal.unfinished()
-    finally:
-        await journal.aclose()
     return [
         Planned(Row(line, {"avatar_id": str(avatar)}), avatar, name or f"{avatar}.glb")
         for line, (avatar, name) in enumerate(found, 1)

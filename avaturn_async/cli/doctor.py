@@ -106,20 +106,18 @@ def _proxy(access: Access) -> Check:
 
 async def _api(access: Access) -> Check:
     """Request the avatars of a user that does not exist."""
-    from .. import errors
-
     try:
         async with connected(access) as client:
             await client.avatars.list("avaturn-doctor-no-such-user")
-    except errors.NotFoundError:
+    except sdk.NotFoundError:
         return Check(
             "API", True, "answered 404: it was reached and takes the token; the user does not exist, as expected"
         )
-    except errors.AuthenticationError:
+    except sdk.AuthenticationError:
         return Check("API", False, "answered 401: it was reached, but the token is wrong or was revoked")
-    except errors.PermissionDeniedError:
+    except sdk.PermissionDeniedError:
         return Check("API", False, "answered 403: it was reached, but the token may not read users")
-    except (errors.AvaturnError, ValueError) as error:
+    except (sdk.AvaturnError, ValueError) as error:
         return Check("API", False, failure(error))
     return Check("API", True, "answered 200: it was reached and takes the token")
 
