@@ -31,14 +31,12 @@ class AsgiApp:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "http":
-            await self._respond(scope, receive, send)
-        elif scope["type"] == "lifespan":
+        if scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
-
-    async def _respond(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
         receiver = self._receiver
         receiver.bind(reopen=False)
         fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

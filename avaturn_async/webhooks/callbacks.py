@@ -28,7 +28,7 @@ _GRACE = 1.0
 
 
 class Callbacks:
-    """The callbacks of one receiver.
+    """The callbacks of one receiver, in `by_name` by the name of their event.
 
     Callbacks run on the loop that `bind` was last called on, whichever thread an event arrives on. Without one, they
     run to their end before the reply: the loop of a WSGI request or a Lambda invocation ends with it.
@@ -38,7 +38,7 @@ class Callbacks:
     """
 
     def __init__(self) -> None:
-        self._by_name: dict[str, list[Callback]] = {}
+        self.by_name: dict[str, list[Callback]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slots = asyncio.Semaphore(_MAX_RUNNING)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,7 +52,7 @@ class Callbacks:
         """Call `callback` for events of this name; TypeError if it is not an async function."""
         if not is_async(callback):
             raise TypeError(f"a callback must be an async function, not {callback!r}")
-        self._by_name.setdefault(name, []).append(callback)
+        self.by_name.setdefault(name, []).append(callback)
 
     def bind(self, *, reopen: bool) -> None:
         """Run callbacks on the current loop, unless they have one that still runs; `reopen` admits events again."""
@@ -74,11 +74,10 @@ class Callbacks:
         return True
 
     async def start(self, name: str, event: Event | UnknownEvent) -> bool:
-        """Start the callbacks for `event`, or return False if too many are queued."""
-        callbacks = self._by_name.get(name, ())
-        if callbacks and self._queued >= _MAX_QUEUED:
+        """Start the callbacks of a name, which has some, for `event`; return False if too many are queued."""
+        if self._queued >= _MAX_QUEUED:
             return False
-        for callback in callbacks:
+        for callback in self.by_name[name]:
             if not self._send_to_loop(callback, event):
                 await _run(callback, event)
         return True

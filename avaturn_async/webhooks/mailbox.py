@@ -116,9 +116,8 @@ class _Row:
 
     __slots__ = ("delivery", "expires", "rank", "size")
 
-    def __init__(self, delivery: Delivery, rank: int, size: int) -> None:
-        self.delivery, self.rank, self.size = delivery, rank, size
-        self.expires = 0.0
+    def __init__(self, delivery: Delivery, expires: float, rank: int, size: int) -> None:
+        self.delivery, self.expires, self.rank, self.size = delivery, expires, rank, size
 
 
 class _Waiter(asyncio.Future[Delivery]):
@@ -198,13 +197,28 @@ class MemoryMailbox:
         Raises:
             ClientClosedError: The mailbox is closed.
         """
-        if not authenticated:
+        is_render, rank = isinstance(event, RenderReadyWebhook), _UNAUTHENTICATED
+        if authenticated:
+            rank = _RENDER if is_render else _POLLABLE
+        else:
             event = strip_untrusted(event)
         delivery = Delivery(f"{self._id_prefix}-{next(self._serials)}", event, authenticated, traceparent)
-        rank = _RENDER if isinstance(event, RenderReadyWebhook) else _POLLABLE
-        row = _Row(delivery, rank if authenticated else _UNAUTHENTICATED, _ROW_OVERHEAD + _size_of(event))
+        size = _ROW_OVERHEAD + _size_of(event)
         for key in keys_of(event):
-            self._put(key, row)
+            with self._lock:
+                row = _Row(delivery, self._check_open() + self._ttl, rank, size)
+                stored = self._rows.get(key)
+                if stored is not None:
+                    if stored.rank > rank or (stored.rank == rank and is_render):
+                        continue
+                    self._remove(key)
+                waiters = self._waiters.pop(key, ())
+                if self._make_room(rank, size) or waiters:
+                    self._rows[key] = row
+                    self._evictable[rank][key] = None
+                    self._bytes += size
+            for waiter in waiters:
+                waiter.end(delivery)
 
     async def position(self, key: str) -> str:
         """Return the id of the delivery that is stored under `key`, or ``""``.
@@ -256,30 +270,13 @@ class MemoryMailbox:
             self._remove(next(iter(self._rows)))
         return now
 
-    def _put(self, key: str, row: _Row) -> None:
-        with self._lock:
-            row.expires = self._check_open() + self._ttl
-            stored = self._rows.get(key)
-            if stored is not None:
-                is_render = isinstance(row.delivery.event, RenderReadyWebhook)
-                if stored.rank > row.rank or (stored.rank == row.rank and is_render):
-                    return
-                self._remove(key)
-            waiters = self._waiters.pop(key, ())
-            if self._make_room(row) or waiters:
-                self._rows[key] = row
-                self._evictable[row.rank][key] = None
-                self._bytes += row.size
-        for waiter in waiters:
-            waiter.end(row.delivery)
-
-    def _make_room(self, row: _Row) -> bool:
-        """Evict the oldest rows that nobody awaits until `row` fits, and return whether it does."""
+    def _make_room(self, rank: int, size: int) -> bool:
+        """Evict the oldest rows that nobody awaits until a row of this rank and size fits; return whether it does."""
         unauthenticated = self._evictable[_UNAUTHENTICATED]
-        if row.rank == _UNAUTHENTICATED and len(unauthenticated) >= _MAX_UNAUTHENTICATED:
+        if rank == _UNAUTHENTICATED and len(unauthenticated) >= _MAX_UNAUTHENTICATED:
             self._remove(next(iter(unauthenticated)))
-        while len(self._rows) >= self._max_rows or self._bytes + row.size > self._max_bytes:
-            ranks = self._evictable[: 1 if row.rank == _UNAUTHENTICATED else None]
+        while len(self._rows) >= self._max_rows or self._bytes + size > self._max_bytes:
+            ranks = self._evictable[: 1 if rank == _UNAUTHENTICATED else None]
             keys = next((each for each in ranks if each), None)
             if keys is None:
                 return False

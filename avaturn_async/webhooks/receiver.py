@@ -210,9 +210,13 @@ class WebhookReceiver:
             return UNAVAILABLE
         try:
             if isinstance(event, UnknownEvent):
-                return UNKNOWN if await self._callbacks.start(event.name, event) else UNAVAILABLE
-            stored = await self._store(event, traceparent)
-            return ACCEPTED if stored and await self._callbacks.start(event.event, event) else UNAVAILABLE
+                name, reply = event.name, UNKNOWN
+            elif await self._store(event, traceparent):
+                name, reply = event.event, ACCEPTED
+            else:
+                return UNAVAILABLE
+            started = name not in self._callbacks.by_name or await self._callbacks.start(name, event)
+            return reply if started else UNAVAILABLE
         finally:
             self._callbacks.count_out(events=1)
 
@@ -365,9 +369,10 @@ class WebhookReceiver:
 def _traceparent(headers: Any) -> str | None:
     """Return the trace context that a request's header names."""
     try:
-        return valid_traceparent(headers.get("traceparent") or headers.get("Traceparent"))
+        value = headers.get("traceparent") or headers.get("Traceparent")
     except (AttributeError, TypeError):  # no mapping
         return None
+    return value and valid_traceparent(value)
 
 
 def _as_bytes(body: Any) -> MaskedBytes | None:

@@ -107,15 +107,6 @@ class ReceiverServer:
         finally:
             await self._receiver.aclose()
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
-        if not f"{request.path}/".startswith(f"{self._root}/"):
-            return web.Response(status=NOT_FOUND.status)
-        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # RFC 9110, 10.1.1
-        response = await answer(self._receiver, request)
-        logger.info("%s %s/*** answered %d", request.method, self._root, response.status)
-        return response
-
     def _accept(self) -> _Connection:
         return _Connection(self, self._http(), self._header_timeout)
 
@@ -144,9 +135,16 @@ class ReceiverServer:
         assert handler is not None  # noqa: S101
         self._handlers.add(handler)
         if connection is not None:
-            connection.begin(request.content)
+            connection.body = request.content
+            connection.deadline = float("inf")  # headers are complete, and the body has a timeout of its own
         try:
-            response = await self._answer(request)
+            if f"{request.path}/".startswith(f"{self._root}/"):
+                if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
+                    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # RFC 9110, 10.1.1
+                response = await answer(self._receiver, request)
+                logger.info("%s %s/*** answered %d", request.method, self._root, response.status)
+            else:
+                response = web.Response(status=NOT_FOUND.status)
             if self._closing:
                 response.force_close()
             if not request.content.is_eof():
@@ -155,7 +153,7 @@ class ReceiverServer:
         finally:
             self._handlers.discard(handler)
             if connection is not None:
-                connection.end()
+                connection.expect_headers()
                 if self._open.pop(connection.transport, None):
                     self._open[connection.transport] = connection
 
@@ -186,7 +184,7 @@ class ReceiverServer:
         return f"<ReceiverServer {origin_of(self._origin) if self._origin else 'not started'}>"
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BaseProtocol):
     """Passes a connection on to aiohttp, and drops it when headers are late or responses are not read."""
 
     transport: asyncio.Transport
@@ -196,19 +194,14 @@ class _Connection(asyncio.Protocol):
         self._http = http
         self._header_timeout = header_timeout
         self._loop = asyncio.get_running_loop()
-        self.body: StreamReader | None = None  # of the request that is being handled
-        self._deadline = self._loop.time() + header_timeout
         self._timer = self._loop.call_later(header_timeout, self._check_deadline)
+        self.data_received, self.eof_received = http.data_received, http.eof_received
+        self.expect_headers()
 
-    def begin(self, body: StreamReader) -> None:
-        """Lift the deadline: headers are complete, and the body has a timeout of its own."""
-        self.body = body
-        self._deadline = float("inf")
-
-    def end(self) -> None:
-        """Expect the next headers; until then, the response has to be read."""
-        self.body = None
-        self._deadline = self._loop.time() + self._header_timeout
+    def expect_headers(self) -> None:
+        """Expect the next headers; until then, the last response has to be read."""
+        self.body: StreamReader | None = None  # of the request that is being handled
+        self.deadline = self._loop.time() + self._header_timeout
 
     def drop(self) -> None:
         """Abort the connection, and make room at once."""
@@ -216,7 +209,7 @@ class _Connection(asyncio.Protocol):
         self.transport.abort()
 
     def _check_deadline(self) -> None:
-        left = self._deadline - self._loop.time()
+        left = self.deadline - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(min(left, self._header_timeout), self._check_deadline)
         else:
@@ -228,12 +221,6 @@ class _Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._http.connection_made(transport)
         self._server._add(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._http.data_received(data)
-
-    def eof_received(self) -> bool | None:
-        return self._http.eof_received()
 
     def pause_writing(self) -> None:
         """Drop a sender that leaves so many responses unread that the transport's buffer is full."""
