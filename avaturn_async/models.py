@@ -51,7 +51,7 @@ __all__ = [
     "as_uuid",
 ]
 
-_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}")
 _RGB = r"#[0-9a-fA-F]{6}"
 _RGBA = r"#[0-9a-fA-F]{8}"
 _JPEG = b"\xff\xd8\xff"
@@ -66,7 +66,7 @@ def as_uuid(value: str | UUID, name: str) -> UUID:
         return value
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a UUID or its text, not {type(value).__name__}")
-    if not re.fullmatch(_UUID, value):
+    if not _UUID.fullmatch(value):
         raise ValueError(f"{name} must be a UUID, such as 0190d1e1-7b2c-7cc0-8b5a-2f0c1b7a9f00, not {value[:80]!r}")
     return UUID(value)
 
@@ -127,7 +127,7 @@ def _where(instance: Any, attribute: attrs.Attribute[Any]) -> str:
 
 
 def _uuid(value: str | UUID) -> UUID:
-    return UUID(value) if isinstance(value, str) and re.fullmatch(_UUID, value) else cast("UUID", value)
+    return UUID(value) if isinstance(value, str) and _UUID.fullmatch(value) else cast("UUID", value)
 
 
 def _body(value: str) -> AvatarBody:
