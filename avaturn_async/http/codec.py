@@ -74,23 +74,21 @@ def parse_json(body: bytes | str) -> Any:
     """
     if not isinstance(body, MaskedBytes):
         body = MaskedBytes(body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body)
+    value: Any = None
     try:
-        return _parse(body)
+        # orjson refuses subclasses of bytes, but takes a view of one.
+        value = _parse_without_orjson(body) if orjson is None else orjson.loads(memoryview(body))
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+            _check_depth(value)
+        return value
     except RecursionError:
         problem = f"nested more than {MAX_DEPTH} levels deep"
     except UnicodeError:
         problem = "invalid UTF-8, or a lone surrogate"
     except ValueError as error:
         problem = str(error)
+    del value
     raise ValueError(problem)  # here, where neither context nor locals hold any of the content
-
-
-def _parse(body: bytes) -> Any:
-    # orjson refuses subclasses of bytes, but takes a view of one.
-    value = _parse_without_orjson(body) if orjson is None else orjson.loads(memoryview(body))
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-        _check_depth(value)
-    return value
 
 
 def _parse_without_orjson(body: bytes) -> Any:
