@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
+from urllib.parse import quote, unquote
 from weakref import WeakKeyDictionary
 
 from ..redact import Secret
@@ -24,6 +25,8 @@ LOGGERS = (
     # What else names paths: refusals, failures, and requests at the level of debugging.
     *("django.request", "django.security.csrf", "litestar", "gunicorn.error", "uvicorn.asgi"),
 )
+
+_PRINTABLE = bytes(range(0x20, 0x7F))
 
 _lock = threading.Lock()
 _secrets: WeakKeyDictionary[object, tuple[Secret, ...]] = WeakKeyDictionary()
@@ -152,9 +155,11 @@ def _mask(value: Any, secrets: set[Secret]) -> Any:
         for secret in secrets:
             if secret in value:
                 value = value.replace(secret, "***")
+            if "%" in value and secret in (decoded := unquote(value)):  # some servers log the path as it was sent
+                value = quote(decoded.replace(secret, "***"), safe=_PRINTABLE)
     elif isinstance(value, bytes):
-        for secret in secrets:
-            value = value.replace(secret.encode(), b"***")
+        text = value.decode("latin-1")
+        value = value if (masked := _mask(text, secrets)) == text else masked.encode("latin-1")
     elif isinstance(value, tuple):
         items = tuple(_mask(item, secrets) for item in value)
         return value if items == value else items  # a named tuple stays one

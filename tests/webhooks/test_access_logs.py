@@ -22,18 +22,19 @@ from .kit import aiohttp_server, ask, free_port, granian_server, hypercorn_serve
 from .samples import OTHER, SECRET, export_body
 
 PATH = f"/avaturn/{SECRET}"
+ENCODED = f"%{ord(SECRET[0]):02x}{SECRET[1:]}"
 
 
 async def send_one(port: int) -> None:
-    """Send a webhook, and one with an older secret."""
-    for path in (PATH, f"/avaturn/{OTHER}/?from={PATH}"):
+    """Send a webhook, one with an older secret, and one whose path is percent-encoded although it need not be."""
+    for path in (PATH, f"/avaturn/{OTHER}/?from={PATH}", f"/avaturn/{ENCODED}?%0A"):
         await ask(port, post(path, export_body(), f"Referer: https://x{PATH}"))
 
 
 def check(text: str) -> None:
-    """Find the masked lines of two webhooks in a log, and no secret."""
-    assert 2 <= text.count("/avaturn/***"), text
-    assert SECRET not in text
+    """Find the masked lines of three webhooks in a log, and no secret."""
+    assert 3 <= text.count("/avaturn/***"), text
+    assert SECRET[1:] not in text
     assert OTHER not in text
 
 
@@ -93,7 +94,7 @@ async def test_hypercorn(capfd: pytest.CaptureFixture[str]) -> None:
     logged = capfd.readouterr().out
     check(logged)
     assert '404 "' not in logged
-    assert logged.count('/avaturn/***" -') == 2
+    assert logged.count('/avaturn/***" -') == 3
 
 
 async def test_granian(capfd: pytest.CaptureFixture[str]) -> None:
@@ -207,6 +208,14 @@ def test_loggers_that_are_configured_later(name: str) -> None:
         assert "POST /***" == logged_by(name, "%s /%s", "POST", SECRET)
     finally:
         logging.getLogger(name).propagate = True
+
+
+@pytest.mark.usefixtures("kept")
+def test_percent_encoded_paths() -> None:
+    """What else is percent-encoded stays readable, and no control character comes from it."""
+    assert "/*** %0A\u00e9" == logged_by("uvicorn.access", "/%s %s", SECRET, "%0A\u00e9")
+    assert "/***?a=b%0Ac%C3%A9" == logged_by("uvicorn.access", "/%s", f"{ENCODED}?a=b%0Ac%c3%a9")
+    assert "b'/***'" == logged_by("uvicorn.access", "%r", f"/{ENCODED}".encode())
 
 
 @pytest.mark.usefixtures("kept")
