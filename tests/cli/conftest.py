@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from avaturn_async.emulator import Emulator, EmulatorThread, Timing
 from avaturn_async.emulator.images import photo
+
+drawn = cache(photo)
 
 
 @pytest.fixture
@@ -24,5 +27,5 @@ def photos(tmp_path: Path) -> list[Path]:
     files = []
     for view in ("frontal", "side-1", "side-2"):
         files.append(tmp_path / f"{view}.jpg")
-        files[-1].write_bytes(photo(seed=1, view=view))  # type: ignore[arg-type]
+        files[-1].write_bytes(drawn(seed=1, view=view))
     return files

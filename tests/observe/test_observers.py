@@ -31,6 +31,7 @@ from avaturn_async import (
 from avaturn_async.emulator import Emulator, Faults, Timing
 from avaturn_async.observe.dispatch import Observers
 
+from ..chaos.kit import scaled
 from ..pending.kit import (
     AVATAR,
     FAILED,
@@ -231,12 +232,14 @@ def test_nobody_observes() -> None:
         logger.setLevel(before)
 
 
-@pytest.mark.slow
-def test_ten_thousand_waits_each_end_once() -> None:
+@pytest.mark.parametrize(
+    "count", [1_000, pytest.param(scaled(10_000, 2_000), marks=pytest.mark.chaos)], ids=["1000", "more"]
+)
+def test_waits_each_end_once(count: int) -> None:
     """Whether resolved by create, poll or webhook, failed, timed out, cancelled, closed or refused."""
     seen, box = Recorder(), MemoryMailbox()
     ways = ["create", "poll", "webhook", "failed", "timed out", "cancelled", "closed", "refused", "shared"]
-    avatars = {uuid4(): ways[number % len(ways)] for number in range(10_000)}
+    avatars = {uuid4(): ways[number % len(ways)] for number in range(count)}
     polled: Counter[str] = Counter()
 
     def script(request: Any) -> Any:
