@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import json
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import IO, Any
 from uuid import UUID
 
 import aiohttp
@@ -65,26 +66,24 @@ def prism() -> Path:
     return Path(str(modules), CLI).resolve()
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[str]:
-    """Serve the contract, and end the server by its id."""
-    document = tmp_path / "openapi.json"
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the contract to all tests, and end the server by its id."""
+    document = tmp_path_factory.mktemp("prism") / "openapi.json"
     document.write_text(json.dumps(_with_example()))
     command = ["node", str(prism()), "mock", "--host", "127.0.0.1", "--port", "0", "--errors", str(document)]
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={**os.environ, "NO_COLOR": "1"}
-    )
-    assert process.stdout is not None
-    draining = None
-    try:
-        url = await _url_of(process.stdout)
-        draining = asyncio.create_task(process.stdout.read())
-        yield url
-    finally:
-        process.kill()
-        await process.wait()
-        if draining is not None:
-            await draining
+    environment = {**os.environ, "NO_COLOR": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
+        assert process.stdout is not None
+        draining = Thread(target=process.stdout.read)
+        try:
+            url = _url_of(process.stdout)
+            draining.start()
+            yield url
+        finally:
+            process.kill()
+            if draining.ident is not None:
+                draining.join()
 
 
 def _with_example() -> dict[str, Any]:
@@ -95,13 +94,12 @@ def _with_example() -> dict[str, Any]:
     return document
 
 
-async def _url_of(output: asyncio.StreamReader) -> str:
+def _url_of(output: IO[bytes]) -> str:
     said = b""
-    async with asyncio.timeout(60):
-        while line := await output.readline():
-            said += line
-            if found := LISTENING.search(line):
-                return found[1].decode()
+    for line in output:
+        said += line
+        if found := LISTENING.search(line):
+            return found[1].decode()
     pytest.fail(f"Prism did not start: {said.decode(errors='replace')}")
 
 

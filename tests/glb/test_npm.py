@@ -40,10 +40,11 @@ SHRINKING: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=TOOLS)
-def compressed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, set[str]]:
+@pytest.fixture(scope="module", params=TOOLS)
+def compressed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     """Compress a T2 with a tool; return the file, and the formats of its images."""
     (package, command, *arguments), kinds = TOOLS[request.param]
+    tmp_path = tmp_path_factory.mktemp("compressed")
     source, target = tmp_path / "source.glb", tmp_path / "target.glb"
     source.write_bytes(avatar("T2"))
     tool = node_modules(package) / ".bin" / command
