@@ -179,14 +179,16 @@ class EventFile:
             answer = await post(session, url, line.rstrip())
             if isinstance(answer, int) and answer < 300:
                 return
-            failures += isinstance(answer, int) and answer >= 500
+            failed = isinstance(answer, int) and answer >= 500
+            failures += failed
             if answer in REFUSED or failures == FAILURES:
-                times = f" {failures} times" if failures == FAILURES else ""
-                note(f"avaturn: an event {told(answer)}{times} and is skipped; it stays in {self._path}")
+                attempts = f", the {failures}th 5xx," if failures == FAILURES else ""
+                note(f"avaturn: an event {told(answer)}{attempts} and is skipped; it stays in {self._path}")
                 self._skipped = True
                 return
             if first:
-                note(f"avaturn: an event {told(answer)}; retrying until it is accepted")
+                limit = "for five minutes" if failed else "until it is accepted"
+                note(f"avaturn: an event {told(answer)}; retrying {limit}")
             first = False
             await asyncio.sleep(pause)
             pause = min(2 * pause, most)

@@ -273,7 +273,8 @@ async def test_an_event_that_the_target_always_fails_on(
             forwarding.cancel()
     (file,) = tmp_path.glob("*.jsonl")
     assert numbered(1, 2) == records(file.read_text())
-    assert f"was answered 500 {listen.FAILURES} times and is skipped; it stays in {file}\n" in capsys.readouterr().err
+    assert f"was answered 500, the 60th 5xx, and is skipped; it stays in {file}\n" in (said := capsys.readouterr().err)
+    assert "an event was answered 500; retrying for five minutes\n" in said
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
