@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -341,6 +342,25 @@ async def test_standstill_is_limited(size: int) -> None:
         with pytest.raises((RequestTimeoutError, OutcomeUnknownError), match=r"within 0\.2 s") as caught:
             await upload(transport, url, LARGE[:size])
     assert (RequestTimeoutError if size > 10 else OutcomeUnknownError) is type(caught.value)
+
+
+async def test_a_disk_that_hangs_is_a_standstill() -> None:
+    """The upload does not wait for the thread that reads."""
+    go_on, ended = threading.Event(), threading.Event()
+
+    class Hanging(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            go_on.wait(20)
+            ended.set()
+            return super().read(size)
+
+    field = FormField("image", Hanging(LARGE), len(LARGE))
+    async with talking(Store(stand_still).talk) as url:
+        async with opened(url, timeouts=Timeouts(upload=0.2), retry=ONCE) as transport:
+            with pytest.raises(RequestTimeoutError, match=r"within 0\.2 s"):
+                await transport.upload(SecretUrl(url), MultipartForm([field]))
+    assert not ended.is_set()
+    go_on.set()
 
 
 async def test_a_proxy_that_does_not_answer_is_a_standstill() -> None:
