@@ -67,6 +67,8 @@ class SecretUrl(str):
 class MaskedBytes(bytes):
     """A body whose repr is its size: it may hold signed links or photos."""
 
+    __slots__ = ()
+
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
         return MaskedBytes(found) if isinstance(found, bytes) else found

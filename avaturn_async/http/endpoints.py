@@ -38,7 +38,7 @@ class ApiRequest:
         method: HTTP method, in capitals.
         path: path below the base url, percent-encoded, starting with ``/api/v1/``.
         template: the path with names instead of ids, for observers; by default the path.
-        query: query parameters, not encoded.
+        query: query parameters, not encoded; or a query that needs no encoding, which takes less time.
         body: encoded JSON.
         repeatable: whether sending it twice has the same effect as sending it once. If not, it is sent again only when
             nothing was sent or the API refused it with 429 or 503.
@@ -48,7 +48,7 @@ class ApiRequest:
     method: str
     path: str
     template: str | None = None
-    query: Mapping[str, str] = attrs.field(factory=dict)
+    query: Mapping[str, str] | str = ""
     body: bytes | None = attrs.field(default=None, repr=False)
     repeatable: bool = True
     attempts: int | None = None
@@ -113,9 +113,8 @@ def create_render(avatar_id: UUID, scene: str, image_format: str) -> ApiRequest:
 
 def create_export(avatar_id: UUID, *, attempts: int | None = None) -> ApiRequest:
     """POST exports/new: idempotent for one version of an avatar (contract), so it is safe to repeat."""
-    return ApiRequest(
-        method="POST", path=f"{_ROOT}/exports/new", query={"avatar_id": str(avatar_id)}, attempts=attempts
-    )
+    query = f"avatar_id={avatar_id}"
+    return ApiRequest(method="POST", path=f"{_ROOT}/exports/new", query=query, attempts=attempts)
 
 
 def _user(user_id: str) -> str:

@@ -94,7 +94,7 @@ class PendingExport(Pending[Export]):
                 avatar_id=self.avatar_id,
                 url=url,
                 resolved_by=by,
-                waited=self._age(),
+                waited=0.0 if by == "create" else self._age(),
                 polls=self._polls,
                 downloader=self._context.downloader,
                 source=self._context,
@@ -179,7 +179,7 @@ class PendingRender(Pending[Render]):
                 avatar_id=self.avatar_id,
                 url=url,
                 resolved_by=by,
-                waited=self._age(),
+                waited=0.0 if by == "create" else self._age(),
                 downloader=self._context.downloader,
             )
             self._settle(render, by)

@@ -410,5 +410,5 @@ async def test_a_cancellation_stays_one_when_the_transport_is_closed() -> None:
 def test_a_call_is_made_of_little() -> None:
     """A call is repeatable, and has no query and no body, unless it says so."""
     call = ApiRequest(method="GET", path="/api/v1/x")
-    assert ({}, None, True, None) == (call.query, call.body, call.repeatable, call.attempts)
+    assert ("", None, True, None) == (call.query, call.body, call.repeatable, call.attempts)
     assert call == attrs.evolve(call)
