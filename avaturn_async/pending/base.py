@@ -21,6 +21,7 @@ from ..errors import (
     JobFailedError,
     NotReadyError,
     WaitTimeoutError,
+    WebhooksRequiredError,
 )
 from ..models import RenderStatus, ScanStatus
 from ..observe.dispatch import UNOBSERVED, new_number
@@ -139,8 +140,11 @@ class Pending(ABC, Generic[T]):
             if self._outcome is None:
                 try:
                     loop = self._context.check_open()
-                    if not self._readable:
-                        self._check_webhooks()
+                    if not self._readable and (self._context.mailbox is None or not self._context.authenticated):
+                        raise WebhooksRequiredError(
+                            f"{self} can only be awaited by a client with an authenticated webhooks= receiver or "
+                            f"mailbox: the API has no endpoint that reads a {self._noun}"
+                        )
                     race = self._race = self._race or Race(self, loop)
                     awaiter = race.join(seconds)
                     try:
@@ -304,9 +308,6 @@ class Pending(ABC, Generic[T]):
     def _hints(self) -> list[str]:
         """Return details for the message of a WaitTimeoutError."""
         return []
-
-    def _check_webhooks(self) -> None:
-        """Raise WebhooksRequiredError if the client receives no authenticated webhooks."""
 
     @abstractmethod
     async def _poll(self, cause: ResolvedBy) -> None:

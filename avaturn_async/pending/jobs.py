@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any, NoReturn, cast
 from uuid import UUID
 
-from ..errors import AvaturnError, ResponseFormatError, WaitError, WebhooksRequiredError
+from ..errors import AvaturnError, ResponseFormatError, WaitError
 from ..http import codec, endpoints
 from ..models import (
     AvatarListItem,
@@ -153,13 +153,6 @@ class PendingRender(Pending[Render]):
 
     def _token_fields(self) -> dict[str, Any]:
         return {**super()._token_fields(), "id": str(self.id)}
-
-    def _check_webhooks(self) -> None:
-        if self._context.mailbox is None or not self._context.authenticated:
-            raise WebhooksRequiredError(
-                f"{self} can only be awaited by a client with an authenticated webhooks= receiver or mailbox: "
-                "the API has no endpoint that reads a render"
-            )
 
     async def _poll(self, cause: ResolvedBy) -> NoReturn:
         await self.refresh()
