@@ -64,8 +64,8 @@ class Observers:
                 return found
         return None
 
-    def scope(self, started: str | None, ended: str, make: Callable[..., Any]) -> Scope:
-        """Return a context manager that tells its start, if `started` is set, and its end.
+    def scope(self, started: str, ended: str, make: Callable[..., Any]) -> Scope:
+        """Return a context manager that tells its start and its end.
 
         `make` returns the info, with further facts that are given by name.
         """
@@ -87,7 +87,7 @@ class Scope:
 
     __slots__ = ("_began", "_ended", "_facts", "_make", "_observers", "_started")
 
-    def __init__(self, observers: Observers, started: str | None, ended: str, make: Callable[..., Any]) -> None:
+    def __init__(self, observers: Observers, started: str, ended: str, make: Callable[..., Any]) -> None:
         self._observers, self._started, self._ended, self._make = observers, started, ended, make
         self._facts: dict[str, Any] = {}
 
@@ -105,8 +105,7 @@ class Scope:
 
     def __enter__(self) -> Self:
         self._began = time.perf_counter()
-        if self._started is not None:
-            self.tell(self._started)
+        self.tell(self._started)
         return self
 
     def __exit__(

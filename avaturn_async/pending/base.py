@@ -267,17 +267,21 @@ class Pending(ABC, Generic[T]):
     async def _poll_once(self, cause: ResolvedBy) -> Exception | None:
         """Poll the job and return the failure of the poll, if it failed; `cause` is what triggered it."""
         self._polls += 1
-        self._last_poll = asyncio.get_running_loop().time()
-        observers = self._context.observers
+        loop, failure = asyncio.get_running_loop(), None
+        self._last_poll = loop.time()
         try:
-            with observers.scope(None, "job_polled", self._info) if observers.wants(DEBUG) else UNOBSERVED:
-                try:
-                    await self._poll(cause)
-                except APIStatusError as error:
-                    self._request_id = error.request_id or self._request_id
-                    raise
-        except Exception as error:  # noqa: BLE001 - awaiters must get unexpected exceptions instead of hanging
-            return error
+            await self._poll(cause)
+        except BaseException as error:
+            failure = type(error).__name__
+            if isinstance(error, APIStatusError):
+                self._request_id = error.request_id or self._request_id
+            if isinstance(error, Exception):
+                return error  # awaiters must get unexpected exceptions instead of hanging
+            raise
+        finally:
+            if self._context.observers.wants(DEBUG):
+                facts = self._info(seconds=loop.time() - self._last_poll, error=failure)
+                self._context.observers.tell("job_polled", facts)
         return None
 
     def _info(self, **facts: Any) -> JobInfo:

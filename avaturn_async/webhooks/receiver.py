@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from logging import DEBUG
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -167,7 +168,7 @@ class WebhookReceiver:
             not processed. An event is also stored if it is answered with 503 because callbacks are behind.
         """
         traceparent, scope = _traceparent(headers), None
-        if self._observers.wants(logging.DEBUG):
+        if self._observers.wants(DEBUG):
             make = partial(WebhookInfo, webhook=new_number(), traceparent=traceparent)
             scope = self._observers.scope("webhook_received", "webhook_answered", make)
         work = self._handle(body, path, headers, traceparent, scope)
@@ -181,7 +182,7 @@ class WebhookReceiver:
 
     def refuse(self, reply: Reply) -> Reply:
         """Tell observers of the reply to a request that is not processed, and return it; for the ways to mount it."""
-        if self._observers.wants(logging.DEBUG):
+        if self._observers.wants(DEBUG):
             info = WebhookInfo(webhook=new_number(), status=reply.status)
             self._observers.tell("webhook_received", info)
             self._observers.tell("webhook_answered", info)
