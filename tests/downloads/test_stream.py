@@ -205,7 +205,7 @@ async def test_the_end_of_a_connection_is_no_end_of_a_model(server, downloads, t
 async def test_a_stall_is_a_broken_connection(server, tmp_path):
     """A peer that falls silent is left, and the file resumed."""
     server.answers.append(lambda _, honest: Answer(headers=honest.headers, body=honest.body, stall=BLOCK))
-    async with aclosing(downloader(total=0.2)) as impatient:
+    async with aclosing(downloader(total=1)) as impatient:
         fetched = await impatient.fetch(server.url, tmp_path / "m.glb", kind="glb")
     assert sha256(server.body) == fetched.sha256
     assert BLOCK == server.requests[1].start

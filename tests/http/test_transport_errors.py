@@ -310,9 +310,9 @@ async def test_the_total_timeout_covers_the_whole_answer(
         await reader.read()
 
     async with talking(talk) as url:
-        error = await raised(call, url, timeouts=Timeouts(total=0.05))
+        error = await raised(call, url, timeouts=Timeouts(total=0.4))  # a busy machine connects in less
     assert kind is type(error)
-    assert "no complete response was received within 0.05 s" in str(error)
+    assert "no complete response was received within 0.4 s" in str(error)
 
 
 async def test_a_refused_connection_was_never_sent() -> None:

@@ -219,7 +219,7 @@ async def test_an_error_status_does_not_show_a_signed_link() -> None:
     """A body may quote one, and a redirect leads to one."""
     body = b"see https://files.example/a?sig=sesame and //x?"
     head = f"HTTP/1.1 302 Found\r\nLocation: https://files.example/?sig=sesame\r\nContent-Length: {len(body)}\r\n\r\n"
-    async with talking(saying(head.encode() + body)) as url, opened(url, **QUICK) as transport:
+    async with talking(saying(head.encode() + body)) as url, opened(url) as transport:
         with pytest.raises(AvaturnError) as caught:
             await transport.request(GET)
     assert "https://files.example/a and" in str(caught.value)

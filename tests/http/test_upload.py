@@ -418,7 +418,7 @@ async def cancel(task: asyncio.Task[Any], transport: Transport) -> None:
 
 async def close(task: asyncio.Task[Any], transport: Transport) -> None:
     """End an upload by closing its client."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await transport.aclose()
         with pytest.raises(ClientClosedError):
             await task

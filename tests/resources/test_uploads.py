@@ -207,7 +207,7 @@ async def cancel(client: AvaturnClient, task: asyncio.Task[Any]) -> None:
 
 async def close(client: AvaturnClient, task: asyncio.Task[Any]) -> None:
     """Close the client."""
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await client.aclose()
 
 

@@ -268,7 +268,7 @@ class OutageContract:
 
     async def test_hanging_server_is_given_up(self, server: Server, make_mailbox: MakeMailbox, heard: Heard) -> None:
         """Calls time out, and work again as soon as the server does."""
-        mailbox = await make_mailbox(timeout=0.3)
+        mailbox = await make_mailbox(timeout=1)
         await mailbox.position(KEY)
         server.pause()
         for call in (mailbox.position(KEY), mailbox.deliver(EXPORT)):

@@ -431,7 +431,7 @@ def test_a_loop_that_is_gone_before_a_callback_began() -> None:
 
     async def end() -> None:
         receiver.bind()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await receiver.aclose(drain=30)
 
     loop = asyncio.new_event_loop()

@@ -114,7 +114,7 @@ def test_loops(new_loop: Any) -> None:
 
     async def main() -> None:
         async with (
-            WebhookReceiver(SECRET).serve(header_timeout=0.1) as server,
+            WebhookReceiver(SECRET).serve(header_timeout=1) as server,
             connected(server.port) as (reader, writer),
         ):
             writer.write(post(PATH, export_body()))

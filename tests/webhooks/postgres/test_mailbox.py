@@ -189,7 +189,7 @@ async def test_user_who_may_not_delete(make_mailbox: MakePostgresMailbox, server
 
 async def test_rows_that_another_program_locks(make_mailbox: MakePostgresMailbox, server: Server) -> None:
     """A delivery to a locked row times out, and others go on."""
-    mailbox = await make_mailbox(timeout=0.5)
+    mailbox = await make_mailbox(timeout=2)
     await mailbox.deliver(EXPORT)
     locking = await asyncpg.connect(server.dsn())
     async with locking.transaction():
