@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, aclosing
 from logging import DEBUG
 from pathlib import Path
@@ -13,7 +14,7 @@ import attrs
 from ..config import RetryPolicy, Timeouts
 from ..errors import AvaturnError, DownloadError, IncompleteDownloadError
 from ..http.session import ClientSessions
-from ..http.tasks import check_not_async, is_cancelled, run_in_thread
+from ..http.tasks import check_not_async, completed, is_cancelled, run_in_thread
 from ..observe.dispatch import UNOBSERVED, Observers, new_number
 from ..observe.observer import DownloadInfo
 from ..redact import without_queries, without_query
@@ -24,8 +25,10 @@ from .stream import Link, Progress, ResumableStream
 
 __all__ = ["Download", "Downloader"]
 
-#: Bytes that are handed to a thread at a time. Each hand-over costs CPU; more than this only costs memory.
+# Bytes. Once so many wait to be written, a thread writes until none do: each hand-over to a thread costs CPU.
 _BATCH = 1024 * 1024
+# Once so many wait although a thread is writing, no more are received.
+_MAX_BACKLOG = 1536 * 1024
 
 
 @attrs.frozen
@@ -107,21 +110,25 @@ class Downloader:
         async def put(chunks: AsyncIterator[bytes]) -> None:
             if part.size != stream.done:
                 await run_in_thread(part.rewind)
-            batch: list[bytes] = []
-            size = 0
+            waiting: deque[bytes] = deque()
+            writing: asyncio.Future[None] | None = None
             try:
                 async for chunk in chunks:
-                    batch.append(chunk)
-                    size += len(chunk)
-                    if size >= _BATCH:
-                        full, batch, size = batch, [], 0
-                        await write(full)
+                    waiting.append(chunk)
+                    backlog = stream.done - part.size
+                    if writing is not None and (writing.done() or backlog >= _MAX_BACKLOG):
+                        await completed(writing)
+                        writing = None
+                    if writing is None and backlog >= _BATCH:
+                        writing = write(waiting)
             finally:
-                await write(batch)
+                if writing is not None:
+                    await completed(writing)
+                await completed(write(waiting))
 
-        async def write(batch: list[bytes]) -> None:
+        def write(waiting: deque[bytes]) -> asyncio.Future[None]:
             part.info = None if stream.etag is None else ResumeInfo(source, stream.etag, stream.total)
-            await run_in_thread(part.write, batch)
+            return asyncio.get_running_loop().run_in_executor(None, part.write, _drain(waiting))
 
         try:
             stream = self._stream(link, progress)
@@ -235,3 +242,8 @@ class Downloader:
 
         stream.observed = self._observers.scope("download_started", "download_ended", make)
         return stream.observed
+
+
+def _drain(queue: deque[bytes]) -> Iterator[bytes]:
+    while queue:
+        yield queue.popleft()

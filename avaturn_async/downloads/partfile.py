@@ -165,13 +165,12 @@ class PartFile:
         with contextlib.suppress(OSError):
             self._close_fd()
 
-    def _shared_paths(self) -> list[Path]:
-        if fcntl is None:
-            return []
-        name = os.fsencode(self._target.name)
-        stem = self._target.name if len(name) <= _MAX_STEM else hashlib.sha256(name).hexdigest()[:32]
-        numbers = ["", *(f".{number}" for number in range(1, _SHARED_NAMES))]
-        return [self._target.parent / f".{stem}{number}.part" for number in numbers]
+    def _shared_paths(self) -> Iterator[Path]:
+        if fcntl is not None:
+            name = os.fsencode(self._target.name)
+            stem = self._target.name if len(name) <= _MAX_STEM else hashlib.sha256(name).hexdigest()[:32]
+            for number in range(_SHARED_NAMES):
+                yield self._target.parent / (f".{stem}.{number}.part" if number else f".{stem}.part")
 
     def _claim(self) -> None:
         for path in self._shared_paths():

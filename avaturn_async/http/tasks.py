@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_not_async",
+    "completed",
     "is_async",
     "is_cancelled",
     "raise_first",
@@ -59,7 +60,7 @@ async def raise_first(task: asyncio.Task[T]) -> T:
 
 async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
     """Run `work` to its end even if the caller is cancelled meanwhile; the cancellation is raised afterwards."""
-    return await _completed(asyncio.get_running_loop().create_task(work))
+    return await completed(asyncio.get_running_loop().create_task(work))
 
 
 async def run_in_thread(function: Callable[..., T], *args: Any, executor: Executor | None = None) -> T:
@@ -67,7 +68,7 @@ async def run_in_thread(function: Callable[..., T], *args: Any, executor: Execut
 
     Use it where cancellation must not leave the thread at work, on a file that is then closed, for example.
     """
-    return await _completed(asyncio.get_running_loop().run_in_executor(executor, function, *args))
+    return await completed(asyncio.get_running_loop().run_in_executor(executor, function, *args))
 
 
 async def settled(future: asyncio.Future[Any]) -> None:
@@ -86,6 +87,7 @@ async def settled(future: asyncio.Future[Any]) -> None:
         raise asyncio.CancelledError
 
 
-async def _completed(future: asyncio.Future[T]) -> T:
+async def completed(future: asyncio.Future[T]) -> T:
+    """Wait for the end of `future` as `settled` does, and return its result."""
     await settled(future)
     return future.result()
