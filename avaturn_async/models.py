@@ -221,8 +221,15 @@ def _url(kind: type[str], *, required: bool = False) -> Any:
     return attrs.field(default=None, converter=convert, validator=_optional_text)
 
 
-def _list_of(kind: type | tuple[type, ...], said: str) -> Any:
-    return attrs.validators.deep_iterable(_is_a(kind, f"a list whose items are each {said}"), _is_a(tuple, "a list"))
+def _list_of(check_item: Any) -> Any:
+    return attrs.validators.deep_iterable(check_item, _is_a(tuple, "a list"))
+
+
+def _step(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError(
+            f"{_where(instance, attribute)} must be a list whose items are each a str or int, not {value!r:.80}"
+        )
 
 
 def _slot(kind: type[Any]) -> Any:
@@ -503,7 +510,7 @@ class ExportReadyWebhook(_Schema):
 class ValidationError(_Schema):
     """One finding in the body of a 422 (not an exception)."""
 
-    loc: Sequence[str | int] = attrs.field(converter=_tuple, validator=_list_of((str, int), "a str or int"))
+    loc: Sequence[str | int] = attrs.field(converter=_tuple, validator=_list_of(_step))
     msg: str = attrs.field(validator=_text)
     type: str = attrs.field(validator=_text)
     extra: Mapping[str, Any] = _extra()
@@ -514,7 +521,9 @@ class HTTPValidationError(_Schema):
     """The body of a 422."""
 
     detail: Sequence[ValidationError] = attrs.field(
-        default=(), converter=_tuple, validator=_list_of(ValidationError, "a ValidationError")
+        default=(),
+        converter=_tuple,
+        validator=_list_of(_is_a(ValidationError, "a list whose items are each a ValidationError")),
     )
     extra: Mapping[str, Any] = _extra()
 

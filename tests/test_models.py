@@ -270,7 +270,8 @@ def test_findings_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "fields"), [(ValidationError, {"loc": [None]}), (HTTPValidationError, {"detail": [{}]})]
+    ("model", "fields"),
+    [(ValidationError, {"loc": [None]}), (ValidationError, {"loc": [True]}), (HTTPValidationError, {"detail": [{}]})],
 )
 def test_lists_are_checked_item_by_item(model: Any, fields: dict[str, Any]) -> None:
     """The message names the field."""

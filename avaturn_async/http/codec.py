@@ -318,7 +318,7 @@ def _model_hook(kind: type[attrs.AttrsInstance], converter: Converter) -> Callab
         except Exception:
             needed = {name: item for name, item in value.items() if name in names - optional}
             unreadable = {
-                name: value[name] for name in optional & value.keys() if not can_make({**needed, name: value[name]})
+                name: item for name, item in value.items() if name in optional and not can_make({**needed, name: item})
             }
             if not unreadable:
                 raise

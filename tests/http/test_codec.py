@@ -164,6 +164,12 @@ def test_extra_never_replaces_a_field() -> None:
     assert {"id": "u"} == codec.unstructure(NewUserResponse(id="u", extra={"id": "forged"}))
 
 
+def test_unreadable_fields_keep_their_order() -> None:
+    """What a model keeps does not depend on the hashes of strings."""
+    slots = dict.fromkeys(("footwear", "clothing", "eyewear", "hair_and_headwear"), 1)
+    assert list(slots) == list(codec.structure(slots, AssetSlots).extra)
+
+
 def test_unknown_statuses_are_read() -> None:
     """They are members of their own."""
     status = codec.load(b'{"status":"queued"}', NewExportResponse).status
@@ -198,6 +204,7 @@ MISMATCHES: list[tuple[Any, Any, str]] = [
     (list[AvatarListItem], {}, "$: expected an array, got an object"),
     (list[AvatarListItem], [{"id": TEXT}], "$[0].status: it is missing"),
     (ValidationError, {"loc": ["a", 1.5], "msg": "m", "type": "t"}, "$.loc[1]: expected a string or a whole number"),
+    (ValidationError, {"loc": ["a", True], "msg": "m", "type": "t"}, "$.loc[1]: expected a string or a whole number"),
     (ExportReadyWebhook, {"event": "x?secret"}, "$.avatar_id: it is missing"),
     (CreateSessionConfig, {"type": "x?secret"}, "$.type: expected 'create', got a string"),
 ]
