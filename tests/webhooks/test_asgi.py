@@ -7,10 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import litestar
 import pytest
 from fastapi import FastAPI, Request
-from litestar.handlers import asgi as litestar_asgi
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -54,6 +52,9 @@ def in_fastapi(receiver: WebhookReceiver) -> Any:
 
 def in_litestar(receiver: WebhookReceiver) -> Any:
     """Mount the receiver in Litestar, which appends a slash to the path of a mounted application."""
+    import litestar  # takes 0.2 s, which a process without these tests need not spend
+    from litestar.handlers import asgi as litestar_asgi
+
     mounted = litestar_asgi("/avaturn", is_mount=True, copy_scope=True)(receiver.asgi)
     return litestar.Litestar([mounted], lifespan=[entering(receiver)], openapi_config=None, logging_config=None)
 
