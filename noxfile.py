@@ -31,8 +31,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def marked(name: str) -> list[str]:
-    """Return the files whose tests have a mark, as collecting all takes longer than some of them."""
-    return [str(file) for file in sorted(Path("tests").rglob("test_*.py")) if f"mark.{name}" in file.read_text("utf-8")]
+    """Select the tests with a mark, from the files that name it: to collect all takes longer than some of them."""
+    files = sorted(Path("tests").rglob("test_*.py"))
+    return ["-m", name, *(str(file) for file in files if f"mark.{name}" in file.read_text("utf-8"))]
 
 
 def install(session: nox.Session, group: str, *options: str) -> None:
@@ -107,7 +108,7 @@ def contract_npm(session: nox.Session) -> None:
     options = ["--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund", "--prefix", str(folder)]
     session.run("npm", "install", *options, *NPM_PACKAGES, external=True, silent=True)
     environment = {"AVATURN_NODE_MODULES": str(folder / "node_modules"), "AVATURN_REQUIRE_NPM": "1"}
-    session.run("pytest", "-m", "npm", *marked("npm"), *session.posargs, env=environment)
+    session.run("pytest", *marked("npm"), *session.posargs, env=environment)
 
 
 @nox.session
@@ -116,7 +117,7 @@ def chaos(session: nox.Session) -> None:
     install(session, "test")
     environment = {"AVATURN_CHAOS": os.environ.get("AVATURN_CHAOS", "short")}
     parallel = [] if environment["AVATURN_CHAOS"] == "full" else ["-n", "2", "--dist", "worksteal"]
-    session.run("pytest", "-m", "chaos", *marked("chaos"), *parallel, *session.posargs, env=environment)
+    session.run("pytest", *marked("chaos"), *parallel, *session.posargs, env=environment)
 
 
 @nox.session
