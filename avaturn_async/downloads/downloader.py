@@ -54,11 +54,12 @@ class Downloader:
 
     Args:
         sessions: the client's; `aclose` on them ends downloads in progress with `ClientClosedError`.
-        timeouts: `connect` limits a connection attempt, `total` the silence of a server; a long file may take its time.
+        timeouts: `connect` limits each connection attempt and `total` the time without a byte; nothing limits the
+            whole download.
         allow_private_hosts: fetch from any address, also by plain http.
         allow_http: fetch by plain http, from public addresses.
-        retry: `attempts` counts those in a row that bring nothing.
-        observers: told of each download.
+        retry: `attempts` limits consecutive attempts without progress.
+        observers: notified of each download.
     """
 
     def __init__(
@@ -130,8 +131,8 @@ class Downloader:
                 await completed(write(waiting))
 
         def write(waiting: deque[bytes]) -> asyncio.Future[None]:
-            part.info = None if stream.etag is None else ResumeInfo(source, stream.etag, stream.total)
-            return asyncio.get_running_loop().run_in_executor(None, part.write, _drain(waiting))
+            info = None if stream.etag is None else ResumeInfo(source, stream.etag, stream.total)
+            return asyncio.get_running_loop().run_in_executor(None, part.write, _drain(waiting), info)
 
         try:
             stream = self._stream(link, progress)

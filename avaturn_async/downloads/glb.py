@@ -10,7 +10,7 @@ __all__ = ["CHECKED", "GlbCheck"]
 
 _HEADER = struct.Struct("<8x I I4s")  # magic and version, length of the file; length and type of the first chunk
 _MAX_JSON = 512 * 1024  # parsing more would hold up the event loop for several milliseconds
-#: No more than so many bytes of a file are checked.
+#: Bytes at the beginning of a file; what follows is not checked.
 CHECKED = _HEADER.size + _MAX_JSON
 
 

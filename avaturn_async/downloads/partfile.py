@@ -77,8 +77,8 @@ class PartFile:
 
     Attributes:
         size: bytes written so far.
-        head: after `open`, the first bytes of what an earlier download has left.
-        info: after `open`, what an earlier download has left; else what is saved with the next bytes.
+        head: after `open`, the first bytes that an earlier download left.
+        info: after `open`, what an earlier download left, or None.
         keep: whether `close` leaves a file that can be resumed.
     """
 
@@ -111,8 +111,8 @@ class PartFile:
             self._claim()
             self._adopt(source)
 
-    def write(self, chunks: Iterable[bytes]) -> None:
-        """Append `chunks`, and save `info` unless the file is whole."""
+    def write(self, chunks: Iterable[bytes], info: ResumeInfo | None = None) -> None:
+        """Append `chunks`, and save `info` for a later download unless the file is whole."""
         with self._explained():
             for chunk in chunks:
                 written = os.write(self._fd, chunk)
@@ -121,9 +121,9 @@ class PartFile:
                 self.size += len(chunk)
                 if self._digest is not None:
                     self._digest.update(chunk)
-        if self._locked and self.size and self.info not in (None, self._saved) and self.size != self.info.total:
+        if self._locked and self.size and info is not None and info != self._saved and self.size != info.total:
             with contextlib.suppress(OSError):  # only a later download misses it
-                self._save_info(self.info)
+                self._save_info(info)
 
     def rewind(self) -> None:
         """Drop everything that was written."""

@@ -35,11 +35,11 @@ class Sink(Protocol):
         comes only once the whole file has arrived and was checked. After a failure of the source it may be called again
         with the same name. Calls with different names overlap.
 
-        What it raises ends the save with a `DownloadError`, of which it is the cause.
+        An exception ends the save with a `DownloadError`, whose ``__cause__`` it is.
 
         Args:
             name: a relative path with ``/`` between its parts, none of which is empty, ``.`` or ``..``.
-            chunks: bytes of any length, in order; to be read to its end.
+            chunks: bytes of any length, in order. Read them to the end.
         """
 
 
@@ -74,7 +74,8 @@ class ObjectStoreSink:
 
     Raises:
         ConfigurationError: obstore is not installed.
-        TypeError, ValueError: an argument is not what it should be.
+        TypeError: `store` is not a store of obstore.
+        ValueError: `prefix` is not a plain relative path, or `part_size` is less than 5 MiB.
     """
 
     def __init__(self, store: ObjectStore, *, prefix: str = "", part_size: int = 8 * 2**20) -> None:

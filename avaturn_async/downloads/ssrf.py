@@ -95,7 +95,7 @@ async def check_resolved(host: str, port: int | None) -> None:
 
 
 def check_url(url: str, *, allow_http: bool, allow_private: bool, base: SignedUrl | None = None) -> SignedUrl:
-    """Return `url`, resolved against `base`, spelled as it is to be sent: a signature may cover the spelling.
+    """Return `url`, resolved against `base`, in the spelling that is sent: a signature may cover it.
 
     Raises:
         UnsafeAddressError: it is not an https url of a public host, as far as its form tells.

@@ -24,8 +24,8 @@ FreshUrl: TypeAlias = Callable[[], Awaitable[str]]
 Kind: TypeAlias = Literal["glb", "file"]
 Progress: TypeAlias = Callable[[int, int | None], object]
 
-# An attempt that gets no further than that beyond all before it counts as failed, so that a server that sends a few
-# bytes at a time can't keep us reconnecting for ever.
+# Bytes. An attempt that gains less counts as failed: a server that sends a few bytes at a time must not cause endless
+# reconnects.
 _MIN_PROGRESS = 4096
 _MAX_FRESH_URLS = 3
 # How hosts say that a link has expired: S3 by 403, GCS by 400, some CDNs by 401 or 410.
@@ -81,7 +81,7 @@ class ResumableStream:
         complete: whether the whole file was received and checked.
         error: what `chunks` raised.
         link: the file.
-        observed: tells observers of this download, or None.
+        observed: notifies observers of this download, or None.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class ResumableStream:
             raise DownloadError(f"{self._name} is longer than max_bytes, which is {limit}")
 
     async def _request(self) -> _Failure | None:
-        """Request the bytes from `done` on; return why there is no response that has them."""
+        """Request the bytes from `done` on; return the failure if the response does not have them."""
         headers: dict[str, str] = {}
         if self.done and self.etag is not None:
             headers = {hdrs.RANGE: f"bytes={self.done}-", hdrs.IF_RANGE: self.etag}
