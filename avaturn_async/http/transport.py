@@ -10,7 +10,6 @@ import asyncio
 import copy
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import nullcontext
 from functools import partial
 from logging import INFO
 from typing import Any, Self
@@ -204,8 +203,13 @@ class Transport:
         number = 0
         while True:
             number += 1
-            async with throttle or nullcontext():
+            if throttle is not None:
+                await throttle.acquire()
+            try:
                 outcome = await (_observed(attempt, call, number) if call else attempt())
+            finally:
+                if throttle is not None:
+                    throttle.release()
             if isinstance(outcome, Response):
                 return outcome
             last = number >= (request.attempts or policy.attempts) or not outcome.retryable
@@ -243,7 +247,9 @@ class Transport:
         if request.body is not None:
             headers = {**headers, "Content-Type": "application/json"}
         if (session := sessions.borrowed) is None:
-            session = sessions.open("api", headers=_HEADERS, skip_auto_headers=_NO_CONTENT_TYPE)
+            session = sessions.own.get("api") or sessions.open(
+                "api", headers=_HEADERS, skip_auto_headers=_NO_CONTENT_TYPE
+            )
             if tracker is not None:
                 options["middlewares"] = (tracker,)
         else:
