@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from itertools import pairwise
 from typing import Any
+from unittest.mock import AsyncMock
 
 import aiohttp
 import attrs
@@ -21,6 +22,7 @@ from avaturn_async.http.delays import Throttle
 from avaturn_async.http.endpoints import ApiRequest
 from avaturn_async.http.session import ClientSessions
 from avaturn_async.http.transport import Transport
+from avaturn_async.http.upload import UploadBody
 from avaturn_async.redact import Secret, SecretUrl
 
 from .._aioresponses import Responses
@@ -28,6 +30,11 @@ from .kit import BASE, GET, POST, Clock, form, opened, seed, serving
 
 ONCE = RetryPolicy(attempts=1)
 UPLOAD = SecretUrl("https://storage.example/photos?sig=1")
+
+
+async def read_body(_: URL, *, data: UploadBody, **__: Any) -> None:
+    """Have the body of an upload sent, in a task of its own as in aiohttp, before the answer."""
+    await asyncio.create_task(data.write(AsyncMock(transport=None)))
 
 
 @pytest.fixture
@@ -59,7 +66,8 @@ class Api:
 def api(clock: Clock) -> Iterator[Api]:
     """Response requests without a network."""
     with Responses() as responses:
-        responses.post(str(URL(UPLOAD).origin()), repeat=True)  # all of an upload url that the session is given
+        # The origin is all of an upload url that the session is given.
+        responses.post(str(URL(UPLOAD).origin()), callback=read_body, repeat=True)
         yield Api(responses, clock)
 
 
@@ -146,7 +154,7 @@ async def test_a_429_of_the_upload_holds_back_nobody(api: Api, clock: Clock) -> 
     again = SecretUrl("https://again.example/photos")
     shown = "https://again.example"
     api._responses.post(shown, status=429, headers={"Retry-After": "7"})
-    api._responses.post(shown)
+    api._responses.post(shown, callback=read_body)
     async with opened() as transport:
         await transport.upload(again, form())
         assert [7] == clock.waited
