@@ -29,9 +29,6 @@ __all__ = ["Download", "Downloader"]
 _BATCH = 1024 * 1024
 # Once so many wait although a thread is writing, no more are received.
 _MAX_BACKLOG = 1536 * 1024
-# glibc returns free memory to the kernel, and faults it in again, beyond twice the largest block that was ever freed
-# (mallopt(3), M_MMAP_THRESHOLD). One of 2 MiB, never touched, keeps what a download holds: a fifth less CPU.
-bytearray(2 * 1024 * 1024)
 
 
 @attrs.frozen

@@ -52,7 +52,7 @@ class ClientSessions:
         self._max_connections = max_connections
         self.proxy: SignedUrl | None = parse_proxy(proxy)
         self._ssl: Ssl = True if ssl is None else ssl
-        self.own: dict[str, aiohttp.ClientSession] = {}  # by name
+        self._own: dict[str, aiohttp.ClientSession] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
         self._netrc_applies: bool | None = None
@@ -104,8 +104,8 @@ class ClientSessions:
         **options: Any,
     ) -> aiohttp.ClientSession:
         """Return our own session of this name; the first call opens it, with `options` of aiohttp's session."""
-        if name not in self.own:
-            self.own[name] = aiohttp.ClientSession(
+        if name not in self._own:
+            self._own[name] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=self._max_connections, ssl=self._ssl, force_close=force_close, socket_factory=socket_factory
                 ),
@@ -113,7 +113,7 @@ class ClientSessions:
                 proxy=self.proxy,
                 **options,
             )
-        return self.own[name]
+        return self._own[name]
 
     async def netrc_applies(self, host: str) -> bool:
         """Say whether a borrowed session would add credentials from .netrc, which exclude an Authorization header."""
@@ -167,7 +167,7 @@ class ClientSessions:
         for end in tuple(self.ends_of_uploads):
             end()  # a graceful end would send on what is buffered, to a peer that may not read
         async with AsyncExitStack() as stack:
-            for session in self.own.values():
+            for session in self._own.values():
                 stack.push_async_callback(session.close)
 
 

@@ -247,9 +247,7 @@ class Transport:
         if request.body is not None:
             headers = {**headers, "Content-Type": "application/json"}
         if (session := sessions.borrowed) is None:
-            session = sessions.own.get("api") or sessions.open(
-                "api", headers=_HEADERS, skip_auto_headers=_NO_CONTENT_TYPE
-            )
+            session = sessions.open("api", headers=_HEADERS, skip_auto_headers=_NO_CONTENT_TYPE)
             if tracker is not None:
                 options["middlewares"] = (tracker,)
         else:
