@@ -53,7 +53,8 @@ class Job(Protocol):
         _readable: whether an endpoint reads the job's state.
         _polls_restart: whether a poll of a failed job may start the job again.
         _position: id of the last delivery that was handled; None if events from before the creation may still arrive.
-        _next_poll: time of the next poll on the loop's clock; None until the job is first awaited.
+        _next_poll: time of the next poll on the loop's clock; until the job is first awaited, None, or -inf to poll it
+            immediately.
         _last_poll: time of the start of the last poll.
         _polls: number of polls.
         _events: number of events.
@@ -147,6 +148,8 @@ class Race:
             job._context.active.add(self)
             if job._next_poll is None:
                 self._plan(job._status, job._last_poll)
+            elif job._next_poll == float("-inf"):  # of an earlier job; it must not precede all polls that are overdue
+                job._next_poll = loop.time()
             self._subscribe()
             self._set_timer()
         if timeout is not None:

@@ -417,6 +417,29 @@ def test_short_waits_do_not_hold_up_a_long_one_for_ever() -> None:
     run(story())
 
 
+def test_waits_for_earlier_jobs_do_not_hold_up_a_long_one_for_ever() -> None:
+    """Although more of them begin than polls can run: the first poll of each is due when it is first awaited."""
+
+    async def story() -> None:
+        world = World(saying(PENDING), latency=1, most_polls=1)
+        token = (await world.exports.create(AVATAR)).resume_token
+        long = await world.exports.create(UUID(int=1))
+        world.transport.script = lambda call: READY if str(call.query).endswith(str(long.avatar_id)) else PENDING
+
+        async def resumed(number: int) -> None:
+            await asyncio.sleep(number / 2)
+            with pytest.raises(WaitTimeoutError):
+                await world.exports.resume(token).wait(timeout=20)
+
+        waits = [asyncio.create_task(resumed(number)) for number in range(600)]
+        assert (await long.wait(timeout=300)).waited < 150
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    run(story())
+
+
 def test_a_deadline_gets_a_poll_although_another_runs_at_first() -> None:
     """The running poll may have been answered before the job ended."""
 
