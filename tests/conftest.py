@@ -78,7 +78,7 @@ def nothing_blocks() -> Iterator[None]:
             # Coverage's tracer takes a lock of its own within any call, and threads then wait for each other.
             blocks.functions["threading.Lock.acquire"].deactivate()
         # A mailbox that several threads use has them wait for each other, for microseconds.
-        locked = {"position", "wait", "aclose", "_put", "_forget"}
+        locked = {"position", "wait", "aclose", "deliver", "_forget"}
         blocks.functions["threading.Lock.acquire"].can_block_in("avaturn_async/webhooks/mailbox.py", locked)
         for each in blocks.functions.values():  # asyncpg looks for certificates in the home folder
             each.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})

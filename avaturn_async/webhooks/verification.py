@@ -156,7 +156,7 @@ def _mask(value: Any, secrets: set[Secret]) -> Any:
             if secret in value:
                 value = value.replace(secret, "***")
             if "%" in value and secret in (decoded := unquote(value)):  # some servers log the path as it was sent
-                value = quote(decoded.replace(secret, "***"), safe=_PRINTABLE)
+                value = quote(decoded.replace(secret, "***"), safe=_PRINTABLE, errors="backslashreplace")
     elif isinstance(value, bytes):
         text = value.decode("latin-1")
         value = value if (masked := _mask(text, secrets)) == text else masked.encode("latin-1")

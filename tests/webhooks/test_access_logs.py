@@ -216,6 +216,7 @@ def test_percent_encoded_paths() -> None:
     assert "/*** %0A\u00e9" == logged_by("uvicorn.access", "/%s %s", SECRET, "%0A\u00e9")
     assert "/***?a=b%0Ac%C3%A9" == logged_by("uvicorn.access", "/%s", f"{ENCODED}?a=b%0Ac%c3%a9")
     assert "b'/***'" == logged_by("uvicorn.access", "%r", f"/{ENCODED}".encode())
+    assert r"/***?\udcff" == logged_by("aiohttp.access", "/%s", f"{ENCODED}?\udcff")  # a byte that is not UTF-8
 
 
 @pytest.mark.usefixtures("kept")
