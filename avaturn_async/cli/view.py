@@ -81,7 +81,8 @@ def _application(files: list[Path], viewer: Path | None) -> "web.Application":
 
     async def show(request: web.Request) -> web.Response:
         text = await in_thread(_page, files, chosen(request), viewer)
-        return web.Response(text=text, content_type="text/html")
+        body = text.encode("utf-8", "replace")  # names of files may be any bytes
+        return web.Response(body=body, content_type="text/html", charset="utf-8")
 
     async def model(request: web.Request) -> web.FileResponse:
         return web.FileResponse(files[chosen(request)])

@@ -73,16 +73,18 @@ def test_only_this_machine_reads_it(tmp_path: Path) -> None:
 
 
 def test_names_are_text(tmp_path: Path) -> None:
-    """Markup in the name of a file or a mesh stays text, and what is no model says so."""
-    file = tmp_path / "<script>alert(1)<script>.glb"
+    """Markup in the name of a file stays text, a name need not be UTF-8, and what is no model says so."""
+    file = tmp_path / '<script>alert(1)<script> "$number".glb'
     file.write_text("<html>")
-    with viewing(file, cwd=tmp_path) as url:
+    shutil.copy(file, tmp_path / os.fsdecode(b"\xff.glb"))
+    with viewing(".", cwd=tmp_path) as url:
         page = get(url)[2].decode()
     tags: list[str] = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: tags.append(tag)  # type: ignore[method-assign]
     parser.feed(page)
     assert 1 == tags.count("script")
+    assert ">?.glb<" in page
     assert "it came as a page of HTML or XML" in page
 
 
