@@ -100,10 +100,8 @@ class ReceiverServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop listening, let requests in flight end, then drain the receiver's callbacks."""
-        assert self._server is not None  # noqa: S101
         try:
-            await _stop_accepting(self._server)
-            await self._close_connections()
+            await self._close()
         finally:
             await self._receiver.aclose()
 
@@ -157,10 +155,12 @@ class ReceiverServer:
                 if self._open.pop(connection.transport, None):
                     self._open[connection.transport] = connection
 
-    async def _close_connections(self) -> None:
-        """Close idle connections, give requests in flight time to end, and drop the rest."""
-        self._closing = True
+    async def _close(self) -> None:
+        """Stop listening, close idle connections, give requests in flight time to end, and drop the rest."""
+        assert self._server is not None  # noqa: S101
         try:
+            await _stop_accepting(self._server)
+            self._closing = True
             for connection in tuple(self._open.values()):
                 if connection.body is None:
                     connection.transport.close()  # once its last response is read
@@ -171,6 +171,7 @@ class ReceiverServer:
         except TimeoutError:
             pass
         finally:
+            self._closing = True
             for handler in self._handlers:
                 handler.cancel()
             for connection in tuple(self._open.values()):
