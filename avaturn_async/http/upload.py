@@ -64,6 +64,11 @@ class FormField:
     label: str = attrs.field(default=attrs.Factory(lambda self: self.name, takes_self=True))
     _lock: Lock = attrs.field(factory=Lock, init=False, repr=False, eq=False)
 
+    @property
+    def reading(self) -> bool:
+        """Whether a thread reads the content now."""
+        return self._lock.locked()
+
     def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes of the content.
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import attrs
 
-from ..http.tasks import is_async, run_in_thread
+from ..http.tasks import completed, is_async, run_in_thread
 from ..http.upload import FormField, MultipartForm, read_error, without_frames
 
 __all__ = ["Photo", "Photos", "ReadableFile"]
@@ -105,7 +105,10 @@ class Photos:
                 raise problem
             yield MultipartForm(fields)
         finally:
-            await run_in_thread(files.close)
+            closing = asyncio.get_running_loop().run_in_executor(None, files.close)
+            # A file that is being read is closed only afterwards, and a disk may hang: its threads are left behind.
+            if not any(field.reading for field in fields):
+                await completed(closing)
 
 
 async def _open(name: str, photo: Photo, files: ExitStack) -> FormField:

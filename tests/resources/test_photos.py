@@ -225,6 +225,43 @@ async def test_a_cancellation_leaves_no_file_open(file: Path, form: str) -> None
     gc.collect()
 
 
+async def test_a_disk_that_hangs_does_not_hold_up_the_end(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is closed once the thread that reads it goes on."""
+    hangs, reads, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    class Hanging(io.FileIO):
+        def readinto(self, buffer: Any) -> int:
+            if hangs.is_set():
+                reads.set()
+                go_on.wait(20)
+            return super().readinto(buffer)
+
+        def read(self, size: int | None = -1) -> bytes:
+            buffer = bytearray(size or 0)
+            return bytes(buffer[: self.readinto(buffer)])
+
+    opened: list[Any] = []
+
+    def hook(path: str, mode: str, opener: Any) -> io.BufferedReader:
+        opened.append(io.BufferedReader(Hanging(path, mode, opener=opener)))
+        return opened[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", hook)
+        async with Photos(file, JPEG, JPEG, body_type="male").open() as form:
+            hangs.set()
+            reading = asyncio.create_task(asyncio.to_thread(lambda: b"".join(form.pieces())))
+            await asyncio.to_thread(reads.wait, 20)
+    assert not go_on.is_set()
+    assert not reading.done()
+    go_on.set()
+    with pytest.raises(OSError, match="became shorter"):  # the other photos are closed
+        await reading
+    async with asyncio.timeout(20):
+        while not opened[0].closed:
+            await asyncio.sleep(0)
+
+
 async def test_an_error_of_a_users_own_file_stays_as_it_is() -> None:
     """A note names the photo."""
     error = LookupError("gone")
