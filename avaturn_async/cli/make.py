@@ -84,6 +84,8 @@ async def _make(
     if source is None:
         if not photos or len(photos) != len(PHOTOS) or body_type is None:
             raise ValueError("give three photos and --body-type, or a table by --from")
+        if name or journal or dry_run or any(reports):
+            raise ValueError("--name, --journal, --dry-run and files of reports are for a table: give one by --from")
         files, file = sdk.Photos(*photos, body_type=body_type), out or Path("avatar.glb")  # type: ignore[arg-type]
         async with connected(access, hooks) as client:
             await _make_one(client, files, user_id, wanted, file, overwrite, timeout, output)

@@ -41,7 +41,7 @@ async def _trigger(
     to: Annotated[str, option("URL", "The receiver's url, with its secret.")],
     event: Annotated[EventName | None, argument("EVENT", "The event's name.")] = None,
     avatar_id: Annotated[str | None, option("ID", "The avatar.", show_default="random")] = None,
-    user_id: Annotated[str, option("USER", "Its user.")] = "triggered",
+    user_id: Annotated[str | None, option("USER", "Its user.", show_default="triggered")] = None,
     render_id: Annotated[str | None, option("ID", "The render of render.ready.", show_default="random")] = None,
     failed: Annotated[bool, flag("--failed", "The job failed.")] = False,
     unknown: Annotated[bool, flag("--unknown", "Use an undocumented event name.")] = False,
@@ -51,7 +51,7 @@ async def _trigger(
     check_target("--to", to, anywhere=anywhere)
     if (event is None) == (replay is None):
         raise ValueError("give the name of an event, or --replay FILE")
-    if replay is not None and (avatar_id or render_id or failed or unknown):
+    if replay is not None and (avatar_id or user_id or render_id or failed or unknown):
         raise ValueError("--replay sends events unchanged: leave out the options that describe one")
     if render_id is not None and event != "render.ready":
         raise ValueError(f"--render-id is for render.ready, not for {event}")
@@ -59,7 +59,7 @@ async def _trigger(
     if replay is not None:
         bodies = (await in_thread(replay.read_bytes)).splitlines()
     elif event is not None:
-        bodies = [json.dumps(_payload(event, avatar_id, user_id, render_id, failed, unknown)).encode()]
+        bodies = [json.dumps(_payload(event, avatar_id, user_id or "triggered", render_id, failed, unknown)).encode()]
     sent = taken = 0
     async with new_session() as session:
         for line, body in enumerate(bodies, 1):

@@ -151,6 +151,7 @@ def test_replay(tmp_path: Path) -> None:
         (f"trigger --to {PAST}", "give the name of an event, or --replay FILE"),
         (f"trigger export.ready --to {PAST} --replay x", "give the name of an event, or --replay FILE"),
         (f"trigger --to {PAST} --replay x --failed", "--replay sends events unchanged"),
+        (f"trigger --to {PAST} --replay x --user-id u", "--replay sends events unchanged"),
         (f"trigger export.ready --to {PAST} --render-id {AVATAR}", "--render-id is for render.ready"),
         (f"trigger --to {PAST} --replay none.jsonl", "none.jsonl: No such file"),
         (f"trigger nonsense --to {PAST}", "'nonsense' is not one of 'avatar.ready'"),
