@@ -106,7 +106,7 @@ class Downloader:
         target = Path(path)
         check_target(target)
         source = without_query(link.url)
-        part = PartFile(target, overwrite=overwrite, checksum=checksum)
+        part = PartFile(target, overwrite=overwrite)
 
         async def put(chunks: AsyncIterator[bytes]) -> None:
             if part.size != stream.done:
@@ -132,8 +132,8 @@ class Downloader:
             return asyncio.get_running_loop().run_in_executor(None, part.write, _drain(waiting), info)
 
         try:
-            stream = self._stream(link, progress)
-            await run_in_thread(part.open, source)
+            stream = self._stream(link, progress, checksum=checksum)
+            await run_in_thread(part.open, source, stream.update_digest)
             if part.info is not None:
                 stream.resume(part.head, part.size, part.info.etag, part.info.total)
             await self._transfer(stream, put)
@@ -144,7 +144,7 @@ class Downloader:
                 part.keep = part.keep and isinstance(error, IncompleteDownloadError)
             await run_in_thread(part.close)
             raise
-        return Download(target, part.size, part.sha256)
+        return Download(target, part.size, stream.sha256)
 
     async def save(
         self, link: Link, sink: Sink, name: str, *, checksum: bool = False, progress: Progress | None = None

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -82,12 +82,11 @@ class PartFile:
         keep: whether `close` leaves a file that can be resumed.
     """
 
-    def __init__(self, target: Path, *, overwrite: bool, checksum: bool = False) -> None:
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
         self.size: int = 0
         self.head: bytes = b""
         self.info: ResumeInfo | None = None
         self.keep: bool = True
-        self._digest = hashlib.sha256() if checksum else None
         self._target = target
         self._overwrite = overwrite
         self._path = target
@@ -96,20 +95,18 @@ class PartFile:
         self._locked = False
         self._saved: ResumeInfo | None = None
 
-    @property
-    def sha256(self) -> str | None:
-        """The hexadecimal SHA-256 of what was written so far, or None if no checksum is wanted."""
-        return self._digest.hexdigest() if self._digest else None
+    def open(self, source: str, update_digest: Callable[[bytes], object] | None = None) -> None:
+        """Open a partial file, and adopt what an earlier download of the same source has left in it.
 
-    def open(self, source: str) -> None:
-        """Open a partial file, and adopt what an earlier download of the same source has left in it."""
+        `update_digest` is called with all that is adopted.
+        """
         with self._explained():
             if self._target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "is a directory")
             if not self._overwrite and os.path.lexists(self._target):
                 raise FileExistsError(errno.EEXIST, "exists")
             self._claim()
-            self._adopt(source)
+            self._adopt(source, update_digest)
 
     def write(self, chunks: Iterable[bytes], info: ResumeInfo | None = None) -> None:
         """Append `chunks`, and save `info` for a later download unless the file is whole."""
@@ -119,8 +116,6 @@ class PartFile:
                 while written < len(chunk):
                     written += os.write(self._fd, memoryview(chunk)[written:])
                 self.size += len(chunk)
-                if self._digest is not None:
-                    self._digest.update(chunk)
         if self._locked and self.size and info is not None and info != self._saved and self.size != info.total:
             with contextlib.suppress(OSError):  # only a later download misses it
                 self._save_info(info)
@@ -134,7 +129,6 @@ class PartFile:
                 os.ftruncate(self._fd, 0)
             os.lseek(self._fd, 0, os.SEEK_SET)
         self.size, self.head, self.info = 0, b"", None
-        self._digest = self._digest and hashlib.sha256()
 
     def publish(self) -> None:
         """Give the file its name, atomically, and close it."""
@@ -182,7 +176,7 @@ class PartFile:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o666)
         self._exists = True
 
-    def _adopt(self, source: str) -> None:
+    def _adopt(self, source: str, update_digest: Callable[[bytes], object] | None) -> None:
         size = os.fstat(self._fd).st_size
         info = self._read_info() if self._locked and size else None
         if info is not None and info.total is not None:
@@ -192,10 +186,10 @@ class PartFile:
             return
         os.ftruncate(self._fd, size)
         self.head = os.read(self._fd, CHECKED)
-        if self._digest is not None:
-            self._digest.update(self.head)
+        if update_digest is not None:
+            update_digest(self.head)
             while block := os.read(self._fd, _BLOCK):
-                self._digest.update(block)
+                update_digest(block)
         self.size = os.lseek(self._fd, size, os.SEEK_SET)
         self.info = self._saved = info
 

@@ -28,7 +28,7 @@ TRANSIENT = (aiohttp.ClientError, TimeoutError, OSError)
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # asyncio receives up to 256 KiB at a time. With aiohttp's 64 KiB it would pause and resume the transport each time;
-# with this it goes on receiving while a thread writes or hashes what came before.
+# with this it goes on receiving while a thread writes what came before.
 _READ_BUFFER = 512 * 1024
 # An encoded body could neither be resumed nor be compared with its length.
 _HEADERS = {hdrs.ACCEPT: "*/*", hdrs.ACCEPT_ENCODING: "identity", hdrs.USER_AGENT: "avaturn-async"}

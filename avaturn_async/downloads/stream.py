@@ -125,8 +125,13 @@ class ResumableStream:
 
     @property
     def sha256(self) -> str | None:
-        """The hexadecimal SHA-256 of the chunks, or None if no checksum is wanted."""
+        """The hexadecimal SHA-256 of the first `done` bytes, or None if no checksum is wanted."""
         return self._digest.hexdigest() if self._digest else None
+
+    @property
+    def update_digest(self) -> Callable[[bytes], object] | None:
+        """A function to be called with the bytes that `resume` passes over, or None if no checksum is wanted."""
+        return self._digest.update if self._digest else None
 
     def resume(self, head: bytes, done: int, etag: str, total: int | None) -> None:
         """Go on after the first `done` bytes of a version, if `head`, the first of these, can belong to the file."""

@@ -91,7 +91,7 @@ class _Result(ABC):
             sink: an `ObjectStoreSink` or another `Sink`.
             name: a relative path in the sink, with ``/`` between its parts. The default is ``{avatar_id}.glb`` for an
                 export, and the id with the suffix of the link for a render.
-            checksum: compute the SHA-256, on the event loop.
+            checksum: compute the SHA-256, which costs about as much CPU as receiving and writing the file.
             progress: called with the bytes so far, and the total or None. What it raises ends the save.
             max_bytes: a longer file is refused.
 
