@@ -137,7 +137,11 @@ class Emulator:
 
     async def __aexit__(self, *_: object) -> None:
         self._jobs = None
-        await self._stack.aclose()
+        closing = asyncio.create_task(self._stack.aclose())
+        try:
+            await asyncio.shield(closing)
+        finally:
+            await asyncio.wait([closing])  # a cancellation would leave connections open, whose clients wait
 
     @property
     def url(self) -> str:

@@ -58,6 +58,32 @@ async def test_a_connection_that_comes_with_the_end_is_closed(turns: int) -> Non
                 assert b"" == await asyncio.get_running_loop().sock_recv(sock, 1)
 
 
+@pytest.mark.parametrize("turns", range(1, 9))
+async def test_an_end_that_is_cancelled_closes_connections(turns: int) -> None:
+    """In whichever turn of the loop."""
+    emulator, leave = Emulator(), asyncio.Event()
+
+    async def run() -> None:
+        async with emulator:
+            started.set()
+            await leave.wait()
+
+    started = asyncio.Event()
+    running = asyncio.create_task(run())
+    await started.wait()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(emulator.url.rpartition(":")[2]))
+    leave.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionResetError):
+            assert b"" == await reader.read(1)
+    writer.close()
+
+
 def test_no_connection_outlives_a_thread() -> None:
     """Clients that connect while it stops see their connections end, all of them."""
     for _ in range(5):
