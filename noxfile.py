@@ -30,12 +30,6 @@ GROUPS = nox.project.load_toml("pyproject.toml")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-def marked(name: str) -> list[str]:
-    """Select the tests with a mark, from the files that name it: to collect all takes longer than some of them."""
-    files = sorted(Path("tests").rglob("test_*.py"))
-    return ["-m", name, *(str(file) for file in files if f"mark.{name}" in file.read_text("utf-8"))]
-
-
 def install(session: nox.Session, group: str, *options: str) -> None:
     """Install the package for editing, and a dependency group; this also works where pip has no --group."""
     session.install(*options, "-e", EXTRAS, *nox.project.dependency_groups(GROUPS, group))
@@ -108,7 +102,7 @@ def contract_npm(session: nox.Session) -> None:
     options = ["--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund", "--prefix", str(folder)]
     session.run("npm", "install", *options, *NPM_PACKAGES, external=True, silent=True)
     environment = {"AVATURN_NODE_MODULES": str(folder / "node_modules"), "AVATURN_REQUIRE_NPM": "1"}
-    session.run("pytest", *marked("npm"), *session.posargs, env=environment)
+    session.run("pytest", "-m", "npm", *session.posargs, env=environment)
 
 
 @nox.session
@@ -117,7 +111,7 @@ def chaos(session: nox.Session) -> None:
     install(session, "test")
     environment = {"AVATURN_CHAOS": os.environ.get("AVATURN_CHAOS", "short")}
     parallel = [] if environment["AVATURN_CHAOS"] == "full" else ["-n", "2", "--dist", "worksteal"]
-    session.run("pytest", *marked("chaos"), *parallel, *session.posargs, env=environment)
+    session.run("pytest", "-m", "chaos", *parallel, *session.posargs, env=environment)
 
 
 @nox.session

@@ -115,10 +115,6 @@ class AvatarBody(OpenEnum):
     BODY_0 = "body_0"
 
 
-#: A look-up takes a fifth of the time of calling the class.
-_RENDER_STATUSES = {status.value: status for status in RenderStatus}
-
-
 def _where(instance: Any, attribute: attrs.Attribute[Any]) -> str:
     return f"{type(instance).__name__}.{attribute.name}"
 
@@ -139,7 +135,7 @@ def _scan_status(value: str) -> ScanStatus:
 
 
 def _render_status(value: str) -> RenderStatus:
-    return _RENDER_STATUSES.get(value) or RenderStatus(value) if isinstance(value, str) else value
+    return RenderStatus(value) if isinstance(value, str) else value
 
 
 def _tuple(value: Any) -> Any:
@@ -147,7 +143,7 @@ def _tuple(value: Any) -> Any:
 
 
 def _masked(value: Any) -> Any:
-    if not isinstance(value, (dict, Mapping)):  # a dict is told faster
+    if not isinstance(value, Mapping):
         return value
     return mask_links(dict(value)) if value else {}
 

@@ -120,25 +120,28 @@ async def _batch(
         options: dict[str, Any] = {"sink": sink, "download_to": out if sink is None else None, "timeout": timeout}
         options |= {"journal": retry or journal, "max_pending": max_pending, "max_downloads": max_downloads}
         tally, writer = Tally(output, out if to is None else to), await in_thread(ReportWriter, reports, columns)
-        return await run_plan(partial(client.exports.batch, **options), plan, tally, writer)
+        start = partial(client.exports.batch, **options)
+        return await run_plan(start, plan, tally, writer, resumable=options["journal"] is not None)
 
 
 async def run_plan(
-    start: "partial[sdk.ExportBatch]",
+    start: "Callable[..., sdk.ExportBatch]",
     plan: Callable[[], Iterable[Planned]],
     tally: "Tally",
     writer: ReportWriter,
     *,
+    resumable: bool = True,
     under_way: "dict[UUID, Planned] | None" = None,
     describe: "Callable[[Any, sdk.BatchOutcome], Awaitable[tuple[dict[str, str], sdk.BatchOutcome]]] | None" = None,
 ) -> int:
     """Report the rows that can't be used as failed, run a batch of the others, and return the exit code.
 
     Args:
-        start: starts the batch of the keys of rows; its keywords have the journal, if there is one.
+        start: starts the batch of the keys of rows.
         plan: returns the rows; called twice, so that they are not kept in memory.
         tally: counts and prints the outcomes.
         writer: writes the outcomes to files; it is closed here.
+        resumable: whether the batch has a journal.
         under_way: the dict in which to keep the rows under way, by their keys.
         describe: returns the fields to add to the record of an outcome, and the outcome to report.
     """
@@ -170,7 +173,7 @@ async def run_plan(
                         tally.add(outcome, made and {"line": row.line, **made})
                         await writer.add(row, outcome, made or {})
         except asyncio.CancelledError:
-            if start.keywords.get("journal") is not None:
+            if resumable:
                 note(f"{tally.done} were done; the same command continues from here")
             raise
         await tally.end(writer)

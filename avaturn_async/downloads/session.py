@@ -45,13 +45,13 @@ class FileResponse:
         self._response = response
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
+        self._chunked = hdrs.TRANSFER_ENCODING in response.headers
 
     async def read(self) -> bytes:
         """Return the next bytes, waiting for them; ``b""`` at the end."""
-        if hdrs.TRANSFER_ENCODING in self.headers:
-            return await self._response.content.readany()  # readchunk would split at each chunk of the encoding
-        chunk, _ = await self._response.content.readchunk()  # not joined, and so not copied, as readany would do
-        return chunk
+        if self._chunked:  # readchunk would return each chunk of the encoding by itself
+            return await self._response.content.readany()
+        return (await self._response.content.readchunk())[0]  # not joined, and so not copied, as readany would do
 
     def close(self) -> None:
         """Close the connection unless the whole body was read, which leaves it to the next request."""

@@ -158,18 +158,14 @@ def structure(value: Any, kind: type[T]) -> T:
     Raises:
         MismatchError: a required field is missing or of another type.
     """
+    hook = _converter().get_structure_hook(kind)
     try:
-        made: T = _hook(kind)(value, kind)  # type: ignore[arg-type]  # mypy doubts that classes are hashable
+        made: T = hook(value, kind)
         return made
     except Exception as error:  # noqa: BLE001 - cattrs raises whatever a hook or a class raises, in groups
         where, problem = _explain(error)
     del value  # tracebacks that print locals must not show it
     raise MismatchError(where, problem)
-
-
-@cache
-def _hook(kind: Any) -> Callable[[Any, Any], Any]:
-    return _converter().get_structure_hook(kind)
 
 
 class _TypeMismatchError(Exception):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Self
 
 from ..config import RateLimit
 
@@ -53,7 +54,7 @@ def _http_date(text: str) -> datetime | None:
 
 
 class Throttle:
-    """Acquired by each request to the API and released after it; requests get it in the order in which they ask.
+    """A context manager around each request to the API; requests enter in the order in which they ask.
 
     Of the requests that have a slot, only the first in the queue waits for the rate limit or the end of a hold-back.
 
@@ -70,11 +71,10 @@ class Throttle:
         self._opens_at = 0.0 if rate else -math.inf  # on the loop's clock
         self._sleep = sleep
 
-    async def acquire(self) -> None:
-        """Wait for a slot, the rate limit and the end of a hold-back."""
+    async def __aenter__(self) -> Self:
         await self._slots.acquire()
         if self._opens_at == -math.inf:  # nothing was ever held back
-            return
+            return self
         try:
             async with self._queue:
                 while (delay := self.remaining()) > 0:
@@ -84,9 +84,9 @@ class Throttle:
         except BaseException:
             self._slots.release()
             raise
+        return self
 
-    def release(self) -> None:
-        """Release the slot."""
+    async def __aexit__(self, *_: object) -> None:
         self._slots.release()
 
     def hold(self, seconds: float) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import copy
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import nullcontext
 from functools import partial
 from logging import INFO
 from typing import Any, Self
@@ -20,7 +21,7 @@ from yarl import URL
 from .._version import __version__
 from ..config import RateLimit, RetryPolicy, Timeouts
 from ..errors import ClientClosedError, RateLimitError, ResponseFormatError
-from ..observe.dispatch import Observers, Scope, new_number
+from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
 from ..observe.observer import CallInfo
 from ..redact import Secret, SecretUrl, SignedUrl, origin_of
 from .delays import Throttle, backoff
@@ -187,51 +188,40 @@ class Transport:
         attempt: Callable[[], Awaitable[Response | Failure]],
         throttle: Throttle | None = None,
         shown_url: str | None = None,
-        call: Scope | None = None,
     ) -> Response:
         """Make attempts until one succeeds, a further one is unsafe or useless, or they are used up.
 
         Observers are shown `shown_url`; by default, the url of the call.
         """
         self.sessions.check_loop()
-        if call is None and self._observers.wants(INFO):
-            with self._observe(request, shown_url) as call:
-                work = self._send(request, attempt, throttle, call=call)
-                del attempt  # as below
-                return await work
-        policy = self._retry
-        number = 0
-        while True:
-            number += 1
-            if throttle is not None:
-                await throttle.acquire()
-            try:
-                outcome = await (_observed(attempt, call, number) if call else attempt())
-            finally:
-                if throttle is not None:
-                    throttle.release()
-            if isinstance(outcome, Response):
-                return outcome
-            last = number >= (request.attempts or policy.attempts) or not outcome.retryable
-            limited = throttle is not None and isinstance(outcome.error, RateLimitError)
-            if last and not limited:
-                break
-            delay = outcome.retry_after or backoff(number, base=policy.base, cap=policy.cap)
-            if throttle is not None and limited:
-                held = min(delay, policy.retry_after_cap)
-                throttle.hold(held)  # for this request and every other one
+        policy, number = self._retry, 0
+        with self._observe(request, shown_url) if self._observers.wants(INFO) else UNOBSERVED as call:
+            while True:
+                number += 1
+                async with throttle or nullcontext():
+                    outcome = await (_observed(attempt, call, number) if call else attempt())
+                if isinstance(outcome, Response):
+                    return outcome
+                last = number >= (request.attempts or policy.attempts) or not outcome.retryable
+                limited = throttle is not None and isinstance(outcome.error, RateLimitError)
+                if last and not limited:
+                    break
+                delay = outcome.retry_after or backoff(number, base=policy.base, cap=policy.cap)
+                if throttle is not None and limited:
+                    held = min(delay, policy.retry_after_cap)
+                    throttle.hold(held)  # for this request and every other one
+                    if call:
+                        call.tell("request_held_back", attempt=number, **_facts(outcome), seconds=held)
+                if last:
+                    break
                 if call:
-                    call.tell("request_held_back", attempt=number, **_facts(outcome), seconds=held)
-            if last:
-                break
-            if call:
-                call.tell("request_retried", **_facts(outcome), attempt=number + 1, seconds=delay)
-            if not limited:
-                await self.sessions.sleep(delay)
-        try:
-            raise outcome.error
-        finally:
-            del outcome, attempt  # the error's traceback refers to this frame: a cycle, and a reference to photos
+                    call.tell("request_retried", **_facts(outcome), attempt=number + 1, seconds=delay)
+                if not limited:
+                    await self.sessions.sleep(delay)
+            try:
+                raise outcome.error
+            finally:
+                del outcome, attempt  # the error's traceback refers to this frame: a cycle, and a reference to photos
 
     def _observe(self, request: ApiRequest, shown_url: str | None) -> Scope:
         url, path = shown_url or self.base_url + request.path, request.template or request.path
@@ -259,10 +249,10 @@ class Transport:
                 options["middlewares"] = (self._authorize,)
             if tracker is not None and _UploadTracker is not None:
                 resends = options["upload_tracker"] = _UploadTracker()
+        query = request.query and f"?{request.query}"
         sending = session.request(
             request.method,
-            URL(self.base_url + request.path, encoded=True),
-            params=request.query,
+            URL(f"{self.base_url}{request.path}{query}", encoded=True),
             data=request.body,
             headers=headers,
             timeout=self._call_timeout,

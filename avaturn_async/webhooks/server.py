@@ -185,7 +185,7 @@ class ReceiverServer:
         return f"<ReceiverServer {origin_of(self._origin) if self._origin else 'not started'}>"
 
 
-class _Connection(asyncio.BaseProtocol):
+class _Connection(asyncio.Protocol):
     """Passes a connection on to aiohttp, and drops it when headers are late or responses are not read."""
 
     transport: asyncio.Transport
@@ -196,7 +196,6 @@ class _Connection(asyncio.BaseProtocol):
         self._header_timeout = header_timeout
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(header_timeout, self._check_deadline)
-        self.data_received, self.eof_received = http.data_received, http.eof_received
         self.expect_headers()
 
     def expect_headers(self) -> None:
@@ -222,6 +221,12 @@ class _Connection(asyncio.BaseProtocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._http.connection_made(transport)
         self._server._add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._http.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._http.eof_received()
 
     def pause_writing(self) -> None:
         """Drop a sender that leaves so many responses unread that the transport's buffer is full."""

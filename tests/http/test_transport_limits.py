@@ -125,7 +125,8 @@ async def test_the_longest_of_several_hold_backs_counts(clock: Clock) -> None:
     throttle = Throttle(1, None, clock.sleep)
     throttle.hold(9)
     throttle.hold(2)
-    await throttle.acquire()
+    async with throttle:
+        pass
     assert [9] == clock.sleeps
 
 
@@ -164,19 +165,17 @@ async def test_a_429_of_the_upload_holds_back_nobody(api: Api, clock: Clock) -> 
 
 async def enter(throttle: Throttle, entered: Callable[[], object]) -> None:
     """Enter a throttle, note it and leave."""
-    await throttle.acquire()
-    entered()
-    throttle.release()
+    async with throttle:
+        entered()
 
 
 async def test_a_hold_back_that_begins_during_the_wait_for_a_slot_counts(clock: Clock) -> None:
     """The slot is given back until the hold-back ends."""
     throttle = Throttle(1, None, clock.sleep)
-    await throttle.acquire()
-    waiting = asyncio.create_task(enter(throttle, lambda: None))
-    await turns()
-    throttle.hold(5)
-    throttle.release()
+    async with throttle:
+        waiting = asyncio.create_task(enter(throttle, lambda: None))
+        await turns()
+        throttle.hold(5)
     await waiting
     assert [5] == clock.sleeps
     assert 1005 == clock.now
