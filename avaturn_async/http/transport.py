@@ -21,7 +21,7 @@ from yarl import URL
 from .._version import __version__
 from ..config import RateLimit, RetryPolicy, Timeouts
 from ..errors import ClientClosedError, RateLimitError, ResponseFormatError
-from ..observe.dispatch import UNOBSERVED, Observers, Scope, new_number
+from ..observe.dispatch import Observers, Scope, new_number
 from ..observe.observer import CallInfo
 from ..redact import Secret, SecretUrl, SignedUrl, origin_of
 from .delays import Throttle, backoff
@@ -144,7 +144,7 @@ class Transport:
         """
         await self.sessions.aclose()
 
-    def request(self, request: ApiRequest) -> Coroutine[Any, Any, Response]:
+    async def request(self, request: ApiRequest) -> Response:
         """Send a request to the API and return its response, which is a 2xx.
 
         Raises:
@@ -154,7 +154,7 @@ class Transport:
             ClientClosedError, WrongLoopError: the transport can't be used, or not on this loop.
         """
         tracker = DeleteTracker() if request.method == "DELETE" else None
-        return self._send(request, partial(self._attempt, request, tracker), self._throttle)
+        return await self._send(request, partial(self._attempt, request, tracker), self._throttle)
 
     async def upload(
         self, url: SecretUrl, form: MultipartForm, *, on_progress: Callable[[int, int], object] | None = None
@@ -182,51 +182,71 @@ class Transport:
         finally:
             del form, attempt  # a kept exception must not keep the photos alive
 
-    async def _send(
+    def _send(
         self,
         request: ApiRequest,
         attempt: Callable[[], Awaitable[Response | Failure]],
         throttle: Throttle | None = None,
         shown_url: str | None = None,
-    ) -> Response:
-        """Make attempts until one succeeds, a further one is unsafe or useless, or they are used up.
+    ) -> Coroutine[Any, Any, Response]:
+        """Return `_make_attempts`, of which observers are told if there are any.
 
         Observers are shown `shown_url`; by default, the url of the call.
         """
         self.sessions.check_loop()
-        policy, number = self._retry, 0
-        with self._observe(request, shown_url) if self._observers.wants(INFO) else UNOBSERVED as call:
-            while True:
-                number += 1
-                async with throttle or nullcontext():
-                    outcome = await (_observed(attempt, call, number) if call else attempt())
-                if isinstance(outcome, Response):
-                    return outcome
-                last = number >= (request.attempts or policy.attempts) or not outcome.retryable
-                limited = throttle is not None and isinstance(outcome.error, RateLimitError)
-                if last and not limited:
-                    break
-                delay = outcome.retry_after or backoff(number, base=policy.base, cap=policy.cap)
-                if throttle is not None and limited:
-                    held = min(delay, policy.retry_after_cap)
-                    throttle.hold(held)  # for this request and every other one
-                    if call:
-                        call.tell("request_held_back", attempt=number, **_facts(outcome), seconds=held)
-                if last:
-                    break
-                if call:
-                    call.tell("request_retried", **_facts(outcome), attempt=number + 1, seconds=delay)
-                if not limited:
-                    await self.sessions.sleep(delay)
-            try:
-                raise outcome.error
-            finally:
-                del outcome, attempt  # the error's traceback refers to this frame: a cycle, and a reference to photos
+        if self._observers.wants(INFO):
+            return self._send_observed(request, attempt, throttle, shown_url)
+        return self._make_attempts(request, attempt, throttle)
 
-    def _observe(self, request: ApiRequest, shown_url: str | None) -> Scope:
+    async def _send_observed(
+        self,
+        request: ApiRequest,
+        attempt: Callable[[], Awaitable[Response | Failure]],
+        throttle: Throttle | None,
+        shown_url: str | None,
+    ) -> Response:
         url, path = shown_url or self.base_url + request.path, request.template or request.path
         make = partial(CallInfo, call=new_number(), method=request.method, path=path, url=url)
-        return self._observers.scope("call_started", "call_ended", make)
+        with self._observers.scope("call_started", "call_ended", make) as call:
+            work = self._make_attempts(request, attempt, throttle, call)
+            del attempt  # a kept exception must not keep photos alive
+            return await work
+
+    async def _make_attempts(
+        self,
+        request: ApiRequest,
+        attempt: Callable[[], Awaitable[Response | Failure]],
+        throttle: Throttle | None,
+        call: Scope | None = None,
+    ) -> Response:
+        """Make attempts until one succeeds, a further one is unsafe or useless, or they are used up."""
+        policy, number = self._retry, 0
+        while True:
+            number += 1
+            async with throttle or nullcontext():
+                outcome = await (_observed(attempt, call, number) if call else attempt())
+            if isinstance(outcome, Response):
+                return outcome
+            last = number >= (request.attempts or policy.attempts) or not outcome.retryable
+            limited = throttle is not None and isinstance(outcome.error, RateLimitError)
+            if last and not limited:
+                break
+            delay = outcome.retry_after or backoff(number, base=policy.base, cap=policy.cap)
+            if throttle is not None and limited:
+                held = min(delay, policy.retry_after_cap)
+                throttle.hold(held)  # for this request and every other one
+                if call:
+                    call.tell("request_held_back", attempt=number, **_facts(outcome), seconds=held)
+            if last:
+                break
+            if call:
+                call.tell("request_retried", **_facts(outcome), attempt=number + 1, seconds=delay)
+            if not limited:
+                await self.sessions.sleep(delay)
+        try:
+            raise outcome.error
+        finally:
+            del outcome, attempt  # the error's traceback refers to this frame: a cycle, and a reference to photos
 
     async def _attempt(self, request: ApiRequest, tracker: DeleteTracker | None) -> Response | Failure:
         """Send a request to the API once."""
@@ -249,10 +269,10 @@ class Transport:
                 options["middlewares"] = (self._authorize,)
             if tracker is not None and _UploadTracker is not None:
                 resends = options["upload_tracker"] = _UploadTracker()
-        query = request.query and f"?{request.query}"
         sending = session.request(
             request.method,
-            URL(f"{self.base_url}{request.path}{query}", encoded=True),
+            URL(self.base_url + request.path, encoded=True),
+            params=request.query,
             data=request.body,
             headers=headers,
             timeout=self._call_timeout,
