@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from urllib.parse import quote
 from uuid import UUID
 
@@ -38,7 +37,7 @@ class ApiRequest:
         method: HTTP method, in capitals.
         path: path below the base url, percent-encoded, starting with ``/api/v1/``.
         template: the path with names instead of ids, for observers; by default the path.
-        query: query parameters, not encoded.
+        query: query parameters, such as ``a=1&b=2``; none of the contract's need encoding.
         body: encoded JSON.
         repeatable: whether sending it twice has the same effect as sending it once. If not, it is sent again only when
             nothing was sent or the API refused it with 429 or 503.
@@ -48,7 +47,7 @@ class ApiRequest:
     method: str
     path: str
     template: str | None = None
-    query: Mapping[str, str] = attrs.field(factory=dict)
+    query: str = ""
     body: bytes | None = attrs.field(default=None, repr=False)
     repeatable: bool = True
     attempts: int | None = None
@@ -69,7 +68,7 @@ def delete_user(user_id: str) -> ApiRequest:
 
 def list_avatars(user_id: str, *, include_not_ready: bool, attempts: int | None = None) -> ApiRequest:
     """GET users/{id}/avatars."""
-    query = {"include_not_ready": "true"} if include_not_ready else {}
+    query = "include_not_ready=true" if include_not_ready else ""
     path, template = f"{_user(user_id)}/avatars", f"{_USER}/avatars"
     return ApiRequest(method="GET", path=path, template=template, query=query, attempts=attempts)
 
@@ -107,15 +106,14 @@ def set_customization(
 
 def create_render(avatar_id: UUID, scene: str, image_format: str) -> ApiRequest:
     """POST renders/new: each call starts a new task (contract)."""
-    query = {"avatar_id": str(avatar_id), "scene": scene, "format": image_format}
+    query = f"avatar_id={avatar_id}&scene={scene}&format={image_format}"
     return ApiRequest(method="POST", path=f"{_ROOT}/renders/new", query=query, repeatable=False)
 
 
 def create_export(avatar_id: UUID, *, attempts: int | None = None) -> ApiRequest:
     """POST exports/new: idempotent for one version of an avatar (contract), so it is safe to repeat."""
-    return ApiRequest(
-        method="POST", path=f"{_ROOT}/exports/new", query={"avatar_id": str(avatar_id)}, attempts=attempts
-    )
+    query = f"avatar_id={avatar_id}"
+    return ApiRequest(method="POST", path=f"{_ROOT}/exports/new", query=query, attempts=attempts)
 
 
 def _user(user_id: str) -> str:

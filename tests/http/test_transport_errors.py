@@ -198,7 +198,7 @@ async def test_a_short_token_does_not_mask_the_text(api: Responses) -> None:
 async def test_the_path_is_told_without_its_query(api: Responses) -> None:
     """What is asked for may be private."""
     api.get(f"{URL}?user=secret", status=404)
-    error = await raised(attrs.evolve(GET, query={"user": "secret"}))
+    error = await raised(attrs.evolve(GET, query="user=secret"))
     assert "GET /api/v1/thing answered 404: Not Found" == str(error)
 
 

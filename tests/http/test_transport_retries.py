@@ -304,7 +304,7 @@ async def test_a_rate_limit_error_says_what_was_asked(said: str | None, expected
 async def test_each_retry_is_told_at_debug(api: Responses, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """Method, path, attempt, delay and reason; neither query nor token."""
     caplog.set_level(logging.DEBUG, "avaturn_async.observe")
-    call = attrs.evolve(GET, query={"user": "secret"})
+    call = attrs.evolve(GET, query="user=secret")
     api.get(f"{URL}?user=secret", status=503, headers={"Retry-After": "7"})
     api.get(f"{URL}?user=secret", status=429, headers={"Retry-After": "2"})
     api.get(f"{URL}?user=secret", exception=aiohttp.ServerDisconnectedError())

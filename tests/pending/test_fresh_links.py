@@ -19,7 +19,7 @@ async def test_a_link_is_renewed_by_the_api() -> None:
     world = World(saying({"status": "ready", "url": NEW}))
     assert NEW == await world.context.fresh_url(AVATAR)
     (request,) = world.transport.requests
-    assert ("POST", {"avatar_id": str(AVATAR)}) == (request.method, request.query)
+    assert ("POST", f"avatar_id={AVATAR}") == (request.method, request.query)
 
 
 @pytest.mark.parametrize("answer", [PENDING, FAILED, {"status": "ready"}], ids=["pending", "failed", "no url"])

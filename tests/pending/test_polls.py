@@ -195,7 +195,7 @@ def test_many_jobs_leave_connections_to_others() -> None:
         async def request(call: ApiRequest) -> Response:
             nonlocal running, most
             running, most = running + 1, max(most, running + 1)
-            polled.add(call.query["avatar_id"])
+            polled.add(call.query.removeprefix("avatar_id="))
             await asyncio.sleep(1)
             running -= 1
             return Response(status=200, body=json.dumps(PENDING).encode(), headers={})
@@ -223,7 +223,7 @@ def test_short_waits_have_their_turn() -> None:
         polled: list[str] = []
 
         def answer(call: ApiRequest) -> Any:
-            polled.append(call.query["avatar_id"])
+            polled.append(call.query.removeprefix("avatar_id="))
             return PENDING
 
         world = World(answer, most_polls=1)
@@ -358,7 +358,7 @@ def test_a_deadline_keeps_the_place_in_line() -> None:
         polled: list[str] = []
 
         def answer(call: ApiRequest) -> Any:
-            polled.append(call.query["avatar_id"])
+            polled.append(call.query.removeprefix("avatar_id="))
             return PENDING
 
         world = World(answer, policy=NEVER, most_polls=1)
@@ -384,7 +384,7 @@ def test_a_deadline_gets_a_poll_before_the_scheduled_ones_of_other_jobs(timeout:
         waits = [asyncio.create_task(each.wait(timeout=60)) for each in others]
         await asyncio.sleep(30)
         export = await world.exports.create(AVATAR)
-        world.transport.script = lambda call: READY if call.query["avatar_id"] == str(AVATAR) else PENDING
+        world.transport.script = lambda call: READY if call.query.removeprefix("avatar_id=") == str(AVATAR) else PENDING
         assert URL == (await export.wait(timeout=timeout)).url
         await asyncio.gather(*waits, return_exceptions=True)
 
@@ -406,7 +406,9 @@ def test_short_waits_do_not_hold_up_a_long_one_for_ever() -> None:
 
         waits = [asyncio.create_task(short(export, number / 5)) for number, export in enumerate(shorts)]
         await asyncio.sleep(30)
-        world.transport.script = lambda call: READY if call.query["avatar_id"] == str(long.avatar_id) else PENDING
+        world.transport.script = lambda call: (
+            READY if call.query.removeprefix("avatar_id=") == str(long.avatar_id) else PENDING
+        )
         assert (await long.wait(timeout=300)).waited < 120
         await asyncio.gather(*waits)
 
@@ -420,7 +422,7 @@ def test_waits_for_earlier_jobs_do_not_hold_up_a_long_one_for_ever() -> None:
         world = World(saying(PENDING), latency=1, most_polls=1)
         token = (await world.exports.create(AVATAR)).resume_token
         long = await world.exports.create(UUID(int=1))
-        world.transport.script = lambda call: READY if call.query["avatar_id"] == str(long.avatar_id) else PENDING
+        world.transport.script = lambda call: READY if call.query.endswith(str(long.avatar_id)) else PENDING
 
         async def resumed(number: int) -> None:
             await asyncio.sleep(number / 2)

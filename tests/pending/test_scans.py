@@ -74,7 +74,7 @@ def test_a_scan_is_read_from_the_list() -> None:
         item = await world.avatars.pending("u", AVATAR)
         assert (AVATAR, "ready") == (item.id, item.status)
         assert [0, 2, 6, 14] == world.times
-        assert {"include_not_ready": "true"} == world.transport.requests[0].query
+        assert "include_not_ready=true" == world.transport.requests[0].query
         assert "/users/u/avatars" in world.transport.requests[0].path
 
     run(story())

@@ -66,7 +66,7 @@ def test_the_avatar_is_the_one_that_was_not_there_before() -> None:
         )
         item = await session
         assert (FIRST, "ready", FIRST) == (item.id, item.status, session.avatar_id)
-        assert {"include_not_ready": "true"} == world.transport.requests[-1].query
+        assert "include_not_ready=true" == world.transport.requests[-1].query
 
     run(story())
 
